@@ -1,0 +1,1 @@
+"""The retrieval-based cropper, usable alone: ``from procrop_model import Cropper``."""
