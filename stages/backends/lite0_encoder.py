@@ -1,0 +1,36 @@
+"""The embedded encoder as a stage backend: EfficientNet-Lite0 features behind the ``Encoder`` protocol."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from procrop_model.lite0 import Lite0Encoder
+from stages.backends.protocols import Encoded, Image
+
+
+class Lite0Backend:
+    """Vector [320] and tokens [T, 320] of whole images, each run alone so that its features ignore its batch.
+
+    size: side of the square that an image is resized to; T = (size / 32) ** 2.
+    """
+
+    name = "lite0"
+    licence = "Apache-2.0"
+
+    def __init__(self, size: int = 256, device: str = "cpu") -> None:
+        self._encoder = Lite0Encoder(size, device)
+
+    @property
+    def digest(self) -> str:
+        """Digest of weights, input size and code version."""
+        return self._encoder.digest
+
+    def encode(self, images: Sequence[Image]) -> list[Encoded]:
+        """Features, one an image [H, W, 3], in order."""
+        return [self._encode(image) for image in images]
+
+    def _encode(self, image: Image) -> Encoded:
+        vectors, tokens = self._encoder.features([image])
+        arrays: list[Any] = [tensor[0].float().cpu().numpy().astype(np.float32) for tensor in (vectors, tokens)]
+        return Encoded(vector=arrays[0], tokens=arrays[1], grid=self._encoder.grid)
