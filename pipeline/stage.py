@@ -1,18 +1,20 @@
-"""The one protocol that the runner sees. A stage turns the tasks of a work shard into outcomes, micro-batch by micro-batch.
+"""The one thing that the runner sees. A stage turns the tasks of a shard into outcomes, micro-batch by micro-batch.
 
 Which tasks share a micro-batch follows from the shard alone, so a rerun, or a resume in the middle, gives the same bytes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of input: ``key`` is the key of the row it becomes."""
+    """One unit of input: ``key`` is the key of the row that it becomes."""
 
     key: str
     payload: Any
@@ -20,19 +22,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task; exactly one a task."""
+    """What became of one task; exactly one a task. ``files``: extension -> bytes, the members of its sample in the tar."""
 
     key: str
     status: str
     reason: str = ""
     detail: str = ""
     record: Any = None
-    image: bytes | None = None
+    files: Mapping[str, bytes] | None = None
 
     @staticmethod
-    def kept(record: Any, image: bytes | None = None) -> "Outcome":
-        """A row that goes on to the next stage; ``image`` is the encoded file for the shard's tar."""
-        return Outcome(record.key, KEPT, record=record, image=image)
+    def kept(record: Any, files: Mapping[str, bytes] | None = None) -> "Outcome":
+        """A row that goes on to the next stage."""
+        return Outcome(record.key, KEPT, record=record, files=files)
 
     @staticmethod
     def rejected(key: str, reason: str, detail: str = "", record: Any = None) -> "Outcome":
@@ -41,64 +43,94 @@ class Outcome:
 
     @staticmethod
     def failed(key: str, error: BaseException) -> "Outcome":
-        """A row that an error stopped; the reason is the class of the error."""
-        return Outcome(key, FAILED, type(error).__name__, str(error)[:500])
+        """A row that an error stopped; the reason is the error's class, or its own word."""
+        reason = getattr(error, "reason", None) or type(error).__name__
+        return Outcome(key, FAILED, str(reason), f"{type(error).__name__}: {error}"[:500])
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What a stage may read of one work shard.
+    """What a stage may read while it works on one shard.
 
-    rows(stage): kept rows of an upstream stage in this shard, as dicts, in table order.
-    image(stage, key): encoded bytes of one image of an upstream stage in this shard.
-    folder(stage): the fsspec URL or path of an upstream stage's shared files (an index, a calibration).
+    rows(stage): kept rows of an upstream stage in this shard, in table order.
+    image(stage, key): encoded bytes of an image of an upstream stage in this shard.
+    read_range(path, offset, size): bytes of any file of the run directory. shared(name): a file of the stage's prologue.
     """
 
     number: int
     count: int
     run_seed: int
-    rows: Callable[[str], list[dict[str, Any]]]
+    rows: Callable[[str], Rows]
     image: Callable[[str, str], bytes]
-    shared: Mapping[str, Any] = field(default_factory=dict)
+    read_range: Callable[[str, int, int], bytes]
+    shared: Callable[[str], bytes]
 
 
-class Stage(Protocol):
-    """A verb of the pipeline. Instances are small and picklable; models load lazily in the worker that uses them.
+@dataclass(frozen=True)
+class Tables:
+    """What a prologue or epilogue may read: kept rows of a stage over all shards, ordered by shard and key.
+
+    rows(stage, columns): each row has ``shard`` beside its columns. receipts(stage): one a shard. path(stage, shard): its tar.
+    """
+
+    run_seed: int
+    rows: Callable[[str, Sequence[str] | None], Rows]
+    receipts: Callable[[str], list[Any]]
+    path: Callable[[str, int], str]
+
+
+class Stage(ABC):
+    """A verb of the pipeline. Instances are picklable; models in them load lazily in the worker that uses them.
 
     name: also its folder in the run directory, e.g. ``outpaint`` or ``refine/round-01``.
     version: of the code; raised whenever the same input and settings give other output.
     record: the dataclass of a row. reasons: the fixed words that it may reject with.
-    images: extension of the images it writes, or "" when it writes a table only.
+    extensions: of the files it writes into a tar a shard, in order; empty when it writes tables only.
+    prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
     """
 
     name: str
-    version: int
-    upstream: tuple[str, ...]
+    version: int = 1
+    upstream: tuple[str, ...] = ()
     record: type
-    reasons: tuple[str, ...]
-    images: str
-    micro_batch: int
+    reasons: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    micro_batch: int = 8
+    prologue_needed: bool = False
+    epilogue_needed: bool = False
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """JSON parameters that shape the output."""
-        ...
 
     def models(self) -> dict[str, str]:
         """Role -> digest of each model that shapes the output."""
-        ...
+        return {}
 
+    @abstractmethod
     def tasks(self, shard: Shard) -> list[Task]:
         """All tasks of a shard, in an order fixed by their keys."""
-        ...
 
+    @abstractmethod
     def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
         """Outcomes of one micro-batch, one a task, in the same order."""
-        ...
 
+    def shards(self, work_shards: int) -> int:
+        """How many shards it writes; all but the final one follow the run's work shards."""
+        return work_shards
 
-class SharedStep(Protocol):
-    """Optional on a stage: work over all upstream shards, done once before its own shards (an index, a calibration)."""
+    def paths(self, shard: int, shared: Callable[[str], bytes]) -> tuple[str, str]:
+        """Where a shard's tar and table go, relative to the run directory."""
+        return f"{self.name}/{shard:06d}.tar", f"{self.name}/{shard:06d}.parquet"
 
-    def prepare(self, tables: Callable[[str], list[dict[str, Any]]]) -> dict[str, bytes]:
-        """Files by name, from ``tables(upstream stage)`` -> all kept rows of the run, ordered by key."""
-        ...
+    def prologue(self, tables: Tables) -> dict[str, bytes]:
+        """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read."""
+        return {}
+
+    def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
+        """Which of the prologue's files this shard depends on; all, unless the stage says otherwise."""
+        return list(names)
+
+    def epilogue(self, tables: Tables) -> dict[str, bytes]:
+        """Files by path in the run directory, made once when all its own shards are done."""
+        return {}

@@ -1,0 +1,1 @@
+"""Thin executors over one contract, ``pipeline.work.run_shard``."""

@@ -1,0 +1,99 @@
+"""The journal of a shard in the making: a pre-empted shard loses at most one micro-batch.
+
+Images go into ``journal/NNNNNN.tar``; after each micro-batch that file is flushed, then one line with its length and rows is
+flushed to ``journal/NNNNNN.jsonl``. A torn last line is a micro-batch that never happened.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.seeds import digest_of
+from pipeline.shards import TarWriter
+from pipeline.stage import Outcome
+from pipeline.storage import storage_errors
+from pipeline.tables import row_of
+
+
+class Journal:
+    """Appends outcomes durably. ``batches`` of them, with ``rows``, were there already when it was opened.
+
+    identity: fingerprint of the shard; a journal of another one is discarded.
+    """
+
+    def __init__(self, folder: Path, shard: int, identity: str) -> None:
+        with storage_errors(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.tar_path = folder / f"{shard:06d}.tar"
+            self._lines_path = folder / f"{shard:06d}.jsonl"
+            self.rows: list[dict[str, Any]] = []
+            self.batches = 0
+            length, lines_length = self._recover(identity)
+            self._tar = open(self.tar_path, "ab")
+            self._tar.truncate(length)
+            self._lines = open(self._lines_path, "ab")
+            self._lines.truncate(lines_length)
+            self._writer = TarWriter(self._tar, length)
+            if lines_length == 0:
+                self._line({"identity": identity})
+
+    def _recover(self, identity: str) -> tuple[int, int]:
+        """Lengths of the tar and of the journal up to the last whole micro-batch."""
+        if not self._lines_path.exists() or not self.tar_path.exists():
+            return 0, 0
+        tar_length = lines_length = 0
+        have = self.tar_path.stat().st_size
+        for index, line in enumerate(self._lines_path.read_bytes().splitlines(keepends=True)):
+            entry = _whole_entry(line)
+            if entry is None or (index == 0 and entry != {"identity": identity}) or entry.get("end", 0) > have:
+                break
+            lines_length += len(line)
+            if index > 0:
+                self.rows += entry["rows"]
+                self.batches += 1
+                tar_length = entry["end"]
+        return tar_length, lines_length
+
+    def append(self, outcomes: list[Outcome]) -> None:
+        """Make one micro-batch durable: its files, then its line."""
+        rows = []
+        for outcome in outcomes:
+            places = [self._writer.add(f"{outcome.key}.{ext}", data) for ext, data in (outcome.files or {}).items()]
+            rows.append(row_of(outcome, places[0] if places else None))
+        self._tar.flush()
+        os.fsync(self._tar.fileno())
+        self.rows += rows
+        self._line({"end": self._writer.offset, "rows": rows})
+
+    def _line(self, entry: dict[str, Any]) -> None:
+        body = json.dumps(entry, ensure_ascii=False)
+        self._lines.write(f"{digest_of(entry)[:16]} {body}\n".encode())
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+
+    def finish(self) -> None:
+        """End the tar; it is then whole and can be adopted."""
+        self._writer.finish()
+        self._tar.flush()
+        os.fsync(self._tar.fileno())
+
+    def close(self) -> None:
+        """Let go of the files, keeping what they hold."""
+        self._tar.close()
+        self._lines.close()
+
+    def discard(self) -> None:
+        """Remove the journal of a shard that is committed."""
+        self.tar_path.unlink(missing_ok=True)
+        self._lines_path.unlink(missing_ok=True)
+
+
+def _whole_entry(line: bytes) -> dict[str, Any] | None:
+    """The entry of a journal line, or None when it is torn."""
+    digest, _, body = line.partition(b" ")
+    try:
+        entry: dict[str, Any] = json.loads(body)
+    except ValueError:
+        return None
+    return entry if line.endswith(b"\n") and digest.decode("ascii", "replace") == digest_of(entry)[:16] else None

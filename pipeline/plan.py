@@ -1,0 +1,90 @@
+"""``plan.json``: what a run directory is a run of. Frozen at the first command; later ones must agree with it."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pipeline.errors import DamagedDataError, RefusedError, UsageError
+from pipeline.receipts import difference
+from pipeline.storage import Store
+
+PATH = "plan.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The frozen identity of a run: seed and number of work shards place every key; ``config`` is the recipe in full.
+
+    sources: how many input files; sources_digest: of their list. Both follow the input folder when it grows.
+    """
+
+    name: str
+    run_seed: int
+    work_shards: int
+    config: dict[str, Any] = field(default_factory=dict)
+    sources: int = 0
+    sources_digest: str = ""
+    format: int = FORMAT
+
+    def encode(self) -> bytes:
+        """JSON bytes."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def load(store: Store) -> Plan | None:
+    """The plan of a run directory, or None for a new one; raises DamagedDataError or RefusedError for foreign ones."""
+    if not store.exists(PATH):
+        return None
+    try:
+        body = json.loads(store.read(PATH))
+        if body["format"] != FORMAT:
+            raise RefusedError(
+                f"'{store.url}' was made by another version: plan format {body['format']}, want {FORMAT}"
+            )
+        return Plan(**body)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedDataError(f"'{store.url}/{PATH}' is not a plan: {error}") from error
+
+
+def freeze(store: Store, plan: Plan) -> Plan:
+    """Write the plan of a new run directory, or check that an old one has the same identity.
+
+    Raises RefusedError with the difference when seed, shards or name differ. Other parameters are checked stage by stage
+    against their receipts, so that a stage not yet run may still change.
+    """
+    old = load(store)
+    if old is None:
+        _refuse_foreign(store)
+        if store.create(PATH, plan.encode()):
+            return plan
+        old = load(store)
+        assert old is not None
+    identity = ("name", "run_seed", "work_shards")
+    changed = difference({k: getattr(old, k) for k in identity}, {k: getattr(plan, k) for k in identity})
+    if changed:
+        raise RefusedError(
+            f"'{store.url}' holds another run ({'; '.join(changed)}): use another --work, or the config that it was made with"
+        )
+    merged = replace(
+        plan, sources=plan.sources or old.sources, sources_digest=plan.sources_digest or old.sources_digest
+    )
+    if merged != old:
+        store.write(PATH, merged.encode())
+    return merged
+
+
+def _refuse_foreign(store: Store) -> None:
+    names = [name for name in store.names("") if not name.startswith(".")]
+    if names:
+        raise RefusedError(
+            f"'{store.url}' is not a run directory (no {PATH}) and is not empty (it has '{names[0]}'): use another --work"
+        )
+
+
+def require(store: Store) -> Plan:
+    """The plan of a run directory that must exist; raises UsageError that says how to start one."""
+    plan = load(store)
+    if plan is None:
+        raise UsageError(f"no run in '{store.url}': start one with 'procrop-data run --work {store.url}'")
+    return plan

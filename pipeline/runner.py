@@ -1,0 +1,121 @@
+"""The loop: for each stage in order, find the shards that are not done, hand them to an executor, close the stage."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.errors import RefusedError
+from pipeline.receipts import Receipt, difference
+from pipeline.run import SOURCES, Run, receipt_path, recipe_of
+from pipeline.stage import Stage
+from pipeline.steps import run_epilogue, run_prologue
+
+
+class Executor(Protocol):
+    """Runs shards somewhere and gives their receipts in any order."""
+
+    def map(self, stage: Stage, shards: Sequence[int]) -> Iterable[Receipt]:
+        """Do the shards of one stage."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage came to: shards done now, shards found done, and all receipts."""
+
+    stage: str
+    done_now: int
+    skipped: int
+    receipts: list[Receipt]
+
+
+class Watcher(Protocol):
+    """Hears what the runner does; the command line draws bars with it."""
+
+    def begin(self, stage: str, todo: int, total: int) -> None: ...
+    def shard_done(self, receipt: Receipt) -> None: ...
+    def end(self, result: StageResult) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """retry: receipts to do again although they are done. accept_change: move what another recipe made aside."""
+
+    retry: Callable[[Receipt], bool] = lambda receipt: False
+    accept_change: bool = False
+
+
+def run_stages(
+    stages: Sequence[Stage], run: Run, executor: Executor, *, watcher: Watcher, options: Options, chain: Sequence[Stage]
+) -> list[StageResult]:
+    """Bring every shard of ``stages`` to done. ``chain``: all stages of the recipe, to know who reads whom.
+
+    Raises RefusedError when something was made by another recipe, MissingUpstreamError, and what a shard raises.
+    """
+    results = []
+    for stage in stages:
+        results.append(_run_stage(stage, run, executor, watcher=watcher, options=options, chain=chain))
+        watcher.end(results[-1])
+    return results
+
+
+def _run_stage(
+    stage: Stage, run: Run, executor: Executor, *, watcher: Watcher, options: Options, chain: Sequence[Stage]
+) -> StageResult:
+    changed = changed_recipe(stage, run)
+    if changed and not options.accept_change:
+        raise RefusedError(
+            f"{stage.name} was made with another recipe ({'; '.join(changed)}): use another --work, go back to that recipe, "
+            "or add --accept-change (the old files are kept under lineage/)"
+        )
+    if changed:
+        _move_aside(stage, run, chain)
+    work_shards = run.plan.work_shards
+    if stage.prologue_needed:
+        counts = {other.name: other.shards(work_shards) for other in chain}
+        run_prologue(stage, run, {name: counts[name] for name in stage.upstream if name != SOURCES})
+    total = stage.shards(work_shards)
+    todo = [shard for shard in range(total) if not _is_done(stage, run, shard, options)]
+    watcher.begin(stage.name, len(todo), total)
+    for receipt in executor.map(stage, todo):
+        watcher.shard_done(receipt)
+    if stage.epilogue_needed:
+        run_epilogue(stage, run, total)
+    return StageResult(stage.name, len(todo), total - len(todo), run.receipts(stage.name))
+
+
+def changed_recipe(stage: Stage, run: Run) -> list[str]:
+    """How the recipe of a stage differs from the one that its first receipt names; empty when it does not."""
+    recipe = recipe_of(stage)
+    for receipt in run.receipts(stage.name):
+        if receipt.recipe != recipe or receipt.shards != stage.shards(run.plan.work_shards):
+            return difference(receipt.recipe, recipe) or [
+                f"shards: {receipt.shards} -> {stage.shards(run.plan.work_shards)}"
+            ]
+    return []
+
+
+def _is_done(stage: Stage, run: Run, shard: int, options: Options) -> bool:
+    """Whether a shard has a receipt for today's inputs and all its files; removes a receipt that is out of date."""
+    receipt = run.receipt(stage.name, shard)
+    if receipt is None:
+        return False
+    same = receipt.inputs == run.inputs_of(stage, shard)
+    if same and not options.retry(receipt) and all(run.store.exists(path) for path in receipt.outputs):
+        return True
+    run.store.remove(receipt_path(stage.name, shard))
+    return False
+
+
+def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:
+    """Keep what the old recipe made, of this stage and of all that were made from it, under ``lineage/``."""
+    stale = {stage.name}
+    for other in chain:
+        if stale & set(other.upstream):
+            stale.add(other.name)
+    number = len(run.store.names("lineage")) + 1
+    for name in sorted(stale):
+        outputs = {path.split("/")[0] for receipt in run.receipts(name) for path in receipt.outputs}
+        for folder in sorted({name, *(outputs - {name.split("/")[0]})}):
+            if run.store.exists(folder):
+                run.store.move(folder, f"lineage/{number:03d}/{folder}")

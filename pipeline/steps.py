@@ -1,0 +1,66 @@
+"""A stage's prologue and epilogue: work over all shards, done once and committed with a receipt like a shard."""
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.errors import MissingUpstreamError, RefusedError
+from pipeline.receipts import Receipt, difference
+from pipeline.run import Run, recipe_of, step_receipt_path
+from pipeline.seeds import digest_of
+from pipeline.stage import Stage
+from pipeline.storage import describe
+
+
+def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
+    """Make a stage's shared files unless they are there; raises MissingUpstreamError, RefusedError as a shard would."""
+    inputs = {name: _digest_of_all(run, name, count, stage.name) for name, count in upstream_shards.items()}
+    _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables())))
+
+
+def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
+    """Make the files that close a stage (a card, checksums) unless they are there."""
+    _once(
+        stage,
+        run,
+        "epilogue",
+        {stage.name: _digest_of_all(run, stage.name, shards, stage.name)},
+        lambda: stage.epilogue(run.tables()),
+    )
+
+
+def _under(stage: Stage, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{stage.name}/shared/{name}": data for name, data in files.items()}
+
+
+def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
+    receipts = run.receipts(stage)
+    if len(receipts) < shards:
+        raise MissingUpstreamError(
+            f"{wanted_by} needs all of {stage}: {len(receipts)} of {shards} shards are done; "
+            f"run 'procrop-data {stage.split('/')[0]}' first, or add --with-upstream"
+        )
+    return digest_of([receipt.output_digest for receipt in receipts])
+
+
+def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], dict[str, bytes]]) -> None:
+    path = step_receipt_path(stage.name, step)
+    old = run.receipt_at(path)
+    if old is not None:
+        if old.recipe != recipe_of(stage):
+            raise RefusedError(f"{stage.name} changed: {'; '.join(difference(old.recipe, recipe_of(stage)))}")
+        if old.inputs == inputs and all(run.store.exists(name) for name in old.outputs):
+            return
+        run.store.remove(path)
+    started = time.perf_counter()
+    outputs: dict[str, Any] = {}
+    for name, data in make().items():
+        run.store.write(name, data)
+        outputs[name] = describe(data)
+    receipt = Receipt(
+        stage=stage.name, shard=-1, shards=0, recipe=recipe_of(stage), inputs=inputs, outputs=outputs,
+        n_in=0, n_kept=0, n_rejected={}, n_failed={},
+        seconds={step: round(time.perf_counter() - started, 4)}, host=socket.gethostname(),
+    )  # fmt: skip
+    run.store.create(path, receipt.encode())

@@ -1,0 +1,72 @@
+"""One Parquet a (stage, shard): every task has a row, kept or not, with its fixed word when not.
+
+The schema follows from the stage's record dataclass, after four columns of our own: key, status, reason, detail.
+"""
+
+import dataclasses
+import io
+import types
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.stage import KEPT, Outcome
+
+_SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), bytes: pa.binary()}
+OWN_COLUMNS = ("key", "status", "reason", "detail")
+IMAGE_COLUMNS = ("image_offset", "image_size")
+
+
+def arrow_type(hint: Any) -> pa.DataType:
+    """The Parquet type of a dataclass field; raises TypeError for one that a table cannot hold."""
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if get_origin(hint) is list:
+        return pa.list_(arrow_type(get_args(hint)[0]))
+    if isinstance(hint, types.UnionType):
+        raise TypeError(f"records hold no optional fields: {hint}")
+    raise TypeError(f"a record field of type {hint} has no Parquet type")
+
+
+def schema_of(record: type, *, images: bool = False) -> pa.Schema:
+    """Own columns, then the record's fields, then where the image lies in the shard's tar."""
+    hints = get_type_hints(record)
+    fields = [pa.field(name, pa.string()) for name in OWN_COLUMNS]
+    fields += [pa.field(f.name, arrow_type(hints[f.name])) for f in dataclasses.fields(record) if f.name != "key"]
+    if images:
+        fields += [pa.field(name, pa.int64()) for name in IMAGE_COLUMNS]
+    return pa.schema(fields)
+
+
+def row_of(outcome: Outcome, placement: tuple[int, int] | None = None) -> dict[str, Any]:
+    """A table row: the record's fields are null where a rejected or failed task has none."""
+    row: dict[str, Any] = {} if outcome.record is None else _shallow(outcome.record)
+    row.update(key=outcome.key, status=outcome.status, reason=outcome.reason, detail=outcome.detail)
+    if placement is not None:
+        row.update(zip(IMAGE_COLUMNS, placement, strict=True))
+    return row
+
+
+def _shallow(record: Any) -> dict[str, Any]:
+    return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+
+
+def encode(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> bytes:
+    """Parquet bytes of rows, the same for the same rows (no timestamps, fixed compression and row groups)."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", row_group_size=16384)
+    return sink.getvalue()
+
+
+def decode(data: bytes, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of Parquet bytes; raises pyarrow.ArrowInvalid when they are damaged."""
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data), columns=columns).to_pylist()
+    return rows
+
+
+def kept(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that the next stage sees."""
+    return [row for row in rows if row["status"] == KEPT]

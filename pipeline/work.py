@@ -1,0 +1,196 @@
+"""The one contract of every executor: ``run_shard(stage, shard) -> receipt``."""
+
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import tables
+from pipeline.errors import InterruptedRunError, ProcropError, SampleError, TooManyFailuresError
+from pipeline.journal import Journal
+from pipeline.locks import shard_lock
+from pipeline.receipts import Receipt, counts
+from pipeline.run import Run, receipt_path, recipe_of
+from pipeline.seeds import digest_of
+from pipeline.stage import FAILED, Outcome, Shard, Stage, Task
+from pipeline.storage import LocalStore, describe, sha256_of
+
+# What a sample may fail with. Everything else (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
+SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of one shard: how many tasks came to which end since the last event."""
+
+    stage: str
+    shard: int
+    kept: int
+    rejected: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Control:
+    """How the outside watches and stops a shard."""
+
+    report: Callable[[Event], None] = lambda event: None
+    stopping: Callable[[], bool] = lambda: False
+    max_consecutive_failures: int = 100
+    device: str = "cpu"
+
+
+class Sink(Protocol):
+    """Where outcomes of a shard gather until it is committed. ``batches`` of them were there already (a resumed journal)."""
+
+    rows: list[dict[str, Any]]
+    batches: int
+
+    def append(self, outcomes: list[Outcome]) -> None: ...
+    def close(self) -> None: ...
+    def discard(self) -> None: ...
+
+
+class RowSink:
+    """Gathers the rows of a stage that writes no files."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.batches = 0
+
+    def append(self, outcomes: list[Outcome]) -> None:
+        self.rows += [tables.row_of(outcome) for outcome in outcomes]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def discard(self) -> None:
+        """Nothing is on disk."""
+
+
+def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
+    """Do one shard of a stage and commit it: files first, then the receipt.
+
+    Raises InterruptedRunError after the micro-batch in hand when asked to stop, TooManyFailuresError, MissingUpstreamError,
+    StorageError, RefusedError when another process holds the shard.
+    """
+    with shard_lock(run.store, stage.name, number):
+        clock = [time.perf_counter()]
+        inputs = run.inputs_of(stage, number)
+        shard = run.shard(stage, number)
+        tasks = stage.tasks(shard)
+        _check_keys(tasks, stage.name)
+        clock.append(time.perf_counter())
+        sink = _open_sink(stage, run, number, digest_of([recipe_of(stage), inputs]))
+        with contextlib.closing(sink):
+            _work(stage, shard, tasks, sink, control)
+            clock.append(time.perf_counter())
+            outputs = _commit_files(stage, run, shard, sink)
+        clock.append(time.perf_counter())
+        seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
+        receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
+        receipt = replace(receipt, seconds=seconds, device=control.device)
+        run.store.create(receipt_path(stage.name, number), receipt.encode())
+        sink.discard()
+        return receipt
+
+
+def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
+    if not stage.extensions:
+        return RowSink()
+    if isinstance(run.store, LocalStore):
+        return Journal(run.store.local(f"{stage.name}/journal"), number, identity)
+    aside = Path(tempfile.gettempdir()) / "procrop-journal" / digest_of(run.store.url)[:12]
+    return Journal(aside / stage.name, number, identity)
+
+
+def _check_keys(tasks: Sequence[Task], stage: str) -> None:
+    seen: set[str] = set()
+    for task in tasks:
+        if task.key in seen:
+            raise ProcropError(
+                f"{stage}: the key '{task.key}' occurs twice in one shard; this is a bug, please report it"
+            )
+        seen.add(task.key)
+
+
+def _work(stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control: Control) -> None:
+    in_a_row = 0
+    for start in range(sink.batches * stage.micro_batch, len(tasks), stage.micro_batch):
+        if control.stopping():
+            raise InterruptedRunError(f"stopped in {stage.name} shard {shard.number}; run the same command to go on")
+        outcomes = attempt(stage, tasks[start : start + stage.micro_batch], shard)
+        sink.append(outcomes)
+        ends = [outcome.status for outcome in outcomes]
+        control.report(Event(stage.name, shard.number, ends.count("kept"), ends.count("rejected"), ends.count(FAILED)))
+        for outcome in outcomes:
+            in_a_row = in_a_row + 1 if outcome.status == FAILED else 0
+            if in_a_row >= control.max_consecutive_failures:
+                raise TooManyFailuresError(
+                    f"{stage.name} failed {in_a_row} samples in a row, the last with {outcome.detail}: not the samples' fault"
+                )
+
+
+def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    """Outcomes of a micro-batch; when it fails, of its halves, so that one bad sample costs only itself."""
+    try:
+        outcomes = stage.run(tasks, shard)
+    except ProcropError:
+        raise
+    except SAMPLE_ERRORS as error:
+        if isinstance(error, NotImplementedError | RecursionError):
+            raise
+        if len(tasks) == 1:
+            return [Outcome.failed(tasks[0].key, error)]
+        half = len(tasks) // 2
+        return attempt(stage, tasks[:half], shard) + attempt(stage, tasks[half:], shard)
+    if [outcome.key for outcome in outcomes] != [task.key for task in tasks]:
+        raise ProcropError(f"{stage.name} returned other keys than it was given; this is a bug, please report it")
+    return outcomes
+
+
+def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str, dict[str, Any]]:
+    tar_path, table_path = stage.paths(shard.number, shard.shared)
+    outputs = {}
+    if isinstance(sink, Journal):
+        outputs[tar_path] = _commit_tar(run, sink, tar_path)
+    data = tables.encode(sink.rows, tables.schema_of(stage.record, images=bool(stage.extensions)))
+    run.store.write(table_path, data)
+    outputs[table_path] = describe(data)
+    return outputs
+
+
+def _commit_tar(run: Run, journal: Journal, path: str) -> dict[str, Any]:
+    journal.finish()
+    with open(journal.tar_path, "rb") as file:
+        digest, size = sha256_of(file)
+    run.store.adopt(journal.tar_path, path)
+    return {"size": size, "sha256": digest}
+
+
+def _receipt(
+    stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, Any], rows: list[dict[str, Any]]
+) -> Receipt:
+    n_kept, rejected, failed = counts(rows)
+    unknown = set(rejected) - set(stage.reasons)
+    if unknown:
+        raise ProcropError(
+            f"{stage.name} rejected with unlisted reasons {sorted(unknown)}; this is a bug, please report it"
+        )
+    return Receipt(
+        stage=stage.name,
+        shard=shard.number,
+        shards=shard.count,
+        recipe=recipe_of(stage),
+        inputs=inputs,
+        outputs=outputs,
+        n_in=len(rows),
+        n_kept=n_kept,
+        n_rejected=rejected,
+        n_failed=failed,
+        host=socket.gethostname(),
+    )
