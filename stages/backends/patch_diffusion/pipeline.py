@@ -1,0 +1,104 @@
+"""Out-painting as a diffusers pipeline: a scheduler of diffusers, a denoiser that is computed, coarse to fine."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from torch import Tensor
+
+from stages.backends.patch_diffusion import pyramid
+from stages.backends.patch_diffusion.membrane import Membrane
+from stages.backends.patch_diffusion.patches import PatchGrid
+from stages.backends.patch_diffusion.pyramid import Level
+from stages.backends.patch_diffusion.scene import Scene
+from stages.backends.patch_diffusion.search import Carried, Exhaustive, Local
+from stages.backends.patch_diffusion.sources import collect
+
+EXHAUSTIVE_SIDE = 72
+LOCAL_STRIDE = 2
+FIRST_NOISE, LEAST_FIRST_NOISE, LAST_NOISE = 1.2, 0.22, 0.04
+REACH = 0.2
+
+
+class PatchDiffusionPipeline(DiffusionPipeline):
+    """Paints what lies around photos, from the photos alone.
+
+    At every scale the canvas starts from the coarser one plus noise and is denoised in a few ancestral Euler steps.
+    """
+
+    def __init__(self, scheduler: EulerDiscreteScheduler) -> None:
+        """scheduler: any that steps on a prediction of the clean sample and takes ``sigmas``; its own are not used."""
+        super().__init__()
+        self.register_modules(scheduler=scheduler)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def default(cls) -> "PatchDiffusionPipeline":
+        """With the scheduler that it was tuned with; silent."""
+        pipeline = cls(EulerDiscreteScheduler(prediction_type="sample"))
+        pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
+        return pipeline
+
+    @torch.no_grad()
+    def __call__(
+        self, scenes: Sequence[Scene], generators: Sequence[torch.Generator], num_inference_steps: int = 6
+    ) -> list[Tensor]:
+        """Canvases [1, 3, H, W] in -1..1, one a scene; the photo's pixels are kept as they are.
+
+        generators: one a scene, on the CPU, so that a sample depends neither on its batch nor on its device.
+        num_inference_steps: of each scale.
+        """
+        tasks = list(zip(scenes, generators, strict=True))
+        return [self._paint(scene, generator, num_inference_steps) for scene, generator in self.progress_bar(tasks)]
+
+    def _paint(self, scene: Scene, generator: torch.Generator, steps: int) -> Tensor:
+        if scene.box == (0, 0, *scene.size):
+            return scene.photo
+        canvas: Tensor | None = None
+        carried: Carried | None = None
+        with scene.photo.device:
+            for scale in pyramid.scales(scene):
+                exhaustive = carried is None or scale * max(scene.size) <= EXHAUSTIVE_SIDE
+                level = pyramid.level(scene, scale, 1 if exhaustive else LOCAL_STRIDE)
+                grid, sources = PatchGrid(level), collect(level)
+                if carried is None or exhaustive:
+                    search: Exhaustive | Local = Exhaustive(level, grid, sources)
+                else:
+                    search = Local(level, grid, sources, carried, generator)
+                canvas = self._denoise(level, grid, search, self._noisy(level, canvas, generator, steps), generator)
+                carried = search.carried()
+        assert canvas is not None
+        return canvas
+
+    def _noisy(self, level: Level, coarser: Tensor | None, generator: torch.Generator, steps: int) -> Tensor:
+        """Where a scale begins [1, 3, H, W]: the coarser canvas, or the colours of the photo's edges, plus noise."""
+        if coarser is None:
+            start, noise = Membrane(level).extend(level.canvas()), FIRST_NOISE
+        else:
+            start = level.fitted(coarser)
+            noise = min(FIRST_NOISE, max(LEAST_FIRST_NOISE, FIRST_NOISE * (24 / max(level.size)) ** 0.8))
+        sigmas = torch.linspace(math.log(noise), math.log(LAST_NOISE), steps, device="cpu").exp().tolist()
+        with warnings.catch_warnings():
+            # diffusers turns a tensor into an array in a way that numpy 2 warns of.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.scheduler.set_timesteps(sigmas=[*sigmas, 0.0])
+        return start + noise * torch.randn(start.shape, generator=generator, device="cpu").to(start)
+
+    def _denoise(
+        self, level: Level, grid: PatchGrid, search: Exhaustive | Local, noisy: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Run the scheduler over one scale: the clean canvas [1, 3, *true_size]."""
+        canvas, known, membrane = level.canvas(), level.known() > 0, Membrane(level, REACH)
+        for index, time in enumerate(self.scheduler.timesteps):
+            self.scheduler.scale_model_input(
+                noisy, time
+            )  # what it gives is for networks: the denoiser wants x0 + sigma * noise
+            sample = torch.where(known, canvas, noisy)
+            estimate = grid.blend(search(sample, float(self.scheduler.sigmas[index])), canvas)
+            estimate += membrane.extend(canvas - estimate)
+            estimate = torch.where(known, canvas, estimate).clamp(-1, 1)
+            step = self.scheduler.step(estimate, time, sample, s_churn=math.inf, generator=generator)
+            noisy = step.prev_sample
+        return noisy[:, :, : level.true_size[0], : level.true_size[1]]
