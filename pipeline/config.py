@@ -54,13 +54,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in over.items():
         mine = out.get(key)
-        # A backend of another kind has other parameters: inheriting them would only make it fail.
-        same_kind = not (isinstance(mine, Mapping) and isinstance(value, Mapping)) or (
-            value.get("kind", mine.get("kind")) == mine.get("kind")
-        )
-        both = isinstance(mine, Mapping) and isinstance(value, Mapping)
-        out[key] = merge(mine, value) if both and same_kind else value
+        if isinstance(mine, Mapping) and isinstance(value, Mapping) and _same_kind(mine, value):
+            out[key] = merge(mine, value)
+        else:
+            out[key] = value
     return out
+
+
+def _same_kind(mine: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """A backend of another kind has other parameters: inheriting them would only make it fail."""
+    return bool(over.get("kind", mine.get("kind")) == mine.get("kind"))
 
 
 def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Images go into ``journal/NNNNNN.tar``; after each micro-batch that file is flush
 flushed to ``journal/NNNNNN.jsonl``. A torn last line is a micro-batch that never happened.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -59,8 +60,10 @@ class Journal:
         """Make one micro-batch durable: its files, then its line."""
         rows = []
         for outcome in outcomes:
-            places = [self._writer.add(f"{outcome.key}.{ext}", data) for ext, data in (outcome.files or {}).items()]
-            rows.append(row_of(outcome, places[0] if places else None))
+            files = list((outcome.files or {}).items())
+            places = [self._writer.add(f"{outcome.key}.{extension}", data) for extension, data in files]
+            digest = hashlib.sha256(files[0][1]).hexdigest() if files else ""
+            rows.append(row_of(outcome, (*places[0], digest) if places else None))
         self._tar.flush()
         os.fsync(self._tar.fileno())
         self.rows += rows

@@ -6,6 +6,7 @@ Keys are ``[a-z0-9_-]+`` of fixed width. Boxes are ``[x1, y1, x2, y2]`` pixels o
 from dataclasses import dataclass
 
 Boxes = list[list[float]]
+SUBJECT_GRID = 32
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,16 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Proposals:
-    """Candidate crops of one canvas; the first is always the pseudo-label (origin ``photo``)."""
+    """Candidate crops of one canvas; the first is always the pseudo-label (origin ``photo``).
+
+    subject_grid: the canvas's subject mask as uint8 [SUBJECT_GRID, SUBJECT_GRID], row by row, for later stages.
+    """
 
     key: str
     photo: str
     boxes: Boxes
     origins: list[str]
+    subject_grid: bytes
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ class Run:
         def path(stage: str, shard: int) -> str:
             return self.output_of(self._done(stage, shard, "this step"), ".tar")
 
-        return Tables(run_seed=self.plan.run_seed, rows=rows, receipts=self.receipts, path=path)
+        return Tables(self.plan.run_seed, rows, self.receipts, path, self.store.read_range)
 
 
 def recipe_of(stage: Stage) -> dict[str, Any]:

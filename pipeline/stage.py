@@ -37,9 +37,11 @@ class Outcome:
         return Outcome(record.key, KEPT, record=record, files=files)
 
     @staticmethod
-    def rejected(key: str, reason: str, detail: str = "", record: Any = None) -> "Outcome":
-        """A row dropped on purpose, with its fixed word."""
-        return Outcome(key, REJECTED, reason, detail, record)
+    def rejected(
+        key: str, reason: str, detail: str = "", record: Any = None, files: Mapping[str, bytes] | None = None
+    ) -> "Outcome":
+        """A row dropped on purpose, with its fixed word; ``files`` when a report should be able to show it."""
+        return Outcome(key, REJECTED, reason, detail, record, files)
 
     @staticmethod
     def failed(key: str, error: BaseException) -> "Outcome":
@@ -70,13 +72,15 @@ class Shard:
 class Tables:
     """What a prologue or epilogue may read: kept rows of a stage over all shards, ordered by shard and key.
 
-    rows(stage, columns): each row has ``shard`` beside its columns. receipts(stage): one a shard. path(stage, shard): its tar.
+    rows(stage, columns): each row has ``shard`` beside its columns. receipts(stage): one a shard. path(stage, shard): its
+    tar, for ``read_range(path, offset, size)``.
     """
 
     run_seed: int
     rows: Callable[[str, Sequence[str] | None], Rows]
     receipts: Callable[[str], list[Any]]
     path: Callable[[str, int], str]
+    read_range: Callable[[str, int, int], bytes]
 
 
 class Stage(ABC):

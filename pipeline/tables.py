@@ -16,7 +16,7 @@ from pipeline.stage import KEPT, Outcome
 
 _SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), bytes: pa.binary()}
 OWN_COLUMNS = ("key", "status", "reason", "detail")
-IMAGE_COLUMNS = ("image_offset", "image_size")
+IMAGE_COLUMNS = {"image_offset": pa.int64(), "image_size": pa.int64(), "image_sha256": pa.string()}
 
 
 def arrow_type(hint: Any) -> pa.DataType:
@@ -36,16 +36,19 @@ def schema_of(record: type, *, images: bool = False) -> pa.Schema:
     fields = [pa.field(name, pa.string()) for name in OWN_COLUMNS]
     fields += [pa.field(f.name, arrow_type(hints[f.name])) for f in dataclasses.fields(record) if f.name != "key"]
     if images:
-        fields += [pa.field(name, pa.int64()) for name in IMAGE_COLUMNS]
+        fields += [pa.field(name, kind) for name, kind in IMAGE_COLUMNS.items()]
     return pa.schema(fields)
 
 
-def row_of(outcome: Outcome, placement: tuple[int, int] | None = None) -> dict[str, Any]:
-    """A table row: the record's fields are null where a rejected or failed task has none."""
+def row_of(outcome: Outcome, image: tuple[int, int, str] | None = None) -> dict[str, Any]:
+    """A table row: the record's fields are null where a rejected or failed task has none.
+
+    image: offset, size and sha256 of the sample's first file in the shard's tar.
+    """
     row: dict[str, Any] = {} if outcome.record is None else _shallow(outcome.record)
     row.update(key=outcome.key, status=outcome.status, reason=outcome.reason, detail=outcome.detail)
-    if placement is not None:
-        row.update(zip(IMAGE_COLUMNS, placement, strict=True))
+    if image is not None:
+        row.update(zip(IMAGE_COLUMNS, image, strict=True))
     return row
 
 

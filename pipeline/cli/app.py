@@ -1,0 +1,48 @@
+"""The ``procrop-data`` program: its commands, and errors as one line with a documented exit code."""
+
+import logging
+import os
+import sys
+
+import typer
+
+from pipeline.cli import cropping, inspecting, making, training
+from pipeline.errors import InterruptedRunError, ProcropError
+
+HELP = """Make weakly annotated datasets for aesthetic image cropping, and train a cropper on them.
+
+Exit codes: 0 done; 2 wrong usage or configuration; 3 done with failed samples; 4 refused (changed configuration, wrong
+directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to run again).
+"""
+
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+for module in (making, cropping, training, inspecting):
+    module.register(app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        app()
+    except ProcropError as error:
+        if debug:
+            raise
+        _say(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say(InterruptedRunError("interrupted; run the same command to go on"))
+        sys.exit(InterruptedRunError.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _say(error: Exception) -> None:
+    word = "stopped" if isinstance(error, InterruptedRunError) else "error"
+    print(f"{word}: {error}", file=sys.stderr)

@@ -1,0 +1,117 @@
+"""Progress on a terminal (bars) or elsewhere (plain lines), and the table that a command ends with."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pipeline.receipts import Receipt
+from pipeline.runner import StageResult
+from pipeline.work import Event
+
+PLAIN_EVERY_S = 10.0
+
+
+class Display:
+    """Watches a run; bars count work shards, the text beside them samples. ``quiet``: nothing at all."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._quiet = quiet
+        self._bars: Progress | None = None
+        self._bar = TaskID(0)
+        self._counts: Counter[str] = Counter()
+        self._started = self._last_line = time.monotonic()
+        self._total = self._done = 0
+
+    def begin(self, stage: str, todo: int, total: int) -> None:
+        """A stage starts with so many of its shards to do."""
+        self._counts, self._started, self._total, self._done = Counter(), time.monotonic(), todo, 0
+        self._last_line = self._started
+        if todo and self._console.is_terminal and not self._quiet:
+            columns = (
+                TextColumn("{task.description:<16}"),
+                BarColumn(24),
+                TextColumn("{task.completed}/{task.total} shards"),
+            )
+            self._bars = Progress(
+                *columns,
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._bar = self._bars.add_task(stage, total=todo, text="")
+            self._bars.start()
+
+    def on_event(self, event: Event) -> None:
+        """A micro-batch is done."""
+        self._counts.update(kept=event.kept, rejected=event.rejected, failed=event.failed)
+        if self._bars:
+            self._bars.update(self._bar, text=self._text())
+        elif not self._quiet and time.monotonic() - self._last_line > PLAIN_EVERY_S:
+            self._last_line = time.monotonic()
+            self._console.print(f"{event.stage:<16} {self._done}/{self._total} shards  {self._text()}")
+
+    def _text(self) -> str:
+        counts, seconds = self._counts, time.monotonic() - self._started
+        rate = sum(counts.values()) / max(seconds, 1e-3)
+        failed = f"  failed {counts['failed']}" if counts["failed"] else ""
+        return f"kept {counts['kept']}  rejected {counts['rejected']}{failed}  {rate:.1f}/s"
+
+    def shard_done(self, receipt: Receipt) -> None:
+        """A shard is committed."""
+        self._done += 1
+        if self._bars:
+            self._bars.advance(self._bar)
+
+    def end(self, result: StageResult) -> None:
+        """A stage is complete."""
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+        s = summary_of(result)
+        took = f"{time.monotonic() - self._started:.1f} s" if result.done_now else "already done"
+        words = ", ".join(f"{name} {n}" for name, n in {**s["rejected"], **s["failed"]}.items())
+        dropped = f"  dropped {s['in'] - s['kept']} ({words})" if words else ""
+        self._console.print(f"{result.stage:<16} {s['kept']} of {s['in']} kept{dropped}  [dim]{took}[/dim]")
+
+    @contextmanager
+    def counting(self, what: str) -> Iterator[Callable[[], None]]:
+        """A counter for work before the stages; speaks up only when it takes long."""
+        state = {"n": 0, "last": time.monotonic()}
+
+        def tick() -> None:
+            state["n"] += 1
+            if time.monotonic() - state["last"] > PLAIN_EVERY_S / 5:
+                state["last"] = time.monotonic()
+                self._console.print(f"{what}: {state['n']}")
+
+        yield tick
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        self._console.print(text)
+
+
+def summary_of(result: StageResult) -> dict[str, Any]:
+    """Counts and times of a stage, as ``--json`` prints them."""
+    rejected: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for receipt in result.receipts:
+        rejected.update(receipt.n_rejected)
+        failed.update(receipt.n_failed)
+    return {
+        "stage": result.stage,
+        "shards": len(result.receipts),
+        "done_now": result.done_now,
+        "in": sum(r.n_in for r in result.receipts),
+        "kept": sum(r.n_kept for r in result.receipts),
+        "rejected": dict(sorted(rejected.items())),
+        "failed": dict(sorted(failed.items())),
+        "seconds": round(sum(sum(r.seconds.values()) for r in result.receipts), 2),
+    }

@@ -1,0 +1,147 @@
+"""Commands that make the dataset: ``run`` and one a stage."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.options import (
+    Config,
+    Json,
+    Overrides,
+    Quiet,
+    Session,
+    Work,
+    Workers,
+    open_session,
+    print_json,
+    worker_count,
+)
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.runner import StageResult
+
+VERBS = {
+    "ingest": "Decode, check and store photographs.",
+    "caption": "Put each photograph into prompts.",
+    "outpaint": "Paint surroundings for each photograph.",
+    "propose": "Propose candidate crops of each canvas.",
+    "refine": "Refine the proposals in rounds.",
+    "filter": "Judge canvases and keep their best distinct crops.",
+    "build": "Write the final WebDataset shards.",
+    "embed": "Compute features of photographs and canvases.",
+    "retrieve": "Find similar photographs for each canvas.",
+}
+WithUpstream = Annotated[bool, typer.Option("--with-upstream", help="Also do what is missing upstream.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Do shards with failed samples again.")]
+Reason = Annotated[str, typer.Option(help="With --retry-failed: only this reason.")]
+AcceptChange = Annotated[
+    bool, typer.Option("--accept-change", help="Keep what another recipe made under lineage/, start anew.")
+]
+Executor = Annotated[str, typer.Option(help="local; ray and array run many machines.")]
+Until = Annotated[str, typer.Option(help="Stop after this stage.")]
+Shards = Annotated[int, typer.Option(help="Final shards, over all splits; 0: the recipe's.", min=0)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("run")(run)
+    for name, text in VERBS.items():
+        command = build if name == "build" else _stage_command(name)
+        app.command(name, help=text)(command)
+
+
+def run(
+    overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
+    executor: Executor = "local", retry_failed: RetryFailed = False, reason: Reason = "",
+    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Run all stages in order, from photographs to shards and neighbours."""
+    session = open_session(config, work, overrides)
+    last = until or "retrieve"
+    if last not in VERBS:
+        raise UsageError(f"--until {until}: stages are {', '.join(VERBS)}")
+    names = list(VERBS)[: list(VERBS).index(last) + 1]
+    options = {"retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor}
+    _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def command(
+        overrides: Overrides = None, config: Config = "", work: Work = "work", workers: Workers = 0,
+        executor: Executor = "local", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
+        reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    ) -> None:  # fmt: skip
+        session = open_session(config, work, overrides)
+        names = _with_upstream(session, name) if with_upstream else [name]
+        options = {"retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor}
+        _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+
+    return command
+
+
+def build(
+    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = 0, workers: Workers = 0,
+    executor: Executor = "local", with_upstream: WithUpstream = False, accept_change: AcceptChange = False,
+    json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
+    asked = [f"build.shards={shards}"] if shards else []
+    session = open_session(config, work, [*(overrides or []), *asked])
+    names = _with_upstream(session, "build") if with_upstream else ["build"]
+    options = {"retry_failed": False, "reason": "", "accept_change": accept_change, "executor": executor}
+    _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+
+
+def _with_upstream(session: Session, name: str) -> list[str]:
+    """The stage and all that it needs, in order."""
+    wanted, roots = {name}, []
+    for stage in reversed(session.stages):
+        root = stage.name.split("/")[0]
+        if root in wanted:
+            wanted.update(upstream.split("/")[0] for upstream in stage.upstream)
+    for verb in VERBS:
+        if verb in wanted:
+            roots.append(verb)
+    return roots
+
+
+def _work(
+    session: Session, names: list[str], *, workers: int, json: bool, quiet: bool, options: dict[str, Any]
+) -> None:
+    from pipeline.cli.display import Display, summary_of
+    from pipeline.cli.sources import refresh_sources
+    from pipeline.executors.local import LocalExecutor
+    from pipeline.runner import Options, run_stages
+
+    if options["executor"] != "local":
+        raise UsageError(f"--executor {options['executor']}: this version has 'local'")
+    display = Display(quiet=quiet or json)
+    if "ingest" in names:
+        refresh_sources(session, display)
+    chosen = [stage for stage in session.stages if stage.name.split("/")[0] in names]
+    reason = options["reason"]
+
+    def retry(receipt: Any) -> bool:
+        failed = receipt.n_failed
+        return bool(options["retry_failed"] and (reason in failed if reason else failed))
+
+    with LocalExecutor(session.run, chosen, workers=worker_count(workers), on_event=display.on_event) as executor:
+        results = run_stages(
+            chosen, session.run, executor, watcher=display, chain=session.stages,
+            options=Options(retry=retry, accept_change=options["accept_change"]),
+        )  # fmt: skip
+    if json:
+        print_json({"work": session.run.store.url, "stages": [summary_of(result) for result in results]})
+    _exit_with(results)
+
+
+def _exit_with(results: list["StageResult"]) -> None:
+    failed = {r.stage: sum(sum(x.n_failed.values()) for x in r.receipts) for r in results}
+    failed = {stage: count for stage, count in failed.items() if count}
+    if failed:
+        where = ", ".join(f"{stage} {count}" for stage, count in failed.items())
+        print(f"done, with failed samples ({where}): see 'procrop-data status --failed'", file=sys.stderr)
+        raise typer.Exit(3)

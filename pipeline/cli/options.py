@@ -1,0 +1,106 @@
+"""Options that many commands share, and what they lead to: a recipe, a run directory, its stages."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+    from pipeline.run import Run
+    from pipeline.stage import Stage
+    from stages.recipe import Recipe
+
+DEFAULT_WORK = "work"
+DEFAULT_CONFIG = "default"
+
+Config = Annotated[
+    str, typer.Option("--config", "-c", help="Recipe by name or file; default: what --work was made with.")
+]
+Work = Annotated[str, typer.Option("--work", "-w", envvar="PROCROP_WORK", help="Run directory (path or fsspec URL).")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value overrides of the recipe.", metavar="[KEY=VALUE]...")
+]
+Workers = Annotated[int, typer.Option(help="Worker processes; 0: one a processor core.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; logs go to standard error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A recipe bound to a run directory. Nothing of it is loaded or written yet but ``plan.json``."""
+
+    recipe: "Recipe"
+    run: "Run"
+    stages: list["Stage"]
+
+
+def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = None) -> "Recipe":
+    """The recipe of a command: the one named, else the one that the run directory was made with, else the default."""
+    from pipeline import config as recipes
+    from stages.recipe import Recipe
+
+    if config or plan is None:
+        data = recipes.read_recipe(config or DEFAULT_CONFIG)
+        origin = f"'{config or DEFAULT_CONFIG}'"
+    else:
+        data, origin = dict(plan.config), f"of '{plan.name}' in plan.json"
+    return recipes.parse(Recipe, recipes.override(data, overrides), origin)
+
+
+def open_session(config: str, work: str, overrides: Sequence[str] | None) -> Session:
+    """Bind a recipe to a run directory, looking for input files anew. Raises UsageError and RefusedError."""
+    from pipeline.plan import Plan, freeze, load
+    from pipeline.run import Run
+    from pipeline.storage import open_store
+    from stages.recipe import stages_of
+
+    store = open_store(work)
+    plan = load(store)
+    recipe = read_recipe(config, overrides or [], plan)
+    body = recipe.model_dump(mode="json")
+    # Numbers of final shards may differ from command to command (--shards); the plan keeps what it was told last.
+    frozen = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body))
+    return Session(recipe, Run(store, frozen), stages_of(recipe))
+
+
+def open_existing(work: str) -> Session:
+    """A run directory that is there, with the recipe that it was made with; raises UsageError when there is none."""
+    from pipeline.plan import require
+    from pipeline.run import Run
+    from pipeline.storage import open_store
+    from stages.recipe import stages_of
+
+    store = open_store(work)
+    plan = require(store)
+    recipe = read_recipe("", [], plan)
+    return Session(recipe, Run(store, plan), stages_of(recipe))
+
+
+def worker_count(workers: int) -> int:
+    """How many worker processes an option asks for; 0 means one a core that this process may use."""
+    return (
+        workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    )
+
+
+def print_json(value: Any) -> None:
+    """The one JSON object of a command with ``--json``."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def local_folder(session: Session) -> Any:
+    """The run directory as a path, for training and reports; raises UsageError for a remote one."""
+    from pipeline.storage import LocalStore
+
+    if not isinstance(session.run.store, LocalStore):
+        raise UsageError(
+            f"this command needs a local --work, not '{session.run.store.url}': copy the run directory first"
+        )
+    return session.run.store.root

@@ -1,0 +1,39 @@
+"""Caption: a photo gets two prompts, for what is within its frame and for what lies beyond it, and a negative one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.records import Caption
+from pipeline.stage import Outcome, Shard, Stage, Task
+from stages.backends.protocols import Captioner
+from stages.photo_file import to_array
+
+
+class CaptionStage(Stage):
+    """See the module."""
+
+    name = "caption"
+    version = 1
+    upstream = ("ingest",)
+    record = Caption
+    micro_batch = 16
+
+    def __init__(self, captioner: Captioner) -> None:
+        self._captioner = captioner
+
+    def settings(self) -> dict[str, Any]:
+        return {"captioner": self._captioner.name}
+
+    def models(self) -> dict[str, str]:
+        return {"captioner": self._captioner.digest}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        return [Task(row["key"], row["title"]) for row in shard.rows("ingest")]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        images = [to_array(shard.image("ingest", task.key)) for task in tasks]
+        prompts = self._captioner.caption(images, [task.payload for task in tasks])
+        return [
+            Outcome.kept(Caption(key=task.key, inside=prompt.inside, beyond=prompt.beyond, negative=prompt.negative))
+            for task, prompt in zip(tasks, prompts, strict=True)
+        ]

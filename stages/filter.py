@@ -1,0 +1,137 @@
+"""Filter: the verdict on each canvas and at most m distinct crops of it, by thresholds calibrated on the run itself."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.geometry import Box, aspect, cover, is_distinct
+from pipeline.records import Crops
+from pipeline.settings import Settings
+from pipeline.stage import Outcome, Shard, Stage, Tables, Task
+from stages.subject_grid import SubjectGrid
+
+CALIBRATION = "calibration.json"
+
+
+class FilterSettings(Settings):
+    """crop_quantile, canvas_quantile: crops, and canvases by their pseudo-label, scoring under this quantile are dropped.
+
+    max_crops: beside the pseudo-label; min_crops: a canvas with fewer is rejected; distinct_iou, min_cover: overlap between
+    crops at most, share of the pseudo-label covered at least; aspect_tolerance: distance to a ratio of ``aspects``;
+    min_subject: least share of the subject a crop keeps; min_own_subject: of all that looks like a subject on the canvas,
+    the least share inside the photo (else something bigger was invented).
+    """
+
+    crop_quantile: float = Field(0.4, ge=0, le=1)
+    canvas_quantile: float = Field(0.03, ge=0, le=1)
+    max_crops: int = Field(4, ge=0, le=64)
+    min_crops: int = Field(0, ge=0, le=64)
+    distinct_iou: float = Field(0.8, gt=0, le=1)
+    min_cover: float = Field(0.8, ge=0, le=1)
+    aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
+    aspect_tolerance: float = Field(0.03, gt=0)
+    min_subject: float = Field(0.8, ge=0, le=1)
+    min_own_subject: float = Field(0.5, ge=0, le=1)
+    max_cut_subject: float = Field(0.35, ge=0, le=1)
+
+
+class Filter(Stage):
+    """See the module."""
+
+    name = "filter"
+    version = 1
+    record = Crops
+    reasons = ("low_score", "no_distinct_crop", "subject_cut", "bad_outpaint")
+    micro_batch = 256
+    prologue_needed = True
+
+    def __init__(self, settings: FilterSettings, last_round: str) -> None:
+        self._settings = settings
+        self._last = last_round
+        self.upstream = ("outpaint", "propose", last_round)
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings.model_dump(mode="json")
+
+    def prologue(self, tables: Tables) -> dict[str, bytes]:
+        """Thresholds from the score distributions of the whole run."""
+        labels: list[float] = []
+        crops: list[float] = []
+        for row in tables.rows(self._last, ["scores"]):
+            labels.append(row["scores"][0])
+            crops += row["scores"][1:]
+        calibration = {
+            "canvas_threshold": _quantile(labels, self._settings.canvas_quantile),
+            "crop_threshold": _quantile(crops, self._settings.crop_quantile),
+            "canvases": len(labels),
+            "crops": len(crops),
+        }
+        return {CALIBRATION: json.dumps(calibration, indent=1, sort_keys=True).encode()}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        canvases = {row["key"]: row for row in shard.rows("outpaint")}
+        grids = {row["key"]: row["subject_grid"] for row in shard.rows("propose")}
+        return [
+            Task(row["key"], {"row": row, "canvas": canvases[row["key"]], "grid": grids[row["key"]]})
+            for row in shard.rows(self._last)
+        ]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        calibration = json.loads(shard.shared(CALIBRATION))
+        return [self._judge(task, calibration) for task in tasks]
+
+    def _judge(self, task: Task, calibration: dict[str, float]) -> Outcome:
+        row, canvas = task.payload["row"], task.payload["canvas"]
+        grid = SubjectGrid(task.payload["grid"], canvas["width"], canvas["height"])
+        kept = grid.kept(row["boxes"])
+        crops = self._crops(row, kept, calibration["crop_threshold"])
+        reason = self._reason(row, kept[0], len(crops) - 1, calibration["canvas_threshold"])
+        record = Crops(
+            key=row["key"],
+            photo=row["photo"],
+            boxes=[row["boxes"][i] for i in crops],
+            origins=[row["origins"][i] for i in crops],
+            scores=[row["scores"][i] for i in crops],
+            best_score=max(row["scores"]),
+        )
+        return Outcome.rejected(task.key, *reason, record) if reason else Outcome.kept(record)
+
+    def _reason(self, row: dict[str, Any], own: float, crops: int, threshold: float) -> tuple[str, str] | None:
+        s = self._settings
+        if own < s.min_own_subject:
+            return "bad_outpaint", f"{1 - own:.2f} of what looks like a subject was invented outside the photo"
+        if 1 - own > s.max_cut_subject:
+            return "subject_cut", f"the photo's frame cuts off {1 - own:.2f} of the subject"
+        if row["scores"][0] < threshold:
+            return "low_score", f"pseudo-label scores {row['scores'][0]:.2f}, under {threshold:.2f}"
+        if crops < s.min_crops:
+            return "no_distinct_crop", f"{crops} crops beside the pseudo-label, want {s.min_crops}"
+        return None
+
+    def _crops(self, row: dict[str, Any], kept: Sequence[float], threshold: float) -> list[int]:
+        """Indices of the crops to keep: the pseudo-label, then the best that pass every rule."""
+        s, label = self._settings, row["boxes"][0]
+        chosen = [0]
+        for i in sorted(range(1, len(row["boxes"])), key=lambda i: -row["scores"][i]):
+            if len(chosen) > s.max_crops or row["scores"][i] < threshold:
+                break
+            box = row["boxes"][i]
+            good = kept[i] >= s.min_subject and cover(label, box) >= s.min_cover and self._has_known_aspect(box)
+            if good and is_distinct(box, [row["boxes"][j] for j in chosen], s.distinct_iou):
+                chosen.append(i)
+        return chosen
+
+    def _has_known_aspect(self, box: Box) -> bool:
+        """Whether long over short is near a ratio of the set; whole pixels of a small canvas count as half a pixel off."""
+        ratio = aspect(box)
+        ratio = max(ratio, 1 / ratio)
+        slack = self._settings.aspect_tolerance + ratio / min(box[2] - box[0], box[3] - box[1])
+        return any(abs(ratio - known) <= slack for known in self._settings.aspects)
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """A quantile; minus infinity would not be JSON, so an empty run gets 0."""
+    return float(np.quantile(values, share)) if values else 0.0

@@ -1,0 +1,110 @@
+"""Ingest: input files become upright sRGB photographs with credits, or a reject with its word."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from pipeline.errors import SampleError
+from pipeline.records import Photo
+from pipeline.seeds import fraction_of
+from pipeline.settings import Settings
+from pipeline.stage import Outcome, Shard, Stage, Task
+from stages.perceptual_hash import phash
+from stages.photo_file import Limits, decode_photo, encode_jpeg
+from stages.sources import read_source
+
+
+class IngestSettings(Settings):
+    """source: folder, glob, .parquet of URLs, WebDataset .tar, or ``assets:photos`` (the bundled ones).
+
+    long_side: larger photos are reduced to it before they are stored (0: never); near_duplicate_bits: hashes this close
+    are one picture; limit: at most so many files (0: all); splits: shares by hash of the photos that the credits table
+    assigns to none. Sizes in pixels.
+    """
+
+    source: str = "assets:photos"
+    limit: int = Field(0, ge=0)
+    min_side: int = Field(200, ge=8)
+    max_side: int = Field(16384, ge=64)
+    max_pixels: int = Field(178_956_970, ge=4096)
+    max_aspect: float = Field(4.0, ge=1)
+    long_side: int = Field(2048, ge=0)
+    splits: dict[str, Annotated[float, Field(ge=0)]] = Field({"train": 0.9, "val": 0.05, "test": 0.05}, min_length=1)
+    near_duplicate_bits: int = Field(6, ge=0, le=16)
+
+
+class Ingest(Stage):
+    """See the module."""
+
+    name = "ingest"
+    version = 1
+    upstream = ("sources",)
+    record = Photo
+    reasons = (
+        "unreadable", "truncated", "too_small", "too_large", "too_long", "bomb", "bad_mode", "animated", "duplicate",
+    )  # fmt: skip
+    extensions = ("jpg",)
+    micro_batch = 8
+
+    def __init__(self, settings: IngestSettings) -> None:
+        self._settings = settings
+        self._limits = Limits(settings.min_side, settings.max_side, settings.max_pixels, settings.max_aspect)
+
+    def settings(self) -> dict[str, Any]:
+        # Which files there are is the input, not the recipe: adding photos must not refuse the run.
+        return self._settings.model_dump(exclude={"source", "limit"})
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        return [Task(row["key"], row) for row in shard.rows("sources")]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        return [self._one(task, shard) for task in tasks]
+
+    def _one(self, task: Task, shard: Shard) -> Outcome:
+        row = task.payload
+        if row["duplicate_of"]:
+            return Outcome.rejected(task.key, "duplicate", f"{row['uri']}: same picture as {row['duplicate_of']}")
+        try:
+            data = read_source(self._settings.source, row["uri"])
+            decoded = decode_photo(data, self._limits)
+        except SampleError as error:
+            return Outcome.rejected(task.key, error.reason, f"{row['uri']}: {error}")
+        except OSError as error:
+            return Outcome.rejected(task.key, "unreadable", f"{row['uri']}: {error.strerror or error}")
+        image = self._fit(decoded.image)
+        reencoded = not decoded.untouched or image is not decoded.image
+        photo = self._photo(row, image, reencoded, shard.run_seed)
+        return Outcome.kept(photo, {"jpg": encode_jpeg(image) if reencoded else data})
+
+    def _fit(self, image: Image.Image) -> Image.Image:
+        limit = self._settings.long_side
+        if not limit or max(image.size) <= limit:
+            return image
+        smaller = image.copy()
+        smaller.thumbnail((limit, limit), Image.Resampling.LANCZOS)
+        return smaller
+
+    def _photo(self, row: dict[str, Any], image: Image.Image, reencoded: bool, run_seed: int) -> Photo:
+        return Photo(
+            key=row["key"],
+            uri=row["uri"],
+            width=image.width,
+            height=image.height,
+            phash=phash(np.asarray(image.convert("L"))),
+            reencoded=reencoded,
+            split=row["split"] or split_of(row["key"], self._settings.splits, run_seed),
+            **{name: row[name] for name in ("title", "author", "licence", "licence_url", "source")},
+        )
+
+
+def split_of(key: str, shares: Mapping[str, float], run_seed: int) -> str:
+    """The split of a photo by hash: adding photos never moves one from a split to another."""
+    point = fraction_of(run_seed, "split", key) * sum(shares.values())
+    for name, share in shares.items():
+        point -= share
+        if point < 0:
+            return name
+    return next(iter(shares))

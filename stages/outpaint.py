@@ -1,0 +1,147 @@
+"""Out-paint: a diffusion model paints surroundings for each photo, whose own rectangle is then a known good crop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from pipeline.geometry import BoxPx
+from pipeline.records import Canvas
+from pipeline.seeds import seed_for
+from pipeline.settings import Settings
+from pipeline.stage import Outcome, Shard, Stage, Task
+from stages.backends.protocols import Outpainter, PaintRequest, Segmenter
+from stages.paint_checks import PaintCheckSettings, measure
+from stages.photo_file import encode_jpeg, to_array
+from stages.placement import Placement, PlacementSettings, place
+from stages.seam import SeamSettings, paste
+
+
+class OutpaintSettings(Settings):
+    """variants: canvases a photo; held_out_variants: of photos in val and test; long_side: of the canvas in pixels."""
+
+    variants: int = Field(4, ge=1, le=99)
+    held_out_variants: int = Field(4, ge=1, le=99)
+    long_side: int = Field(192, ge=64, le=8192)
+    micro_batch: int = Field(4, ge=1)
+    placement: PlacementSettings = PlacementSettings()
+    seam: SeamSettings = SeamSettings()
+    checks: PaintCheckSettings = PaintCheckSettings()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One canvas before painting."""
+
+    request: PaintRequest
+    subject_box: BoxPx | None
+
+
+class Outpaint(Stage):
+    """See the module."""
+
+    name = "outpaint"
+    version = 1
+    upstream = ("ingest", "caption")
+    record = Canvas
+    reasons = ("blank", "seam_visible", "repeats_photo")
+    extensions = ("jpg",)
+
+    def __init__(self, settings: OutpaintSettings, outpainter: Outpainter, segmenter: Segmenter) -> None:
+        self._settings = settings
+        self._outpainter = outpainter
+        self._segmenter = segmenter
+        self.micro_batch = settings.micro_batch
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings.model_dump(mode="json")
+
+    def models(self) -> dict[str, str]:
+        return {"outpainter": self._outpainter.digest, "segmenter": self._segmenter.digest}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        captions = {row["key"]: row for row in shard.rows("caption")}
+        tasks = []
+        for photo in shard.rows("ingest"):
+            held_out = photo["split"] != "train"
+            count = self._settings.held_out_variants if held_out else self._settings.variants
+            for variant in range(count):
+                payload = {"photo": photo, "caption": captions[photo["key"]], "variant": variant}
+                tasks.append(Task(f"{photo['key']}-{variant:02d}", payload))
+        return tasks
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        @cache
+        def photo_and_mask(key: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            image = to_array(shard.image("ingest", key))
+            return image, self._segmenter.segment([image])[0]
+
+        prepared = [
+            self._prepare(task.payload, *photo_and_mask(task.payload["photo"]["key"]), shard.run_seed) for task in tasks
+        ]
+        painted = self._outpainter.paint([item.request for item in prepared])
+        return [self._finish(task, item, image) for task, item, image in zip(tasks, prepared, painted, strict=True)]
+
+    def _prepare(
+        self, payload: dict[str, Any], image: NDArray[np.uint8], mask: NDArray[np.float32], run_seed: int
+    ) -> _Prepared:
+        key, variant = payload["photo"]["key"], payload["variant"]
+        drawn = place(
+            (image.shape[1], image.shape[0]), self._settings.long_side, self._settings.placement,
+            seed_for(run_seed, "placement", key, variant),
+        )  # fmt: skip
+        w, h = drawn.box_px[2] - drawn.box_px[0], drawn.box_px[3] - drawn.box_px[1]
+        subject = np.asarray(Image.fromarray(mask).resize((w, h), Image.Resampling.BOX))
+        request = PaintRequest(
+            photo=np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.LANCZOS)),
+            subject=subject,
+            box_px=drawn.box_px,
+            size=drawn.size,
+            seed=seed_for(run_seed, self.name, key, variant),
+            prompt=payload["caption"]["beyond"],
+            negative_prompt=payload["caption"]["negative"],
+        )
+        return _Prepared(request, _subject_box(subject, drawn))
+
+    def _finish(self, task: Task, item: _Prepared, painted: NDArray[np.uint8]) -> Outcome:
+        request = item.request
+        canvas = paste(painted, request.photo, request.box_px, self._settings.seam)
+        record = self._record(task, item)
+        bad = measure(canvas, request.box_px, item.subject_box).reject(self._settings.checks)
+        files = {"jpg": encode_jpeg(Image.fromarray(canvas))}
+        return Outcome.rejected(task.key, *bad, record, files) if bad else Outcome.kept(record, files)
+
+    def _record(self, task: Task, item: _Prepared) -> Canvas:
+        photo, request = task.payload["photo"], item.request
+        return Canvas(
+            key=task.key,
+            photo=photo["key"],
+            variant=task.payload["variant"],
+            width=request.size[0],
+            height=request.size[1],
+            photo_box=list(request.box_px),
+            subject_box=list(item.subject_box or ()),
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            seed=request.seed,
+            outpainter=f"{self._outpainter.name}@{self._outpainter.digest}",
+            seam=f"feather {self._settings.seam.feather_px}",
+            split=photo["split"],
+            author=photo["author"],
+            licence=photo["licence"],
+            source=photo["source"],
+        )
+
+
+def _subject_box(mask: NDArray[np.float32], drawn: Placement) -> BoxPx | None:
+    """Bounds on the canvas of the mask above one half; None without a subject."""
+    rows, columns = np.nonzero(mask > 0.5)
+    if not len(rows):
+        return None
+    x, y = drawn.box_px[:2]
+    return (x + int(columns.min()), y + int(rows.min()), x + int(columns.max()) + 1, y + int(rows.max()) + 1)

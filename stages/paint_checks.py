@@ -1,0 +1,108 @@
+"""Measures of a painted canvas that betray a failed out-painting; each a number, compared with a recorded limit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from pipeline.geometry import BoxPx, cover
+from pipeline.settings import Settings
+
+THUMB = 64
+
+
+class PaintCheckSettings(Settings):
+    """Limits. blank_share: least contrast of the paint as a share of the photo's own; seam_ratio: most jump across
+    the frame as a multiple of the jumps beside it; repeat_correlation: most likeness of a painted window to the subject.
+    """
+
+    blank_share: float = Field(0.04, ge=0)
+    seam_ratio: float = Field(6.0, gt=1)
+    repeat_correlation: float = Field(0.92, gt=0, le=1)
+
+
+@dataclass(frozen=True)
+class PaintMeasures:
+    """What was measured on one canvas; a measure that does not apply (no paint, no subject) takes its harmless value."""
+
+    contrast_share: float
+    seam_ratio: float
+    repeat_correlation: float
+
+    def reject(self, limits: PaintCheckSettings) -> tuple[str, str] | None:
+        """The reject word and its detail, or None for a good canvas."""
+        if self.contrast_share < limits.blank_share:
+            return "blank", f"contrast of the paint is {self.contrast_share:.3f} of the photo's"
+        if self.seam_ratio > limits.seam_ratio:
+            return "seam_visible", f"jump across the frame is {self.seam_ratio:.1f} times the jumps beside it"
+        if self.repeat_correlation > limits.repeat_correlation:
+            return "repeats_photo", f"a painted window is {self.repeat_correlation:.2f} like the subject"
+        return None
+
+
+def measure(canvas: NDArray[np.uint8], box_px: BoxPx, subject_px: BoxPx | None) -> PaintMeasures:
+    """Measures of uint8 [H, W, 3] with the photo at ``box_px`` and, in it, the subject at ``subject_px``."""
+    gray = canvas.astype(np.float32).mean(axis=2)
+    return PaintMeasures(
+        contrast_share=_contrast_share(gray, box_px),
+        seam_ratio=_seam_ratio(gray, box_px),
+        repeat_correlation=_repeat(canvas, box_px, subject_px) if subject_px else 0.0,
+    )
+
+
+def _contrast_share(gray: NDArray[np.float32], box: BoxPx) -> float:
+    x1, y1, x2, y2 = box
+    outside = np.ones(gray.shape, bool)
+    outside[y1:y2, x1:x2] = False
+    inner = float(gray[y1:y2, x1:x2].std())
+    if not outside.any() or inner < 4.0:  # an even photo may well have even surroundings
+        return 1.0
+    return float(gray[outside].std()) / inner
+
+
+def _seam_ratio(gray: NDArray[np.float32], box: BoxPx) -> float:
+    """Largest over the four sides of (median jump across the frame) / (mean jump a few pixels inside and outside)."""
+    x1, y1, x2, y2 = box
+    ratios = []
+    for lines, at, low, high in ((gray, y1, x1, x2), (gray, y2, x1, x2), (gray.T, x1, y1, y2), (gray.T, x2, y1, y2)):
+        if not 6 <= at <= lines.shape[0] - 6:
+            continue
+        jumps = np.abs(np.diff(lines[at - 6 : at + 6, low:high], axis=0)).mean(axis=1)  # [11]; the frame is jump 5
+        beside = (jumps[:3].mean() + jumps[8:].mean()) / 2
+        ratios.append(float(jumps[4:7].max() / (beside + 1.0)))
+    return max(ratios, default=1.0)
+
+
+def _repeat(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> float:
+    """Best normalised correlation of the subject with a window of its size that is mostly paint, at ``THUMB`` pixels."""
+    height, width = canvas.shape[:2]
+    scale = THUMB / max(height, width)
+    small = np.asarray(
+        Image.fromarray(canvas)
+        .convert("L")
+        .resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX),
+        np.float32,
+    )
+    x1, y1, x2, y2 = (round(v * scale) for v in subject)
+    w, h = x2 - x1, y2 - y1
+    if w < 6 or h < 6 or w >= small.shape[1] or h >= small.shape[0]:
+        return 0.0
+    template = small[y1:y2, x1:x2]
+    if template.std() < 4:
+        return 0.0
+    windows = sliding_window_view(small, (h, w))  # [rows, columns, h, w]
+    scaled_box = [v * scale for v in box]
+    best = 0.0
+    centred = template - template.mean()
+    for row in range(windows.shape[0]):
+        columns = [c for c in range(windows.shape[1]) if cover((c, row, c + w, row + h), scaled_box) < 0.4]
+        if not columns:
+            continue
+        found = windows[row, columns]
+        found = found - found.mean(axis=(1, 2), keepdims=True)
+        norm = np.sqrt((found**2).sum(axis=(1, 2)) * (centred**2).sum()) + 1e-6
+        best = max(best, float(((found * centred).sum(axis=(1, 2)) / norm).max()))
+    return best

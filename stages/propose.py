@@ -1,0 +1,140 @@
+"""Propose: candidate crops of each canvas from several sources, each with its origin; none may lose the subject."""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from pipeline.geometry import Box, area, aspect, is_distinct, shift_inside, snap_aspect
+from pipeline.records import Proposals
+from pipeline.seeds import seed_for
+from pipeline.settings import Settings
+from pipeline.stage import Outcome, Shard, Stage, Task
+from stages.backends.protocols import Segmenter
+from stages.photo_file import to_array
+from stages.subject_grid import SubjectGrid, pack
+
+PHOTO = "photo"
+GRID_BINS = 12
+GRID_REACH = 4
+
+
+class ProposeSettings(Settings):
+    """How many boxes of each origin. aspects: width over height, used as they are and inverted.
+
+    jitter: copies of the pseudo-label moved and resized by up to jitter_share; grid: of the GAIC anchors (12 x 12 bins,
+    corners in the outer 4, area above half, aspect 0.5 to 2), drawn by seed; subject: boxes that put the subject's centre
+    on a third or in the middle; min_subject: least share of the subject that a box keeps; distinct_iou: boxes closer
+    than this are one.
+    """
+
+    jitter: int = Field(16, ge=0)
+    jitter_share: float = Field(0.12, gt=0, le=0.5)
+    grid: int = Field(24, ge=0)
+    subject: int = Field(18, ge=0)
+    aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
+    min_subject: float = Field(0.8, ge=0, le=1)
+    distinct_iou: float = Field(0.95, gt=0, le=1)
+    micro_batch: int = Field(8, ge=1)
+
+
+class Propose(Stage):
+    """See the module."""
+
+    name = "propose"
+    version = 1
+    upstream = ("outpaint",)
+    record = Proposals
+
+    def __init__(self, settings: ProposeSettings, segmenter: Segmenter) -> None:
+        self._settings = settings
+        self._segmenter = segmenter
+        self.micro_batch = settings.micro_batch
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings.model_dump(mode="json")
+
+    def models(self) -> dict[str, str]:
+        return {"segmenter": self._segmenter.digest}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        return [Task(row["key"], row) for row in shard.rows("outpaint")]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        masks = self._segmenter.segment([to_array(shard.image("outpaint", task.key)) for task in tasks])
+        return [
+            Outcome.kept(self._propose(task.payload, pack(mask), seed_for(shard.run_seed, self.name, task.key)))
+            for task, mask in zip(tasks, masks, strict=True)
+        ]
+
+    def _propose(self, canvas: dict[str, Any], packed: bytes, seed: int) -> Proposals:
+        rng, size = random.Random(seed), (canvas["width"], canvas["height"])
+        label = tuple(float(v) for v in canvas["photo_box"])
+        candidates = [
+            *_jittered(label, size, self._settings, rng),
+            *_aspects(label, size, self._settings.aspects),
+            *_on_subject(canvas["subject_box"], size, self._settings, rng),
+            *_grid(size, self._settings.grid, rng),
+        ]
+        kept = SubjectGrid(packed, *size).kept([box for _, box in candidates])
+        boxes, origins = [label], [PHOTO]
+        for (origin, box), share in zip(candidates, kept, strict=True):
+            whole = _whole_pixels(box, size)
+            if share >= self._settings.min_subject and is_distinct(whole, boxes, self._settings.distinct_iou):
+                boxes.append(whole)
+                origins.append(origin)
+        return Proposals(canvas["key"], canvas["photo"], [list(box) for box in boxes], origins, packed)
+
+
+def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (float(round(v)) for v in shift_inside(box, *size))
+    return (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
+
+
+def _jittered(
+    label: Box, size: tuple[int, int], settings: ProposeSettings, rng: random.Random
+) -> Iterator[tuple[str, Box]]:
+    """The pseudo-label, moved and resized a little."""
+    w, h = label[2] - label[0], label[3] - label[1]
+    for _ in range(settings.jitter):
+        dx, dy, dw, dh = (rng.uniform(-settings.jitter_share, settings.jitter_share) for _ in range(4))
+        cx, cy = (label[0] + label[2]) / 2 + dx * w, (label[1] + label[3]) / 2 + dy * h
+        w2, h2 = w * (1 + dw), h * (1 + dh)
+        yield "jitter", shift_inside((cx - w2 / 2, cy - h2 / 2, cx + w2 / 2, cy + h2 / 2), *size)
+
+
+def _aspects(label: Box, size: tuple[int, int], aspects: Sequence[float]) -> Iterator[tuple[str, Box]]:
+    """The pseudo-label at each aspect ratio, with its centre and area."""
+    for ratio in sorted({*aspects, *(1 / a for a in aspects)}):
+        yield "aspect", snap_aspect(label, ratio, *size)
+
+
+def _on_subject(
+    subject: Sequence[int], size: tuple[int, int], settings: ProposeSettings, rng: random.Random
+) -> Iterator[tuple[str, Box]]:
+    """Boxes that put the centre of the subject on a third or in the middle of the crop."""
+    if not subject:
+        return
+    cx, cy = (subject[0] + subject[2]) / 2, (subject[1] + subject[3]) / 2
+    least = max(area(subject) * 1.3, size[0] * size[1] * 0.1)
+    most = max(least * 1.5, size[0] * size[1] * 0.7)
+    ratios = sorted({*settings.aspects, *(1 / a for a in settings.aspects)})
+    for _ in range(settings.subject):
+        ratio, wanted = rng.choice(ratios), rng.uniform(least, most)
+        w, h = (wanted * ratio) ** 0.5, (wanted / ratio) ** 0.5
+        fx, fy = rng.choice((1 / 3, 1 / 2, 2 / 3)), rng.choice((1 / 3, 1 / 2, 2 / 3))
+        yield "subject", shift_inside((cx - fx * w, cy - fy * h, cx + (1 - fx) * w, cy + (1 - fy) * h), *size)
+
+
+def _grid(size: tuple[int, int], count: int, rng: random.Random) -> Iterator[tuple[str, Box]]:
+    """GAIC's grid anchors: corners at the centres of bins 0-3 and 8-11 of 12."""
+    w, h = size[0] / GRID_BINS, size[1] / GRID_BINS
+    low, high = range(GRID_REACH), range(GRID_BINS - GRID_REACH, GRID_BINS)
+    anchors = [
+        ((x1 + 0.5) * w, (y1 + 0.5) * h, (x2 + 0.5) * w, (y2 + 0.5) * h)
+        for x1 in low for y1 in low for x2 in high for y2 in high
+    ]  # fmt: skip
+    fit = [box for box in anchors if area(box) > 0.5 * size[0] * size[1] and 0.5 <= aspect(box) <= 2]
+    for box in rng.sample(fit, min(count, len(fit))):
+        yield "grid", box

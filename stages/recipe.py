@@ -1,0 +1,60 @@
+"""The recipe as one list: what happens, in order, is visible here and nowhere else."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.settings import Settings
+from pipeline.stage import Stage
+from stages.backends.build import Models, ModelSettings
+from stages.build import Build, BuildSettings
+from stages.caption import CaptionStage
+from stages.embed import Embed, EmbedSettings
+from stages.filter import Filter, FilterSettings
+from stages.ingest import Ingest, IngestSettings
+from stages.outpaint import Outpaint, OutpaintSettings
+from stages.propose import Propose, ProposeSettings
+from stages.refine import RefineRound, RefineSettings, round_name
+from stages.retrieve import Retrieve, RetrieveSettings
+from stages.training import TrainSettings
+
+
+class Recipe(Settings):
+    """A whole configuration. seed and work_shards place every key and are frozen in ``plan.json``."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    work_shards: Annotated[int, Field(ge=1, le=100_000)] = 8
+    models: ModelSettings = ModelSettings()
+    ingest: IngestSettings = IngestSettings()
+    outpaint: OutpaintSettings = OutpaintSettings()
+    propose: ProposeSettings = ProposeSettings()
+    refine: RefineSettings = RefineSettings()
+    filter: FilterSettings = FilterSettings()
+    build: BuildSettings = BuildSettings()
+    embed: EmbedSettings = EmbedSettings()
+    retrieve: RetrieveSettings = RetrieveSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _named_alike(self) -> "Recipe":
+        if self.filter.max_crops > self.refine.beam:
+            raise ValueError(f"filter.max_crops {self.filter.max_crops} exceeds refine.beam {self.refine.beam}")
+        return self
+
+
+def stages_of(recipe: Recipe) -> list[Stage]:
+    """The stages of a recipe in order. Training reads what they leave and is not sharded, so it is not among them."""
+    models = Models(recipe.models)
+    scorer = f"{models.scorer.name}@{models.scorer.digest}"
+    return [
+        Ingest(recipe.ingest),
+        CaptionStage(models.captioner),
+        Outpaint(recipe.outpaint, models.outpainter, models.segmenter),
+        Propose(recipe.propose, models.segmenter),
+        *(RefineRound(number, recipe.refine, models.scorer) for number in range(1, recipe.refine.rounds + 1)),
+        Filter(recipe.filter, round_name(recipe.refine.rounds)),
+        Build(recipe.build, scorer),
+        Embed(recipe.embed, models.encoder),
+        Retrieve(recipe.retrieve, models.encoder.digest),
+    ]

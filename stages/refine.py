@@ -1,0 +1,179 @@
+"""Refine: a round scores boxes, keeps the best distinct, moves them locally and scores again.
+
+Each round is a new version of the labels with its gain on record; the pseudo-label is never altered. Scores come from the
+aesthetic scorer, not from a detector trained on these labels, which would only confirm itself.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.geometry import Box, is_distinct, shift_inside, snap_aspect
+from pipeline.records import Refined
+from pipeline.seeds import seed_for
+from pipeline.settings import Settings
+from pipeline.stage import Outcome, Shard, Stage, Task
+from stages.backends.protocols import Scorer
+from stages.photo_file import to_array
+from stages.subject_grid import SubjectGrid
+
+
+class RefineSettings(Settings):
+    """rounds: at most so many; beam: best distinct boxes that a round keeps beside the pseudo-label; moves: tries a box.
+
+    step: size of the moves as a share of the box in round 1, halved each round; min_gain: a canvas whose round gained less
+    (mean score of the beam, 0..10) is left as it is by later ones; distinct_iou: beam boxes overlap less than this;
+    min_subject: least share of the subject that a moved box keeps; aspects: ratios that moves snap to.
+    """
+
+    rounds: int = Field(3, ge=1, le=20)
+    beam: int = Field(8, ge=1)
+    moves: int = Field(6, ge=1)
+    step: float = Field(0.12, gt=0, le=0.5)
+    min_gain: float = Field(0.05, ge=0)
+    distinct_iou: float = Field(0.8, gt=0, le=1)
+    min_subject: float = Field(0.8, ge=0, le=1)
+    aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
+    micro_batch: int = Field(8, ge=1)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A box, where it came from, and its score."""
+
+    box: tuple[float, ...]
+    origin: str
+    score: float
+
+
+def round_name(number: int) -> str:
+    """The folder of a round."""
+    return f"refine/round-{number:02d}"
+
+
+class RefineRound(Stage):
+    """One round; a run has ``settings.rounds`` of them, each reading the one before."""
+
+    version = 1
+    record = Refined
+
+    def __init__(self, number: int, settings: RefineSettings, scorer: Scorer) -> None:
+        self.name = round_name(number)
+        self._previous = "propose" if number == 1 else round_name(number - 1)
+        self.upstream = ("outpaint", "propose") if number == 1 else ("outpaint", "propose", self._previous)
+        self._number = number
+        self._settings = settings
+        self._scorer = scorer
+        self.micro_batch = settings.micro_batch
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings.model_dump(mode="json", exclude={"rounds"})
+
+    def models(self) -> dict[str, str]:
+        return {"scorer": self._scorer.digest}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        canvases = {row["key"]: row for row in shard.rows("outpaint")}
+        grids = {row["key"]: row["subject_grid"] for row in shard.rows("propose")}
+        return [
+            Task(row["key"], {"row": row, "canvas": canvases[row["key"]], "grid": grids[row["key"]]})
+            for row in shard.rows(self._previous)
+        ]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        active = [task for task in tasks if task.payload["row"].get("active", True)]
+        images = [to_array(shard.image("outpaint", task.key)) for task in active]
+        before = self._known(active, images)
+        moved = [list(self._moves(task, known, shard.run_seed)) for task, known in zip(active, before, strict=True)]
+        scores = self._scorer.score(images, [_array([box for box, _ in boxes]) for boxes in moved])
+        done = {}
+        for task, known, boxes, values in zip(active, before, moved, scores, strict=True):
+            fresh = [Scored(box, origin, float(v)) for (box, origin), v in zip(boxes, values, strict=True)]
+            done[task.key] = self._record(task.payload["row"], known, self._select([*known, *fresh]))
+        return [Outcome.kept(done.get(task.key) or _carried(task.payload["row"], self._number)) for task in tasks]
+
+    def _known(self, tasks: Sequence[Task], images: Sequence[Any]) -> list[list[Scored]]:
+        """The beam before this round: the last one's, or the best of the proposals."""
+        rows = [task.payload["row"] for task in tasks]
+        if self._number > 1:
+            return [_scored(row, row["scores"]) for row in rows]
+        scores = self._scorer.score(images, [_array(row["boxes"]) for row in rows])
+        return [self._select(_scored(row, [float(v) for v in values])) for row, values in zip(rows, scores, strict=True)]
+
+    def _select(self, boxes: Sequence[Scored]) -> list[Scored]:
+        """The pseudo-label, then the best distinct boxes, best first; ties go to the one found first."""
+        beam = [boxes[0]]
+        for item in sorted(boxes[1:], key=lambda item: -item.score):
+            if len(beam) > self._settings.beam:
+                break
+            if is_distinct(item.box, [kept.box for kept in beam[1:]], self._settings.distinct_iou):
+                beam.append(item)
+        return beam
+
+    def _moves(self, task: Task, beam: Sequence[Scored], run_seed: int) -> Iterator[tuple[tuple[float, ...], str]]:
+        """Local moves of each beam box, the pseudo-label's among them, that keep the subject."""
+        canvas = task.payload["canvas"]
+        size = (canvas["width"], canvas["height"])
+        rng = random.Random(seed_for(run_seed, self.name, task.key))
+        tried = [
+            (_moved(item.box, size, self._settings, self._number, rng), item.origin)
+            for item in beam for _ in range(self._settings.moves)
+        ]  # fmt: skip
+        kept = SubjectGrid(task.payload["grid"], *size).kept([box for box, _ in tried])
+        for (box, origin), share in zip(tried, kept, strict=True):
+            if share >= self._settings.min_subject:
+                yield box, origin if origin.endswith("+moved") else f"{origin}+moved"
+
+    def _record(self, row: dict[str, Any], before: Sequence[Scored], after: Sequence[Scored]) -> Refined:
+        gain = _mean_score(after) - _mean_score(before)
+        return Refined(
+            key=row["key"],
+            photo=row["photo"],
+            round=self._number,
+            boxes=[list(item.box) for item in after],
+            origins=[item.origin for item in after],
+            scores=[item.score for item in after],
+            gain=gain,
+            active=gain >= self._settings.min_gain,
+        )
+
+
+def _mean_score(beam: Sequence[Scored]) -> float:
+    """Mean over the beam without the pseudo-label; the pseudo-label's own score when it stands alone."""
+    return float(np.mean([item.score for item in beam[1:] or beam]))
+
+
+def _carried(row: dict[str, Any], number: int) -> Refined:
+    """A canvas that has converged goes through a round unchanged."""
+    return Refined(
+        row["key"], row["photo"], number, row["boxes"], row["origins"], row["scores"], gain=0.0, active=False
+    )
+
+
+def _scored(row: dict[str, Any], scores: Sequence[float]) -> list[Scored]:
+    return [
+        Scored(tuple(box), origin, float(score))
+        for box, origin, score in zip(row["boxes"], row["origins"], scores, strict=True)
+    ]
+
+
+def _array(boxes: Sequence[Sequence[float]]) -> Any:
+    return np.asarray(boxes, np.float32).reshape(-1, 4)
+
+
+def _moved(
+    box: Box, size: tuple[int, int], settings: RefineSettings, number: int, rng: random.Random
+) -> tuple[float, ...]:
+    """A box shifted and resized by up to ``step``, snapped to the nearest aspect ratio of the set, in whole pixels."""
+    step = settings.step / 2 ** (number - 1)
+    w, h = box[2] - box[0], box[3] - box[1]
+    dx, dy, dw, dh = (rng.uniform(-step, step) for _ in range(4))
+    cx, cy, w, h = (box[0] + box[2]) / 2 + dx * w, (box[1] + box[3]) / 2 + dy * h, w * (1 + dw), h * (1 + dh)
+    ratios = {*settings.aspects, *(1 / a for a in settings.aspects)}
+    ratio = min(sorted(ratios), key=lambda r: abs(np.log(r * h / w)))
+    fitted = snap_aspect(shift_inside((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), *size), ratio, *size)
+    return tuple(float(round(v)) for v in fitted)

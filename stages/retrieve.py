@@ -1,0 +1,121 @@
+"""Retrieve: for each canvas the k compositionally most similar professional photographs, never its own.
+
+The database holds the photos of the train split; the index and its parameters go to ``retrieve/shared``.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.records import Neighbours
+from pipeline.settings import Settings
+from pipeline.stage import Outcome, Shard, Stage, Tables, Task
+from procrop_model.references import FILES, NearDuplicates, Reference, ReferenceDatabase
+from stages.embed import CANVAS, PHOTO
+
+
+class RetrieveSettings(Settings):
+    """k: references a canvas. A reference is left out when it is the canvas's own photo or nearly so: cosine to that photo
+    at or above ``max_cosine``, or perceptual hashes at most ``near_bits`` apart.
+    """
+
+    k: int = Field(10, ge=1, le=100)
+    max_cosine: float = Field(0.985, gt=0, le=1)
+    near_bits: int = Field(6, ge=0, le=32)
+    micro_batch: int = Field(256, ge=1)
+
+
+class Retrieve(Stage):
+    """See the module."""
+
+    name = "retrieve"
+    version = 1
+    upstream = ("ingest", "embed")
+    record = Neighbours
+    prologue_needed = True
+
+    def __init__(self, settings: RetrieveSettings, encoder_digest: str) -> None:
+        self._settings = settings
+        self._encoder_digest = encoder_digest
+        self.micro_batch = settings.micro_batch
+        self._database: tuple[int, ReferenceDatabase] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return self._settings.model_dump(mode="json")
+
+    def models(self) -> dict[str, str]:
+        return {"encoder": self._encoder_digest}
+
+    def prologue(self, tables: Tables) -> dict[str, bytes]:
+        """The reference database of all train photos, as files."""
+        photos = {row["key"]: row for row in tables.rows("ingest", None)}
+        rows = tables.rows("embed", ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
+        rows = [row for row in rows if row["kind"] == PHOTO and row["split"] == "train"]
+        names = ("phash", "title", "author", "licence", "source")
+        entries = [
+            Reference(key=row["key"], photo=row["key"], **{name: photos[row["key"]][name] for name in names})
+            for row in rows
+        ]
+        vectors = np.stack([_vector(row) for row in rows]) if rows else np.zeros((0, 1), np.float32)
+        tokens = np.stack([_tokens(row) for row in rows]) if rows else np.zeros((0, 1, 1), np.float16)
+        limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
+        database = ReferenceDatabase.build(vectors, tokens, entries, self._encoder_digest, limits)
+        with tempfile.TemporaryDirectory() as folder:
+            database.save(folder)
+            return {name: (Path(folder) / name).read_bytes() for name in ("index.json", *FILES)}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        photos = {row["key"]: row for row in shard.rows("ingest")}
+        rows = shard.rows("embed")
+        own = {row["key"]: _vector(row) for row in rows if row["kind"] == PHOTO}
+        return [
+            Task(
+                row["key"],
+                {
+                    "photo": row["photo"],
+                    "vector": _vector(row),
+                    "own": own[row["photo"]],
+                    "phash": photos[row["photo"]]["phash"],
+                },
+            )
+            for row in rows
+            if row["kind"] == CANVAS
+        ]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        database = self._open(shard)
+        payloads = [task.payload for task in tasks]
+        found = database.search(
+            np.stack([p["vector"] for p in payloads]),
+            self._settings.k,
+            exclude=[{p["photo"]} for p in payloads],
+            parents=np.stack([p["own"] for p in payloads]),
+            parent_phashes=[p["phash"] for p in payloads],
+        )
+        return [
+            Outcome.kept(Neighbours(task.key, task.payload["photo"], hits.keys, hits.similarities))
+            for task, hits in zip(tasks, found, strict=True)
+        ]
+
+    def _open(self, shard: Shard) -> ReferenceDatabase:
+        """The database, loaded once for all shards of a worker."""
+        data = {name: shard.shared(name) for name in ("index.json", *FILES)} if self._database is None else {}
+        if self._database is None:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in data.items():
+                    (Path(folder) / name).write_bytes(content)
+                self._database = (0, ReferenceDatabase.load(folder, self._encoder_digest))
+        return self._database[1]
+
+
+def _vector(row: dict[str, Any]) -> NDArray[np.float32]:
+    return np.frombuffer(row["vector"], np.float16).astype(np.float32)
+
+
+def _tokens(row: dict[str, Any]) -> NDArray[np.float16]:
+    return np.frombuffer(row["tokens"], np.float16).reshape(row["grid_h"] * row["grid_w"], -1)

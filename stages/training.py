@@ -1,0 +1,19 @@
+"""Settings of the cropper's training as a recipe states them; turned into the trainer's own dataclass."""
+
+from pydantic import Field
+
+from pipeline.settings import Settings
+
+
+class TrainSettings(Settings):
+    """epochs, batch: passes over the train split and canvases a step; k: references a canvas (0: the plain model).
+
+    Sizes of the model and weights of the loss keep the trainer's defaults (``procrop_model/config.py``).
+    """
+
+    seed: int = 0
+    epochs: int = Field(40, ge=1)
+    batch: int = Field(16, ge=1)
+    learning_rate: float = Field(4e-4, gt=0)
+    patience: int = Field(15, ge=0)
+    k: int = Field(4, ge=0, le=100)
