@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import timm
@@ -34,7 +34,8 @@ def file_digest(path: str) -> str:
 
 
 def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None) -> nn.Module:
-    """The network in eval mode; its forward gives one feature map a level [B, CHANNELS[l], H / STRIDES[l], W / STRIDES[l]].
+    """The network in eval mode; its forward gives one feature map a level [B, CHANNELS[l], H / STRIDES[l], W /
+    STRIDES[l]].
 
     levels: indices into ``CHANNELS``. Input: [B, 3, H, W] as ``to_input`` makes it.
     """
@@ -47,12 +48,13 @@ def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None
     if missing:
         raise ValueError(f"lite0 weights lack {len(missing)} tensors, first {missing[0]}")
     model.load_state_dict({key: value for key, value in state.items() if key in known}, strict=False)
-    return cast(nn.Module, model.eval())
+    network: nn.Module = model.eval()
+    return network
 
 
 def to_input(image: NDArray[np.uint8]) -> Tensor:
     """uint8 [H, W, 3] in 0..255 -> float [3, H, W], normalised as Lite0 was trained: (x - 127) / 128."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().sub_(127).div_(128)
+    return torch.tensor(image).permute(2, 0, 1).float().sub_(127).div_(128)
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -65,8 +67,9 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
 class Lite0Encoder:
     """Features of whole images for retrieval: a pooled vector and a token grid.
 
-    The image is squashed to a square of ``size`` pixels, so that token (i, j) always covers the same share of the frame.
-    vector: float32 [320], mean of the last level, L2-normalised. tokens: float32 [64, 320] for size 256 (grid 8 x 8).
+    The image is squashed to a square of ``size`` pixels, so that token (i, j) always covers the same share of the
+    frame. vector: float32 [320], mean of the last level, L2-normalised. tokens: float32 [64, 320] for size 256 (grid
+    8 x 8).
     """
 
     name = "lite0"

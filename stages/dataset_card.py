@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.stage import Rows, Tables
-from stages.contact_sheet import sheet_of
+from pipeline.contact_sheet import sheet_of
 
 EXAMPLES = 12
 SPLITS = ("train", "val", "test")

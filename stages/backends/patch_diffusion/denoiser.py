@@ -59,11 +59,17 @@ def likelihood_even(queries: Queries, patches: Tensor, shift: float) -> Tensor:
 
 
 def likelihood_among(queries: Queries, patches: Tensor, shift: float) -> Tensor:
-    """``likelihood`` where each query has candidates of its own: patches [Q, K, 3, P] -> [Q, K]."""
-    difference = queries.values[:, None] - patches
-    weighted = difference * queries.weight[:, None, None]
-    precision = queries.weight.sum(1)[:, None] + shift**-2
-    return 0.5 * (weighted.sum(3).square().sum(2) / precision - (weighted * difference).sum((2, 3)))
+    """``likelihood`` where each query has candidates of its own: patches [Q, K, 3, P] -> [Q, K].
+
+    The squares are expanded, as in ``likelihood``, since reading the candidates from memory is what takes the time.
+    """
+    count, among, _, size = patches.shape
+    weight = queries.weight[:, :, None]  # [Q, P, 1]
+    weighted = queries.weight[:, None] * queries.values  # [Q, 3, P]
+    out = (patches.reshape(count, among, -1) @ weighted.reshape(count, -1, 1))[..., 0]
+    out -= 0.5 * (patches.square().sum(2) @ weight)[..., 0]
+    gap = weighted.sum(2)[:, None] - (patches.reshape(count, -1, size) @ weight).reshape(count, among, 3)
+    return out + 0.5 * gap.square().sum(2) / (queries.weight.sum(1)[:, None] + shift**-2)
 
 
 def shifted(queries: Queries, mean: Tensor, shift: float) -> Tensor:

@@ -14,7 +14,7 @@ from stages.backends.patch_diffusion.membrane import Membrane
 from stages.backends.patch_diffusion.patches import PatchGrid
 from stages.backends.patch_diffusion.pyramid import Level
 from stages.backends.patch_diffusion.scene import Scene
-from stages.backends.patch_diffusion.search import Carried, Exhaustive, Local
+from stages.backends.patch_diffusion.search import Exhaustive, Local, Search
 from stages.backends.patch_diffusion.sources import collect
 
 EXHAUSTIVE_SIDE = 72
@@ -57,18 +57,18 @@ class PatchDiffusionPipeline(DiffusionPipeline):
         if scene.box == (0, 0, *scene.size):
             return scene.photo
         canvas: Tensor | None = None
-        carried: Carried | None = None
+        coarser: Search | None = None
         with scene.photo.device:
             for scale in pyramid.scales(scene):
-                exhaustive = carried is None or scale * max(scene.size) <= EXHAUSTIVE_SIDE
+                exhaustive = coarser is None or scale * max(scene.size) <= EXHAUSTIVE_SIDE
                 level = pyramid.level(scene, scale, 1 if exhaustive else LOCAL_STRIDE)
                 grid, sources = PatchGrid(level), collect(level)
-                if carried is None or exhaustive:
-                    search: Exhaustive | Local = Exhaustive(level, grid, sources)
+                if coarser is None or exhaustive:
+                    search: Search = Exhaustive(level, grid, sources)
                 else:
-                    search = Local(level, grid, sources, carried, generator)
+                    search = Local(level, grid, sources, coarser.carried(), generator)
                 canvas = self._denoise(level, grid, search, self._noisy(level, canvas, generator, steps), generator)
-                carried = search.carried()
+                coarser = search
         assert canvas is not None
         return canvas
 
@@ -87,7 +87,7 @@ class PatchDiffusionPipeline(DiffusionPipeline):
         return start + noise * torch.randn(start.shape, generator=generator, device="cpu").to(start)
 
     def _denoise(
-        self, level: Level, grid: PatchGrid, search: Exhaustive | Local, noisy: Tensor, generator: torch.Generator
+        self, level: Level, grid: PatchGrid, search: Search, noisy: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Run the scheduler over one scale: the clean canvas [1, 3, *true_size]."""
         canvas, known, membrane = level.canvas(), level.known() > 0, Membrane(level, REACH)

@@ -1,6 +1,6 @@
 """Two ways to find a patch's sources: among all of them, or among a few carried from the coarser scale."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,6 @@ KEEP = 3
 JITTER = 3
 RARE_PENALTY, APART = 1.0, 0.2
 CHUNK = 2048
-Likelihood = Callable[[Queries, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,23 @@ class Search(Protocol):
         ...
 
     def carried(self) -> Carried:
-        """What the last call found."""
+        """The likeliest sources of the canvas that was denoised last."""
         ...
 
 
 def place_prior(place: Tensor, sources: Tensor) -> Tensor:
-    """Log-prior [Q, K] of sources at ``sources`` ([K, 2] or [Q, K, 2]) for patches at ``place`` [Q, 2].
+    """Log-prior [Q, N] of sources at ``sources`` [N, 2] for patches at ``place`` [Q, 2], up to a constant a patch.
 
     A patch belongs near its own row, and less so near its own column.
     """
     spread = place.new_tensor(PLACE_SPREAD)
-    return -0.5 * ((place / spread)[:, None] - sources / spread).square().sum(-1)
+    scaled = sources / spread
+    return torch.addmm(-0.5 * scaled.square().sum(1), place / spread, scaled.T)
+
+
+def place_prior_among(place: Tensor, sources: Tensor) -> Tensor:
+    """``place_prior`` for candidates of each patch's own, at ``sources`` [Q, K, 2]: [Q, K]."""
+    return -0.5 * ((place[:, None] - sources) / place.new_tensor(PLACE_SPREAD)).square().sum(-1)
 
 
 class Exhaustive:
@@ -58,32 +63,36 @@ class Exhaustive:
     def __init__(self, level: Level, grid: PatchGrid, sources: Sources) -> None:
         self.level, self.grid, self.sources = level, grid, sources
         self.penalty = sources.penalty + RARE_PENALTY * rarity(sources, APART)
-        self.best = torch.zeros(len(grid.active), KEEP, dtype=torch.long)
+        self._last: tuple[Tensor, float] | None = None
 
     def __call__(self, noisy: Tensor, sigma: float) -> Tensor:
         """Posterior means [A, 3, P] of the active patches of ``noisy`` [1, 3, H, W]."""
+        self._last = noisy, sigma
         queries = self.grid.queries(noisy, sigma)
         out = torch.empty_like(queries.values)
-        self._fill(out, queries, ~self.grid.seam, denoiser.likelihood_even)
-        self._fill(out, queries, self.grid.seam, denoiser.likelihood)
+        flat = self.sources.patches.flatten(1)
+        for rows, logits in self._posterior(queries):
+            out[rows] = (logits.softmax(1) @ flat).reshape(-1, *out.shape[1:])
         return denoiser.shifted(queries, out, SHIFT)
 
-    def _fill(self, out: Tensor, queries: Queries, which: Tensor, likelihood: Likelihood) -> None:
-        """Write the mean source of the queries in ``which`` into ``out`` [A, 3, P], and the best ones into ``best``."""
-        for rows in _chunks(which.nonzero()[:, 0]):
-            part = queries.rows(rows)
-            logits = (
-                likelihood(part, self.sources.patches, SHIFT)
-                + place_prior(part.place, self.sources.place)
-                - self.penalty
-            )
-            top = logits.topk(min(KEEP, logits.shape[1]), 1).indices
-            self.best[rows] = torch.cat([top, top[:, :1].expand(-1, KEEP - top.shape[1])], 1)
-            out[rows] = (logits.softmax(1) @ self.sources.patches.flatten(1)).reshape(part.values.shape)
+    def _posterior(self, queries: Queries) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of the queries [R] and their log-probabilities [R, N], some at a time."""
+        for which, likelihood in ((~self.grid.seam, denoiser.likelihood_even), (self.grid.seam, denoiser.likelihood)):
+            for rows in _chunks(which.nonzero()[:, 0]):
+                part = queries.rows(rows)
+                logits = likelihood(part, self.sources.patches, SHIFT)
+                logits += place_prior(part.place, self.sources.place).sub_(self.penalty)
+                yield rows, logits
 
     def carried(self) -> Carried:
-        """What the last call found."""
-        return Carried(_everywhere(self.level, self.grid, self.sources, self.best), self.sources, self.level)
+        """The likeliest sources of the canvas that was denoised last."""
+        assert self._last is not None
+        queries = self.grid.queries(*self._last)
+        best = torch.zeros(len(queries.values), KEEP, dtype=torch.long)
+        for rows, logits in self._posterior(queries):
+            top = logits.topk(min(KEEP, logits.shape[1]), 1).indices
+            best[rows] = torch.cat([top, top[:, :1].expand(-1, KEEP - top.shape[1])], 1)
+        return Carried(_everywhere(self.level, self.grid, self.sources, best), self.sources, self.level)
 
 
 class Local:
@@ -114,13 +123,13 @@ class Local:
         """The mean source [Q, 3, P] of each query among its candidates ``drawn`` [Q, K], and the best [Q, KEEP]."""
         patches = self.sources.patches[drawn]  # [Q, K, 3, P]
         logits = denoiser.likelihood_among(queries, patches, SHIFT)
-        logits += place_prior(queries.place, self.sources.place[drawn]) - self.sources.penalty[drawn]
+        logits += place_prior_among(queries.place, self.sources.place[drawn]) - self.sources.penalty[drawn]
         logits.masked_fill_(matches.repeated(drawn), -torch.inf)
         mean = logits.softmax(1)[:, None] @ patches.flatten(2)
         return mean.reshape(queries.values.shape), drawn.gather(1, logits.topk(KEEP, 1).indices)
 
     def carried(self) -> Carried:
-        """What the last call found."""
+        """The likeliest sources of the canvas that was denoised last."""
         return Carried(self.matches, self.sources, self.level)
 
 
