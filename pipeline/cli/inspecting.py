@@ -1,4 +1,75 @@
+"""Commands that look at a run directory: ``status`` and ``report``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
+from pipeline.cli.options import Json, Quiet, Work, local_folder, open_existing, print_json
 
-def register(app: typer.Typer) -> None: ...
+Failed = Annotated[bool, typer.Option("--failed", help="List the failed and rejected samples instead.")]
+Out = Annotated[str, typer.Option(help="The page; default: report/index.html in --work.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("status")(status)
+    app.command("report")(report)
+
+
+def status(work: Work = "work", failed: Failed = False, json: Json = False) -> None:
+    """Show how far a run is: the funnel by stage, what was dropped and why, what is missing."""
+    from pipeline.funnel import failed_samples, funnel, rejected_samples
+
+    session = open_existing(work)
+    if failed:
+        rows = [*failed_samples(session.run, session.stages), *rejected_samples(session.run, session.stages)]
+        if json:
+            print_json(rows)
+        else:
+            _print_samples(rows)
+        return
+    stages = funnel(session.run, session.stages)
+    if json:
+        print_json({"work": work, "name": session.recipe.name, "stages": [asdict(stage) for stage in stages]})
+    else:
+        _print_funnel(session.recipe.name, work, stages)
+
+
+def _print_funnel(name: str, work: str, stages: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{name} in {work}", title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table.add_column("stage")
+    for column in ("shards", "in", "kept", "rejected", "failed", "seconds"):
+        table.add_column(column, justify="right")
+    table.add_column("reasons")
+    for s in stages:
+        reasons = ", ".join(f"{word} {count}" for word, count in {**s.rejected, **s.failed}.items())
+        rejected, failed = sum(s.rejected.values()), sum(s.failed.values())
+        cells = (f"{s.done}/{s.total}", s.n_in, s.kept, rejected, failed, f"{sum(s.seconds.values()):.1f}")
+        table.add_row(s.stage, *(str(cell) for cell in cells), reasons)
+    Console().print(table)
+
+
+def _print_samples(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(f"{row['stage']}\t{row['status']}\t{row['reason']}\t{row['key']}\t{row['detail']}")
+
+
+def report(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:
+    """Write one self-contained HTML page about a run: funnel, scores, examples, training, held-out crops."""
+    from pipeline.cli.training import crop_held_out
+    from pipeline.report import write_report
+
+    session = open_existing(work)
+    root: Path = local_folder(session)
+    page = Path(out) if out else root / "report" / "index.html"
+    crops = root / "report" / "crops"
+    if (root / "models" / "cropper" / "cropper" / "config.json").is_file():
+        crop_held_out(session, crops, top=3)
+    write_report(session.run, session.stages, models_dir=root / "models", crops_dir=crops, out=page)
+    if not quiet:
+        print(f"report: {page}")

@@ -1,4 +1,239 @@
+"""Commands that train and measure models: ``train``, ``eval``, ``train-scorer``."""
+
+import json as json_format
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from pipeline.cli.cropping import crop_file, find_model
+from pipeline.cli.options import (
+    Config,
+    Device,
+    Json,
+    Overrides,
+    Quiet,
+    Session,
+    Work,
+    local_folder,
+    open_session,
+    print_json,
+)
+from pipeline.errors import MissingUpstreamError, UsageError
 
-def register(app: typer.Typer) -> None: ...
+if TYPE_CHECKING:
+    from procrop_model.train import TrainConfig
+    from stages.training import TrainSettings
+
+Model = Annotated[
+    str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")
+]
+Split = Annotated[str, typer.Option(help="Split to measure on.")]
+Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
+Folder = Annotated[str, typer.Option(help="Where the model goes.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("train")(train)
+    app.command("eval")(evaluate)
+    app.command("train-scorer")(train_scorer)
+
+
+def train(
+    overrides: Overrides = None, config: Config = "", work: Work = "work", device: Device = "auto", json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Train the cropper on the weak labels of a run directory; resumes from its last checkpoint."""
+    session = open_session(config, work, overrides)
+    root = _trained_on(session)
+    summary = _train(session, root, device=device, quiet=quiet or json)
+    if json:
+        print_json(summary)
+
+
+def _trained_on(session: Session) -> Path:
+    root: Path = local_folder(session)
+    done = len(session.run.receipts("retrieve"))
+    if done < session.run.plan.work_shards or not session.run.receipts("build"):
+        raise MissingUpstreamError(
+            "train needs the dataset and its neighbours: run 'procrop-data run' (or build, embed and retrieve) first"
+        )
+    return root
+
+
+def _train(session: Session, root: Path, *, device: str, quiet: bool) -> dict[str, Any]:
+    import torch
+
+    from procrop_model.train import train as fit
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    progress, close = _bar("train", quiet)
+    try:
+        summary = fit(
+            _as_config(session.recipe.train, where), root / "dataset",
+            retrieve_dir=root / "retrieve", out_dir=root / "models" / "cropper", progress=progress,
+        )  # fmt: skip
+    finally:
+        close()
+    if not quiet:
+        print(f"cropper in {root / 'models' / 'cropper' / 'cropper'}: {_one_line(summary)}", file=sys.stderr)
+    return summary
+
+
+def _one_line(summary: dict[str, Any]) -> str:
+    shown = {
+        name: value for name, value in summary.items() if isinstance(value, int | float | str) and len(str(value)) < 24
+    }
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
+    """The trainer's own settings from the recipe's."""
+    from dataclasses import replace
+
+    from procrop_model.train import TrainConfig
+
+    base = TrainConfig()
+    return replace(
+        base,
+        seed=settings.seed,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        device=device,
+        batch=replace(base.batch, size=settings.batch),
+        model=replace(base.model, k=settings.k),
+    )
+
+
+def _bar(name: str, quiet: bool) -> tuple[Callable[..., None], Callable[[], None]]:
+    """A progress callback (done, total, losses) and what ends it; plain lines when nobody watches a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    if not console.is_terminal or quiet:
+        return _plain_progress(name, console), lambda: None
+    columns = (TextColumn("{task.description:<16}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"))
+    bars = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, transient=True)
+    bar = bars.add_task(name, total=None, text="")
+    bars.start()
+
+    def tick(done: int, total: int, losses: dict[str, float] | None = None) -> None:
+        bars.update(bar, completed=done, total=total, text=_loss_text(losses))
+
+    return tick, bars.stop
+
+
+def _plain_progress(name: str, console: Any) -> Callable[..., None]:
+    import time
+
+    from pipeline.cli.display import PLAIN_EVERY_S
+
+    last = [time.monotonic()]
+
+    def tick(done: int, total: int, losses: dict[str, float] | None = None) -> None:
+        if time.monotonic() - last[0] > PLAIN_EVERY_S:
+            last[0] = time.monotonic()
+            console.print(f"{name:<16} {done}/{total}  {_loss_text(losses)}")
+
+    return tick
+
+
+def _loss_text(losses: dict[str, float] | None) -> str:
+    return f"loss {losses['total']:.3f}" if losses and "total" in losses else ""
+
+
+def evaluate(
+    work: Work = "work", model: Model = "", split: Split = "test", config: Config = "", json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure a cropper on held-out photographs' canvases, beside baselines that do not look at the picture."""
+    from procrop_model import Cropper
+    from procrop_model.evaluate import evaluate as measure
+
+    session = open_session(config, work, None)
+    root: Path = local_folder(session)
+    if not session.run.receipts("build"):
+        raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first")
+    folder = find_model(model, work)
+    cropper = Cropper.load(folder)
+    progress, close = _bar("eval", quiet or json)
+    try:
+        result = measure(cropper, root / "dataset", split, progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        close()
+    home = root / "models" / "cropper"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"evaluation-{split}.json").write_text(json_format.dumps(result, indent=1), encoding="utf-8")
+    if json:
+        print_json({name: value for name, value in result.items() if name != "images"})
+    else:
+        _print_rows(result)
+
+
+def _print_rows(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    print(f"{result['n']} canvases of {result['photos']} photographs, split {result['split']}; {result['protocol']}")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    names = list(next(iter(result["rows"].values())))
+    table.add_column("")
+    for name in names:
+        table.add_column(f"{name} [95 %]", justify="right")
+    for method, row in result["rows"].items():
+        table.add_row(method, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in (row[n] for n in names)))
+    Console().print(table)
+
+
+def train_scorer(
+    photos: Photos = "", out: Folder = "models/scorer", seed: int = 0, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Train the aesthetic scorer on photographs against size-matched bad crops, and report its accuracy by kind of pair."""
+    from pipeline.resources import bundled
+    from stages.backends.patch_outpainter import PatchOutpainter
+    from stages.train_scorer import ScorerTraining
+    from stages.train_scorer import train_scorer as fit
+
+    folder = Path(photos) if photos else bundled("assets") / "photos"
+    if not folder.is_dir():
+        raise UsageError(f"--photos '{photos}': no such folder")
+    progress, close = _bar("train-scorer", quiet or json)
+    try:
+        report = fit(folder, Path(out), ScorerTraining(seed=seed), outpainter=PatchOutpainter(), progress=progress)
+    finally:
+        close()
+    if json:
+        print_json(report)
+    else:
+        print(json_format.dumps(report, indent=1))
+
+
+def crop_held_out(session: Session, out: Path, top: int) -> None:
+    """Crop the photographs of the test split with the run's cropper, for the report."""
+    from procrop_model import Cropper
+    from stages.sources import read_source
+
+    folder = find_model("", session.run.store.url)
+    cropper = Cropper.load(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for row in _held_out(session):
+        file = out / f"{Path(row['uri'].split('#')[-1]).stem}.jpg"
+        file.write_bytes(read_source(session.recipe.ingest.source, row["uri"]))
+        entry = crop_file(cropper, file, aspect="", size="", top=top, out=None)
+        entries.append({**entry, "file": file.name, "title": row["title"]})
+    (out / "crops.json").write_text(json_format.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _held_out(session: Session) -> list[dict[str, Any]]:
+    rows = [row for row in session.run.tables().rows("ingest", None) if row["split"] == "test"]
+    return sorted(rows, key=lambda row: str(row["key"]))[:24]
