@@ -1,0 +1,141 @@
+"""Judging a scorer on held-out photographs by size-matched pairs, as it will be used: from its saved weights."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.seeds import seed_for
+from stages.backends.composition_scorer import CompositionScorer
+from stages.backends.protocols import Image, Scorer, Segmenter
+from stages.backends.subject_features import Array, SubjectMass
+from stages.scorer_training.canvases import degraded, mirrored
+from stages.scorer_training.pairs import INSIDE, KINDS, Example, random_window
+
+RANDOM_CROPS = 60
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pair that the scorer got wrong: the picture, the better and the worse box in pixels, their scores."""
+
+    kind: str
+    photo: str
+    picture: Image
+    better: Array
+    worse: Array
+    scores: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """figures: JSON numbers for the report; failures: the worst pairs of each kind."""
+
+    figures: dict[str, Any]
+    failures: list[Failure]
+
+
+def judge(
+    folder: Path, examples: Sequence[Example], segmenter: Segmenter, progress: Callable[[str], None]
+) -> Judgement:
+    """Accuracy by kind, clean and under strong joint degradation; subject kept by the best crop; mirror agreement."""
+    scorer = CompositionScorer(folder, segmenter)
+    progress(f"judging on {len(examples)} held-out pictures")
+    clean = [_scores(scorer, example) for example in examples]
+    stressed = [_scores(scorer, _stressed(example, number)) for number, example in enumerate(examples)]
+    mirror = [_scores(scorer, mirrored(example)) for example in examples]
+    inside = [example for example in examples if all(kind == INSIDE for _, _, kind in example.pairs)]
+    figures = {
+        "accuracy": accuracy(examples, clean),
+        "accuracy_degraded": accuracy(examples, stressed),
+        "mirror_mean_difference": round(float(np.abs(np.concatenate(clean) - np.concatenate(mirror)).mean()), 4),
+        "mirror_same_order": _same_order(examples, clean, mirror),
+        "subject_kept": subject_kept(scorer, segmenter, inside),
+    }
+    return Judgement(figures, _failures(examples, clean))
+
+
+def accuracy(examples: Sequence[Example], scores: Sequence[Array]) -> dict[str, dict[str, float]]:
+    """Per kind: mean over photos of the share of pairs in the right order (ties count half), with a 95 % interval."""
+    table = {}
+    for kind in KINDS:
+        by_photo: dict[str, list[float]] = {}
+        for example, values in zip(examples, scores, strict=True):
+            for better, worse, of in example.pairs:
+                if of == kind:
+                    right = 0.5 + 0.5 * float(np.sign(values[better] - values[worse]))
+                    by_photo.setdefault(example.photo, []).append(right)
+        if by_photo:
+            means = np.array([np.mean(right) for right in by_photo.values()])
+            low, high = _interval(means)
+            pairs = sum(len(right) for right in by_photo.values())
+            table[kind] = {"accuracy": round(float(means.mean()), 3), "low": low, "high": high, "pairs": pairs}
+    return table
+
+
+def subject_kept(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example]) -> dict[str, float]:
+    """Share of the subject kept by the best-scored of many equal-area crops inside a photo, beside random and best."""
+    rows = []
+    for example in examples:
+        height, width = example.picture.shape[:2]
+        rng = np.random.default_rng(seed_for(0, "scorer-kept", example.photo))
+        area = rng.uniform(0.25, 0.45) * width * height
+        made = [random_window(area, width / height, (width, height), rng) for _ in range(RANDOM_CROPS)]
+        boxes = np.stack([box for box in made if box is not None])
+        (mask,) = segmenter.segment([example.picture])
+        kept = SubjectMass(mask).kept(boxes)
+        (scores,) = scorer.score([example.picture], [boxes.astype(np.float32)])
+        rows.append((kept[int(np.argmax(scores))], kept.mean(), kept.max()))
+    if not rows:
+        return {}
+    chosen, drawn, best = np.mean(rows, 0)
+    return {"by_score": round(float(chosen), 3), "random": round(float(drawn), 3), "possible": round(float(best), 3)}
+
+
+def _scores(scorer: Scorer, example: Example) -> Array:
+    (scores,) = scorer.score([example.picture], [_pixels(example).astype(np.float32)])
+    return np.array(scores, dtype=np.float64)
+
+
+def _pixels(example: Example) -> Array:
+    height, width = example.picture.shape[:2]
+    return example.boxes * np.array([width, height, width, height])
+
+
+def _stressed(example: Example, number: int) -> Example:
+    rng = np.random.default_rng(seed_for(0, "scorer-stress", str(number)))
+    return Example(example.photo, degraded(example.picture, rng, strength=2.0), example.boxes, example.pairs)
+
+
+def _same_order(examples: Sequence[Example], first: Sequence[Array], second: Sequence[Array]) -> float:
+    same = [
+        np.sign(a[better] - a[worse]) == np.sign(b[better] - b[worse])
+        for example, a, b in zip(examples, first, second, strict=True)
+        for better, worse, _ in example.pairs
+    ]
+    return round(float(np.mean(same)), 3)
+
+
+def _interval(means: Array) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(means, (RESAMPLES, len(means))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return round(float(low), 3), round(float(high), 3)
+
+
+def _failures(examples: Sequence[Example], scores: Sequence[Array]) -> list[Failure]:
+    """The pair of each kind and picture that is most wrong, the four worst pictures a kind."""
+    worst: dict[tuple[str, str], Failure] = {}
+    for example, values in zip(examples, scores, strict=True):
+        boxes = _pixels(example)
+        for better, worse, kind in example.pairs:
+            pair = (float(values[better]), float(values[worse]))
+            known = worst.get((kind, example.photo))
+            if pair[0] < pair[1] and (known is None or pair[1] - pair[0] > known.scores[1] - known.scores[0]):
+                failure = Failure(kind, example.photo, example.picture, boxes[better], boxes[worse], pair)
+                worst[kind, example.photo] = failure
+    ranked = sorted(worst.values(), key=lambda failure: failure.scores[0] - failure.scores[1])
+    return [failure for kind in KINDS for failure in [f for f in ranked if f.kind == kind][:4]]
