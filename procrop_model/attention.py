@@ -1,0 +1,32 @@
+"""Multi-head attention over already projected queries, keys and values, and the feed-forward block beside it."""
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int, valid: Tensor | None = None) -> Tensor:
+    """Attention with ``heads`` heads.
+
+    queries [B, N, E], keys [B, M, E], values [B, M, D]; E and D multiples of ``heads``. valid: bool [B, M], the keys
+    that may be seen, at least one a sample; None for all. Gives [B, N, D].
+    """
+    q, k, v = (
+        x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (queries, keys, values)
+    )  # [B, heads, N, E / heads]
+    mask = None if valid is None else valid[:, None, None, :]
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, Linear, GELU, Linear with dropout; the residual sum is included."""
+
+    def __init__(self, dim: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.net = nn.Sequential(
+            nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim), nn.Dropout(dropout)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] -> [B, N, D]."""
+        return x + self.net(self.norm(x))  # type: ignore[no-any-return]

@@ -1,0 +1,119 @@
+"""Which samples, views and references make up each training step: a function of the seed, the epoch and the step
+alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.seeds import seed_for
+from procrop_model.augment import AugmentConfig
+from procrop_model.fusion import References
+from procrop_model.gather import gather_references
+from procrop_model.losses import Targets
+from procrop_model.references import Neighbour, ReferenceDatabase
+from procrop_model.views import View, Views
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B canvases ready for a step. aspects: [B], width / height; roi: [B, N, 4] xyxy, boxes for the RoI head to
+    judge.
+    """
+
+    views: list[View]
+    aspects: Tensor
+    targets: list[Targets]
+    references: References
+    roi: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same with targets, references and boxes on another device; views are moved by the step."""
+        targets = [Targets(t.boxes.to(device), t.quality.to(device)) for t in self.targets]
+        return Batch(self.views, self.aspects.to(device), targets, self.references.to(device), self.roi.to(device))
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """size: canvases a step. views: augmented views a canvas in all. plain: share of canvases shown without references.
+
+    drop: chance that one reference is left out. roi: boxes a canvas for the RoI head.
+    """
+
+    size: int = 8
+    views: int = 8
+    plain: float = 0.15
+    drop: float = 0.15
+    roi: int = 16
+
+
+def epoch_batches(count: int, size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Sample indices of each step of an epoch: all ``count`` samples once, in an order fixed by seed and epoch."""
+    order = np.random.default_rng(seed_for(seed, "order", str(epoch))).permutation(count)
+    return [order[start : start + size].tolist() for start in range(0, count, size)]
+
+
+class BatchMaker:
+    """Makes batches from views, neighbours and references."""
+
+    def __init__(
+        self,
+        *,
+        views: Views,
+        neighbours: dict[str, list[Neighbour]],
+        database: ReferenceDatabase,
+        config: BatchConfig,
+        augmentation: AugmentConfig,
+        k: int,
+    ) -> None:
+        self.views = views
+        self.neighbours = neighbours
+        self.database = database
+        self.config = config
+        self.augmentation = augmentation
+        self.k = k
+        self.seed = views.seed
+
+    def make(self, indices: Sequence[int], epoch: int) -> Batch:
+        """The batch of some samples in an epoch; each sample's draws are seeded by its key and the epoch."""
+        views, lists, boxes = [], [], []
+        for index in indices:
+            key = self.views.samples[index].key
+            rng = np.random.default_rng(seed_for(self.seed, "batch", key, epoch))
+            view = self.views.get(index, epoch % self.config.views, self.augmentation)
+            views.append(view)
+            lists.append(self._draw(self.neighbours.get(key, []), rng))
+            boxes.append(sample_boxes(view.targets, self.config.roi, rng))
+        return Batch(
+            views,
+            torch.tensor([view.aspect for view in views]),
+            [view.targets for view in views],
+            gather_references(lists, self.database, least=1),
+            torch.tensor(np.stack(boxes)),
+        )
+
+    def _draw(self, found: Sequence[Neighbour], rng: np.random.Generator) -> list[Neighbour]:
+        """A varying number of references, so that the network serves any k, none included."""
+        if rng.random() < self.config.plain:
+            return []
+        return [neighbour for neighbour in found[: self.k] if rng.random() >= self.config.drop]
+
+
+def sample_boxes(
+    targets: Targets, count: int, rng: np.random.Generator
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Boxes [count, 4] xyxy to teach the RoI head: the crops, jitters of them of growing strength, and random boxes."""
+    crops = targets.boxes.numpy()
+    chosen = crops[np.arange(count) % len(crops)].copy()  # [count, 4] cxcywh
+    strength = np.linspace(0, 0.5, count)[:, None]
+    chosen[:, :2] += chosen[:, 2:] * rng.normal(0, 0.5, (count, 2)) * strength
+    chosen[:, 2:] *= np.exp(rng.normal(0, 1.0, (count, 2)) * strength)
+    random = rng.random((count, 4))
+    random[:, 2:] = 0.25 + 0.75 * random[:, 2:]
+    mixed = np.where(rng.random((count, 1)) < 0.25, random, chosen)
+    corners = np.concatenate([mixed[:, :2] - mixed[:, 2:] / 2, mixed[:, :2] + mixed[:, 2:] / 2], 1).clip(0, 1)
+    corners[:, 2:] = np.maximum(corners[:, 2:], np.minimum(corners[:, :2] + 0.02, 1))
+    return corners.astype(np.float32)

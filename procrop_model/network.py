@@ -1,0 +1,76 @@
+"""The cropper's network: image features and retrieved compositions in, crops with scores out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+
+from procrop_model.backbone import Extractor, Features
+from procrop_model.decoder import Decoder
+from procrop_model.encoder import Encoder
+from procrop_model.fusion import Fusion, References
+from procrop_model.heads import RoiScoreHead, ScoreHead
+from procrop_model.positions import cell_centres, sine_of_points
+
+
+@dataclass(frozen=True)
+class Output:
+    """Crops of B images from Q queries, at each of L decoder layers (the last counts).
+
+    boxes: [L, B, Q, 4] cxcywh of the image, in 0..1. logits: [L, B, Q]. inside: [B, H, W] logits that a cell lies
+    within the best crop, a dense hint for training. memory: the fused features that ``CropNetwork.score`` reads.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+    inside: Tensor
+    memory: Features
+
+
+class CropNetwork(nn.Module):
+    """Encoder, fusion, decoder and heads over extracted features."""
+
+    def __init__(
+        self,
+        *,
+        extractor: Extractor,
+        encoder: Encoder,
+        fusion: Fusion,
+        decoder: Decoder,
+        scorer: ScoreHead,
+        roi: RoiScoreHead,
+    ) -> None:
+        super().__init__()
+        dim = fusion.dim
+        self.extractor = extractor
+        self.encoder = encoder
+        self.fusion = fusion
+        self.decoder = decoder
+        self.scorer = scorer
+        self.roi = roi
+        self.aspect = nn.Linear(1, dim)
+        self.inside = nn.Linear(dim, 1)
+
+    def extract(self, images: Sequence[Tensor]) -> Features:
+        """Features of B images [3, h, w] as ``preprocess.prepare`` makes them."""
+        return cast(Features, self.extractor(images))
+
+    def forward(self, features: Features, aspects: Tensor, references: References | None = None) -> Output:
+        """features of B images; aspects [B], width / height of each; their references, or None for the plain model."""
+        dim, height, width = features.grid.shape[1:]
+        valid = features.valid.flatten(1)  # [B, N]
+        positions = sine_of_points(cell_centres(features.valid), dim).flatten(1, 2).to(features.grid.dtype)  # [B, N, D]
+        shape = self.aspect(aspects.clamp_min(1e-3).log()[:, None].to(features.grid.dtype))
+        tokens = features.grid.flatten(2).transpose(1, 2) + shape[:, None]  # [B, N, D]
+        tokens = self.fusion(tokens, positions, references)
+        memory = self.encoder(tokens, positions, valid)
+        decoded = self.decoder(memory, positions, valid)
+        logits = self.scorer(decoded.states)[..., 0]  # [L, B, Q]
+        grid = memory.transpose(1, 2).reshape(-1, dim, height, width)
+        inside = self.inside(memory)[..., 0].reshape(-1, height, width)
+        return Output(decoded.boxes, logits, inside, Features(grid, features.valid, features.pooled))
+
+    def score(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
+        """Logits [B, N] of given boxes [B, N, 4], xyxy of the image in 0..1; aspects [B] of the images."""
+        return cast(Tensor, self.roi(output.memory, boxes, aspects))

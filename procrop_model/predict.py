@@ -1,0 +1,96 @@
+"""From prepared images to boxes and scores: one backbone pass serves the retrieval and the crops."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from procrop_model.backbone import Features
+from procrop_model.boxes import cxcywh_to_xyxy
+from procrop_model.config import SQUARE, CropperConfig
+from procrop_model.gather import gather_references
+from procrop_model.lite0 import Lite0Encoder
+from procrop_model.network import CropNetwork, Output
+from procrop_model.preprocess import Pixels, prepare
+from procrop_model.references import Found, ReferenceDatabase
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Decoded crops of one image. boxes: [Q, 4] xyxy in 0..1, best first. scores: [Q] in 0..1. found: its
+    references.
+    """
+
+    boxes: Floats
+    scores: Floats
+    found: Found
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Images that went through the network, for scoring further boxes without another pass."""
+
+    output: Output
+    aspects: torch.Tensor
+    found: list[Found]
+
+
+class Predictor:
+    """A network with its references."""
+
+    def __init__(
+        self, network: CropNetwork, config: CropperConfig, database: ReferenceDatabase, device: str = "cpu"
+    ) -> None:
+        self.network = network.eval().to(device)
+        self.config = config
+        self.database = database
+        self.device = torch.device(device)
+        self._encoder = Lite0Encoder(config.input_side, device)
+
+    @torch.no_grad()
+    def look(
+        self, images: Sequence[Pixels], *, k: int | None = None, exclude: Sequence[Collection[str]] | None = None
+    ) -> Looked:
+        """Images uint8 [H, W, 3] through backbone, retrieval and network.
+
+        k: references (the config's by default, 0 for none); exclude: forbidden keys of each image. An image that is
+        itself in the database, or nearly so, never gets itself as a reference.
+        """
+        features = self.network.extract([prepare(image, self.config).to(self.device) for image in images])
+        vectors = self._vectors(images, features)
+        wanted = self.config.k if k is None else k
+        found = self.database.search(vectors, wanted, exclude=exclude, parents=vectors)
+        aspects = torch.tensor([image.shape[1] / image.shape[0] for image in images], device=self.device)
+        references = gather_references([hit.neighbours() for hit in found], self.database).to(self.device)
+        return Looked(self.network(features, aspects, references), aspects, found)
+
+    @torch.no_grad()
+    def propose(self, looked: Looked) -> list[Prediction]:
+        """All decoded crops of each image, best first."""
+        boxes = cxcywh_to_xyxy(looked.output.boxes[-1]).clamp(0, 1)  # [B, Q, 4]
+        scores = looked.output.logits[-1].sigmoid()  # [B, Q]
+        order = scores.argsort(dim=1, descending=True, stable=True)
+        ranked = boxes.gather(1, order[..., None].expand_as(boxes))
+        columns = zip(ranked.cpu().numpy(), scores.gather(1, order).cpu().numpy(), looked.found, strict=True)
+        return [Prediction(box, score, found) for box, score, found in columns]
+
+    @torch.no_grad()
+    def score(self, looked: Looked, boxes: Sequence[Floats]) -> list[Floats]:
+        """RoI scores in 0..1, one array [N_b] an image, of boxes [N_b, 4] xyxy in 0..1."""
+        longest = max(1, *(len(rows) for rows in boxes))
+        padded = np.tile(np.array([0, 0, 1, 1], np.float32), (len(boxes), longest, 1))
+        for row, given in enumerate(boxes):
+            padded[row, : len(given)] = given
+        logits = self.network.score(looked.output, torch.tensor(padded, device=self.device), looked.aspects)
+        scores = logits.sigmoid().cpu().numpy()
+        return [scores[row, : len(given)] for row, given in enumerate(boxes)]
+
+    def _vectors(self, images: Sequence[Pixels], features: Features) -> Floats:
+        shared = self.config.backbone == "lite0" and self.config.input_mode == SQUARE and not self.config.train_backbone
+        if shared:
+            return np.asarray(features.pooled.cpu().numpy(), np.float32)
+        return np.asarray(self._encoder.features(images)[0].cpu().numpy(), np.float32)

@@ -1,0 +1,261 @@
+"""The retrieval database: vectors of professional photographs to search, and their tokens to fuse.
+
+A folder of four files: ``index.faiss`` (flat inner product over L2-normalised vectors), ``index.json`` (its metric and
+parameters), ``tokens.npy`` (fp16 [N, T, C], read memory-mapped) and ``references.json`` (what each row is, with its
+licence).
+"""
+
+import json
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+
+METRIC = "inner_product_l2_normalised"
+FILES = ("index.faiss", "tokens.npy", "references.json")
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One photograph of the database. phash: perceptual hash, 64 bits in hex, or "" when unknown."""
+
+    key: str
+    photo: str
+    phash: str
+    title: str
+    author: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """When two photographs count as the same: cosine at or above the first, or perceptual hashes at most so many bits
+    apart.
+
+    The published code excludes neither the query nor its parent, so that the answer leaks (METHOD 3); both limits are
+    ours.
+    """
+
+    cosine: float = 0.985
+    phash_bits: int = 6
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A retrieved reference and its cosine."""
+
+    key: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """References of one query, most similar first; three lists of equal length, at most k long."""
+
+    keys: list[str]
+    similarities: list[float]
+    rows: list[int]
+
+    def neighbours(self) -> list[Neighbour]:
+        """The same as pairs."""
+        return [Neighbour(*pair) for pair in zip(self.keys, self.similarities, strict=True)]
+
+
+class ReferenceDatabase:
+    """Search over reference photographs that never gives a query its own photo or a near-duplicate of it."""
+
+    def __init__(
+        self,
+        vectors: Floats,
+        tokens: NDArray[np.float16],
+        entries: Sequence[Reference],
+        *,
+        encoder: str,
+        limits: NearDuplicates | None = None,
+    ) -> None:
+        """vectors [N, D] L2-normalised; tokens fp16 [N, T, C]; encoder: digest of what made both."""
+        self.vectors = vectors
+        self.tokens = tokens
+        self.entries = list(entries)
+        self.encoder = encoder
+        self.limits = limits or NearDuplicates()
+        self._row_of = {entry.key: row for row, entry in enumerate(self.entries)}
+        self._rows_of_photo: dict[str, list[int]] = {}
+        for row, entry in enumerate(self.entries):
+            self._rows_of_photo.setdefault(entry.photo, []).append(row)
+        self._hashes = np.array([int(entry.phash, 16) if entry.phash else 0 for entry in self.entries], np.uint64)
+        self._hashed = np.array([bool(entry.phash) for entry in self.entries], bool)
+        self.index = faiss.IndexFlatIP(vectors.shape[1])
+        if len(vectors):
+            self.index.add(vectors)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @staticmethod
+    def build(
+        vectors: NDArray[Any],
+        tokens: NDArray[Any],
+        entries: Sequence[Reference],
+        encoder_digest: str,
+        limits: NearDuplicates | None = None,
+    ) -> "ReferenceDatabase":
+        """A database from vectors [N, D] (normalised here), tokens [N, T, C] and one entry a row; N may be 0.
+
+        Raises ModelError when the counts differ or a key comes twice.
+        """
+        if not len(vectors) == len(tokens) == len(entries):
+            raise ModelError(
+                f"{len(vectors)} vectors, {len(tokens)} token grids and {len(entries)} entries do not match"
+            )
+        if len({entry.key for entry in entries}) != len(entries):
+            raise ModelError("the reference database was given a key twice")
+        exact = np.asarray(vectors, np.float32)
+        norms = np.linalg.norm(exact, axis=1, keepdims=True)
+        normalised = np.ascontiguousarray(exact / np.maximum(norms, 1e-12))
+        return ReferenceDatabase(
+            normalised, np.asarray(tokens, np.float16), entries, encoder=encoder_digest, limits=limits
+        )
+
+    def search(
+        self,
+        vectors: NDArray[Any],
+        k: int,
+        *,
+        exclude: Sequence[Collection[str]] | None = None,
+        parents: NDArray[Any] | None = None,
+        parent_phashes: Sequence[str] | None = None,
+    ) -> list[Found]:
+        """The k most similar references of each query vector [B, D]; fewer when the database has no more.
+
+        exclude: a query's forbidden keys (of references or of photos), whose near-duplicates are left out too.
+        parents [B, D]: vectors of the photos that the queries were made from; for a new image, the image's own.
+        parent_phashes: their perceptual hashes, "" when unknown.
+        A query's result never depends on what else is in the batch.
+        """
+        queries = np.asarray(vectors, np.float32)
+        found = []
+        for row, query in enumerate(queries):
+            banned = self._banned(
+                exclude[row] if exclude is not None else (),
+                None if parents is None else np.asarray(parents[row], np.float32),
+                "" if parent_phashes is None else parent_phashes[row],
+            )
+            found.append(self._nearest(query, k, banned))
+        return found
+
+    def tokens_of(self, rows: Sequence[int]) -> NDArray[np.float16]:
+        """Tokens [len(rows), T, C] of database rows."""
+        return np.asarray(self.tokens[list(rows)], np.float16)
+
+    def row(self, key: str) -> int:
+        """Row of a reference; raises KeyError."""
+        return self._row_of[key]
+
+    def _nearest(self, query: Floats, k: int, banned: NDArray[np.bool_]) -> Found:
+        count = min(k, len(self) - int(banned.sum()))
+        if count <= 0:
+            return Found([], [], [])
+        reach = min(len(self), k + int(banned.sum()))
+        length = max(float(np.linalg.norm(query)), 1e-12)
+        scores, rows = self.index.search(np.ascontiguousarray(query[None] / length), reach)
+        ranked = sorted((-float(s), int(r)) for s, r in zip(scores[0], rows[0], strict=True) if not banned[r])[:count]
+        return Found([self.entries[r].key for _, r in ranked], [-s for s, _ in ranked], [r for _, r in ranked])
+
+    def _banned(self, keys: Collection[str], parent: Floats | None, phash: str) -> NDArray[np.bool_]:
+        banned = np.zeros(len(self), bool)
+        own = {r for key in keys for r in self._rows_of_photo.get(key, [])}
+        own |= {self._row_of[key] for key in keys if key in self._row_of}
+        for row in sorted(own):
+            banned |= self._like(self.vectors[row], self.entries[row].phash)
+            banned[row] = True
+        if parent is not None or phash:
+            banned |= self._like(parent, phash)
+        return banned
+
+    def _like(self, vector: Floats | None, phash: str) -> NDArray[np.bool_]:
+        alike = np.zeros(len(self), bool)
+        if vector is not None and len(self):
+            length = max(float(np.linalg.norm(vector)), 1e-12)
+            alike |= self.vectors @ (vector / length) >= self.limits.cosine
+        if phash:
+            distance = np.bitwise_count(self._hashes ^ np.uint64(int(phash, 16)))
+            alike |= self._hashed & (distance <= self.limits.phash_bits)
+        return alike
+
+    def save(self, folder: Path | str) -> None:
+        """Writes the four files, ``index.json`` last, so that an unfinished folder does not load."""
+        home = Path(folder)
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "index.json").unlink(missing_ok=True)
+        _replace(home / "index.faiss", bytes(faiss.serialize_index(self.index)))
+        with (home / "tokens.npy.partial").open("wb") as file:
+            np.save(file, self.tokens, allow_pickle=False)
+        os.replace(home / "tokens.npy.partial", home / "tokens.npy")
+        listing = [asdict(entry) for entry in self.entries]
+        _replace(home / "references.json", json.dumps(listing, indent=1, ensure_ascii=False).encode())
+        _replace(home / "index.json", json.dumps(self._description(home), indent=1).encode())
+
+    def _description(self, home: Path) -> dict[str, Any]:
+        side = round(self.tokens.shape[1] ** 0.5)
+        return {
+            "metric": METRIC,
+            "kind": "IndexFlatIP",
+            "dim": int(self.vectors.shape[1]),
+            "count": len(self),
+            "tokens": list(self.tokens.shape[1:]),
+            "grid": [side, side],
+            "encoder": self.encoder,
+            "limits": asdict(self.limits),
+            "bytes": {name: (home / name).stat().st_size for name in FILES},
+            "faiss": faiss.__version__,
+        }
+
+    @staticmethod
+    def load(folder: Path | str, encoder_digest: str | None = None) -> "ReferenceDatabase":
+        """The database of a folder. Raises ModelError when it is missing, damaged or made with another encoder."""
+        home = Path(folder)
+        try:
+            about = json.loads((home / "index.json").read_text("utf-8"))
+            _check(home, about, encoder_digest)
+            index = faiss.deserialize_index(np.fromfile(home / "index.faiss", np.uint8))
+            tokens = np.load(home / "tokens.npy", mmap_mode="r", allow_pickle=False)
+            entries = [Reference(**entry) for entry in json.loads((home / "references.json").read_text("utf-8"))]
+            vectors = index.reconstruct_n(0, index.ntotal) if index.ntotal else np.zeros((0, about["dim"]), np.float32)
+            if not about["count"] == len(vectors) == len(tokens) == len(entries):
+                raise ValueError(
+                    f"{about['count']} references announced, {len(vectors)} vectors, {len(entries)} entries"
+                )
+            limits = NearDuplicates(**about["limits"])
+            return ReferenceDatabase(vectors, tokens, entries, encoder=about["encoder"], limits=limits)
+        except FileNotFoundError as error:
+            raise ModelError(f"no reference database in {home}: {Path(error.filename).name} is missing") from error
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError) as error:
+            raise ModelError(f"the reference database in {home} is damaged, make it anew: {error}") from error
+
+
+def _check(home: Path, about: dict[str, Any], encoder_digest: str | None) -> None:
+    if about["metric"] != METRIC:
+        raise ValueError(f"metric '{about['metric']}' instead of '{METRIC}'")
+    for name, size in about["bytes"].items():
+        if (actual := (home / name).stat().st_size) != size:
+            raise ValueError(f"{name} has {actual} bytes instead of {size}")
+    if encoder_digest is not None and about["encoder"] != encoder_digest:
+        raise ModelError(
+            f"the reference database in {home} was made with encoder {about['encoder']}, not {encoder_digest}"
+        )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)

@@ -1,0 +1,38 @@
+"""One training step: forward and losses in a single module, so that accelerate can wrap it for several processes."""
+
+import torch
+from torch import Tensor, nn
+
+from procrop_model.backbone import Features
+from procrop_model.batches import Batch
+from procrop_model.boxes import cxcywh_to_xyxy
+from procrop_model.losses import LossConfig, roi_loss, set_loss
+from procrop_model.network import CropNetwork
+from procrop_model.views import View
+
+
+class TrainStep(nn.Module):
+    """The network with its loss."""
+
+    def __init__(self, network: CropNetwork, config: LossConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """A batch on the network's device -> its mean losses by name, unweighted (see ``losses.total_loss``)."""
+        features = features_of(self.network, batch.views, batch.aspects.device)
+        output = self.network(features, batch.aspects, batch.references)
+        decoded = cxcywh_to_xyxy(output.boxes[-1].detach()).clamp(0, 1)  # [B, Q, 4]
+        judged = torch.cat([batch.roi, decoded], 1)
+        logits = self.network.score(output, judged, batch.aspects)
+        losses = set_loss(output, batch.targets, self.config)
+        return {**losses, "roi": roi_loss(logits, judged, batch.targets, self.config)}
+
+
+def features_of(network: CropNetwork, views: list[View], device: torch.device) -> Features:
+    """Features of views, from their kept backbone levels where they have them."""
+    kept = [view.levels for view in views if view.levels is not None]
+    if len(kept) == len(views):
+        return network.extractor.fuse([tuple(level.to(device).float() for level in levels) for levels in kept])
+    return network.extract([view.image.to(device) for view in views if view.image is not None])

@@ -1,0 +1,52 @@
+"""Predictions on views of canvases, for choosing the epoch."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.geometry import iou
+from procrop_model.boxes import cxcywh_to_xyxy
+from procrop_model.gather import gather_references
+from procrop_model.network import CropNetwork
+from procrop_model.references import Neighbour, ReferenceDatabase
+from procrop_model.train_step import features_of
+from procrop_model.views import Views
+
+
+@torch.no_grad()
+def top_iou(
+    network: CropNetwork,
+    views: Views,
+    *,
+    neighbours: dict[str, list[Neighbour]],
+    database: ReferenceDatabase,
+    k: int,
+    batch: int = 16,
+) -> float:
+    """Mean IoU of the best-scored box with the pseudo-label over all canvases, not augmented. Leaves the mode as it
+    was.
+    """
+    was_training = network.training
+    network.eval()
+    values: list[float] = []
+    for start in range(0, len(views.samples), batch):
+        chosen = range(start, min(start + batch, len(views.samples)))
+        values += _batch_iou(
+            network, views, chosen, [neighbours.get(views.samples[i].key, [])[:k] for i in chosen], database
+        )
+    network.train(was_training)
+    return sum(values) / len(values)
+
+
+def _batch_iou(
+    network: CropNetwork, views: Views, chosen: Sequence[int], found: list[list[Neighbour]], database: ReferenceDatabase
+) -> list[float]:
+    device = next(network.parameters()).device
+    made = [views.get(index, 0, None) for index in chosen]
+    aspects = torch.tensor([view.aspect for view in made], device=device)
+    references = gather_references(found, database).to(device)
+    output = network(features_of(network, made, device), aspects, references)
+    rows = torch.arange(len(made), device=device)
+    best = cxcywh_to_xyxy(output.boxes[-1][rows, output.logits[-1].argmax(1)]).clamp(0, 1).tolist()
+    wanted = [cxcywh_to_xyxy(view.targets.boxes[0]).tolist() for view in made]
+    return [iou(a, b) for a, b in zip(best, wanted, strict=True)]

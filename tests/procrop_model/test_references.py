@@ -1,0 +1,116 @@
+"""The retrieval database: what it finds, what it must never give, and what it refuses to load."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ModelError
+from procrop_model.references import NearDuplicates, Reference, ReferenceDatabase
+
+
+def entry(key: str, phash: str = "", photo: str = "") -> Reference:
+    return Reference(key, photo or key, phash, key.upper(), "a", "CC0-1.0", "s")
+
+
+def database(count: int = 6, dim: int = 8, phashes: list[str] | None = None) -> ReferenceDatabase:
+    rng = np.random.default_rng(3)
+    entries = [entry(f"k{i}", phashes[i] if phashes else "") for i in range(count)]
+    return ReferenceDatabase.build(rng.normal(size=(count, dim)), rng.normal(size=(count, 4, 5)), entries, "enc")
+
+
+def test_search_gives_the_exact_order_of_cosines() -> None:
+    base = database()
+    query = np.random.default_rng(0).normal(size=(1, 8)).astype(np.float32)
+    (found,) = base.search(query, 4)
+    cosines = base.vectors @ (query[0] / np.linalg.norm(query))
+    order = np.argsort(-cosines)[:4]
+    assert found.rows == order.tolist()
+    assert found.keys == [f"k{i}" for i in order]
+    np.testing.assert_allclose(found.similarities, cosines[order], atol=1e-6)
+
+
+def test_a_result_does_not_depend_on_the_batch() -> None:
+    base = database(40, 16)
+    queries = np.random.default_rng(1).normal(size=(30, 16)).astype(np.float32)
+    together = base.search(queries, 5)
+    assert together == [base.search(query[None], 5)[0] for query in queries]
+
+
+def test_excluded_keys_take_their_near_duplicates_with_them() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(4, 8))
+    vectors[1] = vectors[0] + 1e-3  # the same photo, saved again
+    phashes = ["f" * 16, "f" * 16, "f" * 15 + "e", "0" * 16]  # and a third one by its hash
+    entries = [entry(f"k{i}", phashes[i]) for i in range(4)]
+    base = ReferenceDatabase.build(vectors, np.zeros((4, 4, 5)), entries, "enc")
+    (found,) = base.search(vectors[:1], 4, exclude=[{"k0"}])
+    assert found.keys == ["k3"]
+
+
+def test_exclusion_reaches_references_by_their_photo() -> None:
+    vectors = np.eye(3, 8)
+    entries = [entry("v0", photo="p0"), entry("v1", photo="p0"), entry("v2", photo="p1")]
+    base = ReferenceDatabase.build(vectors, np.zeros((3, 4, 5)), entries, "enc")
+    assert base.search(vectors[:1], 3, exclude=[{"p0"}])[0].keys == ["v2"]
+
+
+def test_parents_outside_the_database_are_excluded_by_vector_and_hash() -> None:
+    base = database(phashes=["0000000000000003", *["ffffffffffffff00"] * 5])
+    query = np.ones((1, 8), np.float32)
+    assert "k4" not in base.search(query, 6, parents=base.vectors[4:5])[0].keys
+    assert base.search(query, 6, parent_phashes=["0000000000000000"])[0].keys.count("k0") == 0
+    assert len(base.search(query, 6, parent_phashes=[""])[0].keys) == 6
+
+
+def test_limits_are_settings() -> None:
+    vectors = np.array([[1.0, 0.0], [0.8, 0.6]])
+    entries = [entry("a"), entry("b")]
+    strict = NearDuplicates(cosine=0.7)
+    base = ReferenceDatabase.build(vectors, np.zeros((2, 4, 5)), entries, "enc", strict)
+    assert base.search(vectors[:1], 2, exclude=[{"a"}])[0].keys == []
+
+
+def test_k_above_the_size_and_an_empty_database() -> None:
+    assert len(database(3).search(np.ones((1, 8)), 10)[0].keys) == 3
+    assert database(3).search(np.ones((1, 8)), 0)[0].keys == []
+    empty = ReferenceDatabase.build(np.zeros((0, 8)), np.zeros((0, 4, 5)), [], "enc")
+    assert empty.search(np.ones((2, 8)), 5, parents=np.ones((2, 8))) == empty.search(np.ones((2, 8)), 5)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_saved_and_loaded_is_the_same(tmp_path: Path, count: int) -> None:
+    base = database(count)
+    base.save(tmp_path / "db")
+    again = ReferenceDatabase.load(tmp_path / "db", "enc")
+    query = np.ones((1, 8), np.float32)
+    assert again.search(query, 3) == base.search(query, 3)
+    assert again.entries == base.entries
+    assert again.tokens.dtype == np.float16
+    np.testing.assert_array_equal(again.tokens, base.tokens)
+    about = json.loads((tmp_path / "db" / "index.json").read_text())
+    assert about["dim"] == 8
+    assert about["count"] == count
+
+
+def test_missing_damaged_and_foreign_folders_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no reference database.*index\.json is missing"):
+        ReferenceDatabase.load(tmp_path)
+    database().save(tmp_path / "db")
+    with pytest.raises(ModelError, match="made with encoder enc, not other"):
+        ReferenceDatabase.load(tmp_path / "db", "other")
+    data = (tmp_path / "db" / "tokens.npy").read_bytes()
+    (tmp_path / "db" / "tokens.npy").write_bytes(data[:-10])
+    with pytest.raises(ModelError, match=r"damaged.*tokens\.npy has"):
+        ReferenceDatabase.load(tmp_path / "db")
+    (tmp_path / "db" / "index.json").write_text("{")
+    with pytest.raises(ModelError, match="damaged"):
+        ReferenceDatabase.load(tmp_path / "db")
+
+
+def test_counts_and_keys_are_checked() -> None:
+    with pytest.raises(ModelError, match="do not match"):
+        ReferenceDatabase.build(np.zeros((2, 8)), np.zeros((1, 4, 5)), [entry("a")], "enc")
+    with pytest.raises(ModelError, match="twice"):
+        ReferenceDatabase.build(np.zeros((2, 8)), np.zeros((2, 4, 5)), [entry("a"), entry("a")], "enc")
