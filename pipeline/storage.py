@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_native_id
 from typing import Any, BinaryIO, Protocol
 
 from pipeline.errors import StorageError, UsageError
@@ -121,7 +122,7 @@ class LocalStore:
     def _write_aside(self, path: str, data: bytes) -> Path:
         target = self.local(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}")
+        aside = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}-{get_native_id()}")
         with open(aside, "wb") as file:
             file.write(data)
             file.flush()

@@ -1,20 +1,18 @@
 """The registry of models: the only place that knows which names a recipe may use and how each is built.
 
-Adding one: its settings class in the union of its role, its constructor in the function below.
+Adding one: its settings class in the union of its role, its constructor in the function below. Modules of models are
+imported when a recipe asks for one, so that a command never pays for libraries that it does not use.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from pipeline.settings import Settings
-from stages.backends.composition_scorer import CompositionScorer
-from stages.backends.lite0_encoder import Lite0Backend
-from stages.backends.patch_outpainter import PatchOutpainter
 from stages.backends.protocols import Captioner, Encoder, Outpainter, Scorer, Segmenter
 from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
-from stages.backends.u2net import U2NetSegmenter
 
 
 class PatchDiffusionSettings(Settings):
@@ -56,13 +54,19 @@ class ModelSettings(Settings):
 
 
 class Models:
-    """One object a role, shared by all stages that use it; nothing is loaded yet."""
+    """One object a role, shared by all stages that use it; no weights are loaded yet."""
 
     def __init__(self, settings: ModelSettings) -> None:
         self.captioner: Captioner = TemplateCaptioner(settings.captioner)
-        self.segmenter: Segmenter = U2NetSegmenter()
+        self.segmenter: Segmenter = _class("u2net", "U2NetSegmenter")()
         painter = settings.outpainter
-        self.outpainter: Outpainter = PatchOutpainter(steps=painter.steps, max_side=painter.max_side)
+        self.outpainter: Outpainter = _class("patch_outpainter", "PatchOutpainter")(
+            steps=painter.steps, max_side=painter.max_side
+        )
         folder = Path(settings.scorer.folder) if settings.scorer.folder else None
-        self.scorer: Scorer = CompositionScorer(folder, self.segmenter)
-        self.encoder: Encoder = Lite0Backend(settings.encoder.size)
+        self.scorer: Scorer = _class("composition_scorer", "CompositionScorer")(folder, self.segmenter)
+        self.encoder: Encoder = _class("lite0_encoder", "Lite0Backend")(settings.encoder.size)
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(import_module(f"stages.backends.{module}"), name)

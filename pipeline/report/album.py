@@ -1,0 +1,72 @@
+"""The pictures of the page: each embedded once as a data URI, small, and shown as often as needed, whole or cropped."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+THUMB, MEDIUM, LARGE = 256, 384, 720
+# Most bytes of a picture by its longest side; with the counts of the sections they bound the page.
+_CAPS = {THUMB: 14_000, MEDIUM: 30_000, LARGE: 90_000}
+_QUALITIES = (84, 74, 62, 48)
+
+Box = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One embedded picture. width, height: in pixels of the original, the frame of every box drawn on it."""
+
+    anchor: str
+    uri: str
+    width: int
+    height: int
+
+
+class Album:
+    """Gathers pictures and the photos that they come from, for the credits."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, Picture] = {}
+        self.photos: set[str] = set()
+
+    def add(self, name: str, data: bytes, side: int = MEDIUM) -> Picture:
+        """Embed a picture under a name; a name that is there already gives the same picture.
+
+        side: longest side in pixels, THUMB, MEDIUM or LARGE. Raises OSError for bytes that are no picture.
+        """
+        if name not in self.pictures:
+            small, size = shrink(data, side)
+            uri = "data:image/jpeg;base64," + base64.b64encode(small).decode()
+            self.pictures[name] = Picture(f"p{len(self.pictures)}", uri, *size)
+        return self.pictures[name]
+
+    def show(self, photo: str) -> None:
+        """Note that something made of this photo is shown."""
+        self.photos.add(photo)
+
+
+def shrink(data: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
+    """JPEG bytes of at most ``side`` pixels and the cap for that size, and the upright size of the original.
+
+    A small upright JPEG is passed on as it is, so that what is shown is what the dataset holds.
+    """
+    cap = _CAPS[side]
+    with Image.open(io.BytesIO(data)) as image:
+        plain = image.format == "JPEG" and image.getexif().get(0x0112, 1) == 1 and image.mode in ("RGB", "L")
+        if plain and max(image.size) <= side and len(data) <= cap:
+            return data, image.size
+        swapped = image.getexif().get(0x0112, 1) >= 5
+        size = (image.height, image.width) if swapped else image.size
+        image.draft("RGB", (side * 2, side * 2))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    while True:
+        upright.thumbnail((side, side), Image.Resampling.LANCZOS)
+        for quality in _QUALITIES:
+            sink = io.BytesIO()
+            upright.save(sink, "JPEG", quality=quality, optimize=True)
+            if sink.tell() <= cap:
+                return sink.getvalue(), size
+        side = side * 3 // 4

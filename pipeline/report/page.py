@@ -1,0 +1,97 @@
+"""The page: sections in the order in which a reader asks, one template, one file."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pipeline.report.album import Album
+from pipeline.report.canvases import retrieval_section, sheet_section, story_section
+from pipeline.report.cropper import evaluation_section, held_out_section, training_section
+from pipeline.report.flow import funnel_section, time_section
+from pipeline.report.overview import credits_of, overview, recipe_section
+from pipeline.report.reader import RunReader
+from pipeline.report.rejects import failures_section, lost_files_section, rejected_canvases_section
+from pipeline.report.scores import round_section, score_section
+from pipeline.report.section import Material, Section
+from pipeline.run import Run
+from pipeline.stage import Stage
+from pipeline.storage import storage_errors
+
+SECTIONS: tuple[Callable[[Material], Section], ...] = (
+    story_section,
+    funnel_section,
+    lost_files_section,
+    failures_section,
+    sheet_section,
+    rejected_canvases_section,
+    score_section,
+    round_section,
+    retrieval_section,
+    training_section,
+    evaluation_section,
+    held_out_section,
+    time_section,
+    recipe_section,
+)
+DATA = "data.json"
+
+
+def write_report(run: Run, stages: Sequence[Stage], *, models_dir: Path, crops_dir: Path, out: Path) -> Path:
+    """Write the page of a run to ``out`` (HTML) and the numbers shown to ``data.json`` beside it; gives ``out``.
+
+    models_dir: has ``cropper/`` with ``history.json`` and ``evaluation.json``; crops_dir: has ``crops.json``. What is
+    not there yet is named on the page with the command that makes it. The same run gives the same page.
+    Raises DamagedDataError for a table or receipt that is not readable, StorageError when ``out`` cannot be written.
+    """
+    material = Material(RunReader(run, stages), Album(), models_dir, crops_dir, run.store.url)
+    head = overview(material)
+    sections = [make(material) for make in SECTIONS] if head["begun"] else []
+    sections = [s for s in sections if s.name != "failures" or s.data["total"]]
+    credits = credits_of(material)
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(head=head, sections=sections, credits=credits, pictures=list(material.album.pictures.values()))
+    )
+    data = {"overview": head, "sections": {s.name: _data_of(s) for s in sections}, "credits": credits}
+    _write(out.with_name(DATA), json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n")
+    _write(out, html)
+    return out
+
+
+def _data_of(section: Section) -> Any:
+    return {"missing": section.missing, "command": section.command} if section.missing else section.data
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline.report", "templates"),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True,
+    )  # fmt: skip
+    environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["duration"] = duration
+    environment.filters["day"] = lambda stamp: datetime.fromtimestamp(stamp, UTC).strftime("%-d %B %Y, %H:%M UTC")
+    return environment
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _write(path: Path, text: str) -> None:
+    """A reader never sees half a page."""
+    with storage_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"{path.name}.partial.{os.getpid()}")
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)

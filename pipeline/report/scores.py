@@ -1,0 +1,110 @@
+"""Scores: how pseudo-labels stand against other crops, what the thresholds cut, and what each round gained."""
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report.charts import Series, histogram, lines
+from pipeline.report.reader import RunReader
+from pipeline.report.section import Material, Section
+from pipeline.stage import Rows
+
+CALIBRATION = "filter/shared/calibration.json"
+BINS = 24
+LABEL, OTHER = "photo's own rectangle", "other crops"
+
+
+def score_section(material: Material) -> Section:
+    """Histograms over the last round, with the thresholds that the filter drew from them."""
+    reader, title = material.reader, "Scores of the crops"
+    if not reader.rounds:
+        return Section("scores", title, missing="No crop was scored yet", command=material.command("refine"))
+    rows = reader.rows(reader.rounds[-1], ("scores",))
+    labels = np.array([row["scores"][0] for row in rows if row["scores"]])
+    others = np.array([score for row in rows if row["scores"] for score in row["scores"][1:]])
+    thresholds = _thresholds(reader)
+    edges = _edges(labels, others)
+    counts = {LABEL: np.histogram(labels, edges)[0].tolist(), OTHER: np.histogram(others, edges)[0].tolist()}
+    series = [Series(OTHER, _shares(counts[OTHER]), "s1"), Series(LABEL, _shares(counts[LABEL]), "s0")]
+    marks = [(name, value, style) for (name, value), style in zip(thresholds.items(), ("s0", "s1"), strict=False)]
+    chart = histogram(edges, series, marks=marks, label=f"Scores of {LABEL} and of {OTHER}", x_label="score")
+    data = {
+        "round": reader.rounds[-1],
+        "edges": edges,
+        "counts": counts,
+        "mean": {LABEL: _mean(labels), OTHER: _mean(others)},
+        "thresholds": thresholds,
+        "label_wins": _label_wins(rows),
+        "sampled_shards": len(reader.shards) if reader.is_sampled else 0,
+    }
+    return Section("scores", title, data=data, view={"chart": chart, "n": {LABEL: len(labels), OTHER: len(others)}})
+
+
+def _thresholds(reader: RunReader) -> dict[str, float]:
+    """The filter's cuts; empty before it ran."""
+    if not reader.run.store.exists(CALIBRATION):
+        return {}
+    found = json.loads(reader.run.store.read(CALIBRATION))
+    return {"canvas dropped under": found["canvas_threshold"], "crop dropped under": found["crop_threshold"]}
+
+
+def _edges(labels: NDArray[np.float64], others: NDArray[np.float64]) -> list[float]:
+    values = np.concatenate([labels, others]) if len(labels) else np.zeros(1)
+    low, high = float(values.min()), float(values.max())
+    if high - low < 1e-6:
+        low, high = low - 0.5, high + 0.5
+    return [round(float(v), 4) for v in np.linspace(np.floor(low * 2) / 2, np.ceil(high * 2) / 2, BINS + 1)]
+
+
+def _shares(counts: list[int]) -> list[float]:
+    total = sum(counts) or 1
+    return [count / total for count in counts]
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return round(float(values.mean()), 3) if len(values) else 0.0
+
+
+def _label_wins(rows: Rows) -> float:
+    """Share of canvases whose own rectangle scores at least as high as the mean of the other crops."""
+    judged = [row["scores"][0] >= float(np.mean(row["scores"][1:])) for row in rows if len(row["scores"]) > 1]
+    return round(float(np.mean(judged)), 3) if judged else 0.0
+
+
+def round_section(material: Material) -> Section:
+    """What each round changed: share of canvases still moving, mean gain, mean score before and after."""
+    reader, title = material.reader, "Gain by refinement round"
+    if not reader.rounds:
+        return Section("rounds", title, missing="No round was run yet", command=material.command("refine"))
+    found = [
+        _round(number, reader.rows(name, ("scores", "gain", "active"))) for number, name in enumerate(reader.rounds, 1)
+    ]
+    xs = [0, *(row["round"] for row in found)]
+    beam = Series(
+        "mean of a canvas's best distinct crops", [found[0]["before"], *(row["after"] for row in found)], "s1"
+    )
+    label = Series("photo's own rectangle", [found[0]["label"]] * len(xs), "s0")
+    chart = lines(xs, [beam, label], label="Mean score by round", x_label="round (0: the proposals)")
+    return Section("rounds", title, data=found, view={"chart": chart})
+
+
+def _round(number: int, rows: Rows) -> dict[str, Any]:
+    """Means over the canvases of one round; a canvas that rested gained nothing."""
+    rows = [row for row in rows if row["scores"]]
+    after = np.array([np.mean(row["scores"][1:] or row["scores"]) for row in rows])
+    gains = np.array([row["gain"] for row in rows])
+    return {
+        "round": number,
+        "canvases": len(rows),
+        "active": round(float(np.mean([row["active"] for row in rows])), 4) if rows else 0.0,
+        "gain": _rounded(gains),
+        "before": _rounded(after - gains),
+        "after": _rounded(after),
+        "label": _rounded(np.array([row["scores"][0] for row in rows])),
+    }
+
+
+def _rounded(values: NDArray[np.float64]) -> float:
+    return round(float(values.mean()), 4) if len(values) else 0.0

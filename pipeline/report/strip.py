@@ -1,0 +1,110 @@
+"""The strip that explains the whole pipeline in one picture: photo, canvas, proposals, kept crops."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from pipeline.errors import UsageError
+from pipeline.run import Run
+from pipeline.seeds import shard_of
+from pipeline.stage import KEPT, Rows
+
+PANEL = (400, 340)
+GAP, MARGIN, CAPTION, TEXT = 26, 22, 38, 19
+SHOWN_CROPS, SHOWN_PROPOSALS = 3, 28
+PAPER, INK, EDGE = (250, 250, 249), (32, 32, 36), (20, 20, 22)
+PHOTO, PROPOSAL, CROP = (255, 255, 255), (56, 189, 248), (255, 159, 28)
+# Lines are drawn this much larger and reduced, so that they are smooth.
+FINE = 2
+
+Box = Sequence[float]
+Stroke = tuple[Box, tuple[int, int, int], int]
+
+
+def story_strip(run: Run, key: str) -> Image.Image:
+    """RGB picture of one canvas's way: the photo, the canvas with its rectangle, its proposals, its kept crops.
+
+    key: of a canvas that passed the filter. Raises UsageError for another, MissingUpstreamError before the filter ran.
+    """
+    shard = shard_of(key.split("-")[0], run.plan.work_shards)
+    verdict = _row(run.rows("filter", shard), key)
+    if verdict is None or verdict["status"] != KEPT:
+        raise UsageError(f"'{key}' is not a kept canvas of '{run.store.url}': the report shows keys of kept ones")
+    canvas, proposed = _row(run.rows("outpaint", shard), key), _row(run.rows("propose", shard), key)
+    photo = _row(run.rows("ingest", shard), verdict["photo"])
+    assert canvas is not None and photo is not None and proposed is not None
+    painted, label = _image(run, "outpaint", shard, canvas), canvas["photo_box"]
+    crops = verdict["boxes"][1 : SHOWN_CROPS + 1]
+    tried = proposed["boxes"][1:]
+    shown = tried[:: max(1, len(tried) // SHOWN_PROPOSALS)][:SHOWN_PROPOSALS]
+    panels = [
+        ("professional photograph", _fit(_image(run, "ingest", shard, photo), PANEL)),
+        ("out-painted canvas", _drawn(painted, [(label, PHOTO, 3)])),
+        (f"{len(tried)} proposals", _drawn(painted, [*((box, PROPOSAL, 1) for box in shown), (label, PHOTO, 3)])),
+        ("kept by score", _drawn(painted, [*((box, CROP, 3) for box in crops), (label, PHOTO, 3)])),
+        ("crops", _column([painted.crop(tuple(round(v) for v in box)) for box in (crops or [label])])),
+    ]  # fmt: skip
+    return _compose(panels)
+
+
+def _row(rows: Rows, key: str) -> dict[str, Any] | None:
+    return next((row for row in rows if row["key"] == key), None)
+
+
+def _image(run: Run, stage: str, shard: int, row: dict[str, Any]) -> Image.Image:
+    receipt = run.receipt(stage, shard)
+    assert receipt is not None
+    data = run.store.read_range(run.output_of(receipt, ".tar"), row["image_offset"], row["image_size"])
+    with Image.open(io.BytesIO(data)) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _fit(image: Image.Image, room: tuple[int, int]) -> Image.Image:
+    """The whole picture as large as the room allows."""
+    return ImageOps.contain(image, room, Image.Resampling.LANCZOS)
+
+
+def _drawn(image: Image.Image, strokes: Sequence[Stroke]) -> Image.Image:
+    """The picture at panel size with boxes (pixels of the original), thick ones with a dark edge."""
+    out = _fit(image, (PANEL[0] * FINE, PANEL[1] * FINE))
+    pen, scale = ImageDraw.Draw(out), out.width / image.width
+    for box, colour, width in strokes:
+        x1, y1, x2, y2 = (round(v * scale) for v in box)
+        if width > 1:
+            pen.rectangle((x1 - FINE, y1 - FINE, x2 + FINE - 1, y2 + FINE - 1), outline=EDGE, width=(width + 2) * FINE)
+        pen.rectangle((x1, y1, x2 - 1, y2 - 1), outline=colour, width=width * FINE)
+    return out.resize((out.width // FINE, out.height // FINE), Image.Resampling.LANCZOS)
+
+
+def _column(images: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below one another within a panel's height."""
+    space = 8
+    room = (PANEL[1] * 2 // 3, (PANEL[1] - space * (len(images) - 1)) // len(images))
+    parts = [_fit(image, room) for image in images]
+    out = Image.new(
+        "RGB", (max(p.width for p in parts), sum(p.height for p in parts) + space * (len(parts) - 1)), PAPER
+    )
+    y = 0
+    for part in parts:
+        out.paste(part, ((out.width - part.width) // 2, y))
+        y += part.height + space
+    return out
+
+
+def _compose(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Panels side by side, centred, an arrow between them and a caption under each."""
+    font = ImageFont.load_default(TEXT)
+    widths = [max(image.width, round(font.getlength(words))) for words, image in panels]
+    tallest = max(image.height for _, image in panels)
+    out = Image.new("RGB", (sum(widths) + GAP * (len(panels) - 1) + 2 * MARGIN, tallest + CAPTION + 2 * MARGIN), PAPER)
+    pen, x = ImageDraw.Draw(out), MARGIN
+    for index, ((words, image), width) in enumerate(zip(panels, widths, strict=True)):
+        out.paste(image, (x + (width - image.width) // 2, MARGIN + (tallest - image.height) // 2))
+        pen.text((x + width // 2, MARGIN + tallest + CAPTION // 2), words, fill=INK, font=font, anchor="mt")
+        if index:
+            middle, left = MARGIN + tallest // 2, x - GAP + 7
+            pen.polygon([(left, middle - 7), (left, middle + 7), (left + 12, middle)], fill=INK)
+        x += width + GAP
+    return out

@@ -1,0 +1,94 @@
+"""A whole recipe with stand-in models, for tests of the machine."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.cli.display import Display
+from pipeline.cli.options import Session
+from pipeline.cli.sources import refresh_sources
+from pipeline.executors.local import LocalExecutor
+from pipeline.plan import Plan, freeze
+from pipeline.run import Run
+from pipeline.runner import Options, run_stages
+from pipeline.storage import open_store
+from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
+from stages.build import Build
+from stages.caption import CaptionStage
+from stages.embed import Embed
+from stages.filter import Filter
+from stages.ingest import Ingest
+from stages.outpaint import Outpaint
+from stages.propose import Propose
+from stages.recipe import Recipe
+from stages.refine import RefineRound, round_name
+from stages.retrieve import Retrieve
+from tests.fakes import FakeEncoder, FakeOutpainter, FakeScorer, FakeSegmenter
+
+
+def make_photos(folder: Path, count: int, seed: int = 0) -> Path:
+    """Small photographs of smooth random texture, each different."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        coarse = rng.integers(0, 255, (6, 8, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC).save(
+            folder / f"photo {number}.jpg", quality=90
+        )
+    return folder
+
+
+def recipe_for(source: Path, **over) -> Recipe:
+    """A small recipe on a folder of photographs."""
+    data = {
+        "name": "test",
+        "work_shards": 3,
+        "ingest": {"source": str(source), "splits": {"train": 0.6, "val": 0.2, "test": 0.2}},
+        "outpaint": {"variants": 3, "held_out_variants": 2, "long_side": 96, "micro_batch": 2},
+        "refine": {"rounds": 2, "beam": 4, "moves": 2},
+        "filter": {"max_crops": 4},
+        "build": {"shards": 4},
+        "retrieve": {"k": 3},
+    }
+    for key, value in over.items():
+        data[key] = {**data[key], **value} if isinstance(value, dict) else value
+    return Recipe.model_validate(data)
+
+
+def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0) -> Session:
+    """A recipe with stand-in models bound to a run directory."""
+    store = open_store(str(work))
+    plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
+    segmenter, scorer, encoder = FakeSegmenter(), FakeScorer(), FakeEncoder()
+    stages = [
+        Ingest(recipe.ingest),
+        CaptionStage(TemplateCaptioner(CaptionSettings())),
+        Outpaint(recipe.outpaint, FakeOutpainter(paint_seconds), segmenter),
+        Propose(recipe.propose, segmenter),
+        *(RefineRound(n, recipe.refine, scorer) for n in range(1, recipe.refine.rounds + 1)),
+        Filter(recipe.filter, round_name(recipe.refine.rounds)),
+        Build(recipe.build, "fake-scorer@score0001"),
+        Embed(recipe.embed, encoder),
+        Retrieve(recipe.retrieve, encoder.digest),
+    ]
+    return Session(recipe, Run(store, plan), stages)
+
+
+def run_chain(session: Session, workers: int = 1, until: str = "", accept_change: bool = False):
+    """All stages, or those up to ``until``."""
+    display = Display(quiet=True)
+    refresh_sources(session, display)
+    stages = session.stages
+    if until:
+        last = max(i for i, stage in enumerate(stages) if stage.name.split("/")[0] == until)
+        stages = stages[: last + 1]
+    with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
+        return run_stages(
+            stages,
+            session.run,
+            executor,
+            watcher=display,
+            chain=session.stages,
+            options=Options(accept_change=accept_change),
+        )

@@ -1,0 +1,85 @@
+"""Cheap stand-ins for the models, real enough to exercise the pipeline: deterministic, picklable, a digest each."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.backends.protocols import Encoded
+
+
+@dataclass
+class FakeOutpainter:
+    """Edge pixels stretched outward, with seeded noise so that two variants differ."""
+
+    seconds: float = 0.0
+    name: str = "fake-outpainter"
+    licence: str = "MIT"
+    digest: str = "paint0001"
+
+    def paint(self, requests):
+        out = []
+        for request in requests:
+            time.sleep(self.seconds)
+            width, height = request.size
+            x1, y1, x2, y2 = request.box_px
+            pad = ((y1, height - y2), (x1, width - x2), (0, 0))
+            noise = np.random.default_rng(request.seed).integers(-20, 20, (height, width, 3))
+            out.append(np.clip(np.pad(request.photo, pad, mode="edge").astype(int) + noise, 0, 255).astype(np.uint8))
+        return out
+
+
+@dataclass
+class FakeSegmenter:
+    """The subject is the middle of every picture."""
+
+    name: str = "fake-segmenter"
+    licence: str = "MIT"
+    digest: str = "segment01"
+
+    def segment(self, images):
+        masks = []
+        for image in images:
+            mask = np.zeros(image.shape[:2], np.float32)
+            h, w = mask.shape
+            mask[h * 2 // 5 : h * 3 // 5, w * 2 // 5 : w * 3 // 5] = 1
+            masks.append(mask)
+        return masks
+
+
+@dataclass
+class FakeScorer:
+    """Prefers boxes that are close to the middle and to two thirds of the picture's area."""
+
+    name: str = "fake-scorer"
+    licence: str = "MIT"
+    digest: str = "score0001"
+
+    def score(self, images, boxes):
+        out = []
+        for image, found in zip(images, boxes, strict=True):
+            h, w = image.shape[:2]
+            box = np.asarray(found, np.float32).reshape(-1, 4)
+            share = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / (w * h)
+            off = np.abs((box[:, 0] + box[:, 2]) / 2 / w - 0.5) + np.abs((box[:, 1] + box[:, 3]) / 2 / h - 0.5)
+            out.append((10 - 6 * np.abs(share - 0.66) - 4 * off).astype(np.float32))
+        return out
+
+
+@dataclass
+class FakeEncoder:
+    """Mean colours of a 2 x 2 grid."""
+
+    name: str = "fake-encoder"
+    licence: str = "MIT"
+    digest: str = "encode001"
+
+    def encode(self, images):
+        out = []
+        for image in images:
+            h, w = image.shape[0] // 2, image.shape[1] // 2
+            cells = [image[:h, :w], image[:h, w:], image[h:, :w], image[h:, w:]]
+            tokens = np.stack([cell.reshape(-1, 3).mean(0) for cell in cells]).astype(np.float32) / 255
+            vector = tokens.ravel() + 0.01
+            out.append(Encoded(vector / np.linalg.norm(vector), tokens, (2, 2)))
+        return out
