@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pipeline.errors import UsageError
 from pipeline.seeds import fraction_of, seed_for
-from stages.backends.composition_scorer import ScorerModel, crop_features
 from stages.backends.protocols import Floats, Outpainter, Segmenter
 from stages.backends.scorer_features import Projection, feature_maps, fit_projection, load_backbone
+from stages.backends.scorer_model import ScorerModel, crop_features
 from stages.backends.subject_features import Array
 from stages.scorer_training.canvases import CanvasMaker, degraded, mirrored
 from stages.scorer_training.card import write_card
@@ -153,7 +153,7 @@ def _any_crops(view: Seen, seed: int, number: int, count: int = 24) -> Array:
         area = np.exp(rng.uniform(np.log(0.05), 0.0)) * width * height
         box = random_window(area, width / height * np.exp(rng.normal(0, 0.3)), (width, height), rng)
         made += [] if box is None else [box]
-    return np.stack(made) / np.array([width, height, width, height])
+    return np.asarray(np.stack(made) / np.array([width, height, width, height]))
 
 
 def _groups(photographs: Sequence[Photograph], folder: Path) -> dict[str, list[Photograph]]:

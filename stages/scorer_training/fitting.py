@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.backends.composition_scorer import Calibration, RankingHead, log_area
+from stages.backends.scorer_model import Calibration, RankingHead, log_area
 from stages.backends.subject_features import Array
 from stages.scorer_training.pairs import KINDS
 

@@ -102,7 +102,7 @@ def _scores(scorer: Scorer, example: Example) -> Array:
 
 def _pixels(example: Example) -> Array:
     height, width = example.picture.shape[:2]
-    return example.boxes * np.array([width, height, width, height])
+    return np.asarray(example.boxes * np.array([width, height, width, height]))
 
 
 def _stressed(example: Example, number: int) -> Example:

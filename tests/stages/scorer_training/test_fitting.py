@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from stages.backends.scorer_features import encoder_width
+from stages.backends.subject_features import COLUMNS
+from stages.scorer_training.fitting import Fit, Pairs, balance, fit_calibration, fit_head
+
+WIDTH = encoder_width() + len(COLUMNS)
+
+
+def made_pairs(count: int = 200) -> Pairs:
+    """Crops whose worth is their last feature."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(count, WIDTH, generator=generator)
+    a, b = torch.randint(0, count, (2, 400), generator=generator)
+    better = torch.where(features[a, -1] >= features[b, -1], a, b)
+    worse = torch.where(features[a, -1] >= features[b, -1], b, a)
+    return Pairs(features, better, worse, torch.zeros(400, dtype=torch.long), torch.arange(400) % 7)
+
+
+def test_learns_a_ranking_and_is_reproducible() -> None:
+    pairs = made_pairs()
+    fit = Fit(hidden=8, members=2, steps=60, batch=128, weight_decay=0.1, dropout=0.1)
+    first, second = fit_head(pairs, fit, seed=3), fit_head(pairs, fit, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    with torch.inference_mode():
+        raw = first(pairs.features.double())
+    assert (raw[pairs.better] > raw[pairs.worse]).float().mean() > 0.85
+
+
+def test_balance_counts_each_kind_and_photo_alike() -> None:
+    pairs = Pairs(
+        torch.zeros(1, WIDTH),
+        *(torch.zeros(6, dtype=torch.long) for _ in range(2)),
+        kind=torch.tensor([0, 0, 0, 1, 1, 1]),
+        photo=torch.tensor([0, 0, 1, 0, 1, 1]),
+    )
+    weights = balance(pairs)
+    assert weights[:3].sum() == pytest.approx(1.0) and weights[3:].sum() == pytest.approx(1.0)
+    assert weights[2] == pytest.approx(0.5) and weights[3] == pytest.approx(0.5)
+
+
+def test_calibration_puts_a_typical_crop_of_each_size_at_five_and_is_monotone() -> None:
+    rng = np.random.default_rng(0)
+    sides = rng.uniform(0.2, 1.0, (4, 300))
+    boxes = [np.stack([np.zeros(300), np.zeros(300), side, side], 1) for side in sides]
+    raw = [3 * np.log(side**2) + rng.normal(0, 0.5, 300) for side in sides]  # larger crops score more
+    calibration = fit_calibration(raw, boxes, rng.normal(1.0, 1.0, 500))
+    scores = np.concatenate([calibration.apply(r, b) for r, b in zip(raw, boxes, strict=True)])
+    assert scores.mean() == pytest.approx(5.0, abs=0.3)
+    assert abs(np.corrcoef(scores, np.concatenate(sides.tolist()))[0, 1]) < 0.1
+    one = np.array([[0.0, 0.0, 0.5, 0.5]]).repeat(5, 0)
+    assert (np.diff(calibration.apply(np.linspace(-5, 5, 5), one)) > 0).all()
