@@ -109,7 +109,7 @@ def held_out_section(material: Material) -> Section:
         "shown": [{"file": i["file"], "crops": i["crops"]} for i in items],
         "not_found": gone,
     }
-    return Section("held_out", title, data=data, view={"items": items, "gone": gone, "total": len(listed)})
+    return Section("held_out", title, data=data, view={"photos": items, "gone": gone, "total": len(listed)})
 
 
 def _held_out(material: Material, entry: dict[str, Any]) -> dict[str, Any] | None:

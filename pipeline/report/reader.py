@@ -16,7 +16,7 @@ MAX_SHARDS = 40
 
 
 class RunReader:
-    """Sampled, cached access. Sampled shards are ranked by how far they are, then by hash: the same for the same run."""
+    """Sampled, cached access. Shards are ranked by how far they are, then by hash: the same for the same run."""
 
     def __init__(self, run: Run, stages: Sequence[Stage]) -> None:
         self.run = run

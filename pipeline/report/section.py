@@ -11,7 +11,7 @@ from pipeline.report.reader import RunReader
 
 @dataclass(frozen=True)
 class Material:
-    """What sections read. models_dir holds ``cropper/``, crops_dir ``crops.json``; work: the run directory's address."""
+    """What sections read. models_dir holds ``cropper/``, crops_dir ``crops.json``; work: the run's address."""
 
     reader: RunReader
     album: Album
