@@ -19,8 +19,8 @@ from stages.backends.patch_diffusion.sources import collect
 
 EXHAUSTIVE_SIDE = 72
 LOCAL_STRIDE = 2
-FIRST_NOISE, LEAST_FIRST_NOISE, LAST_NOISE = 1.2, 0.22, 0.04
-REACH = 0.2
+FIRST_NOISE, LEAST_FIRST_NOISE, LAST_NOISE = 1.2, 0.22, 0.02
+REACH, DRIFT = 0.2, 0.25
 
 
 class PatchDiffusionPipeline(DiffusionPipeline):
@@ -97,8 +97,14 @@ class PatchDiffusionPipeline(DiffusionPipeline):
             )  # what it gives is for networks: the denoiser wants x0 + sigma * noise
             sample = torch.where(known, canvas, noisy)
             estimate = grid.blend(search(sample, float(self.scheduler.sigmas[index])), canvas)
-            estimate += membrane.extend(canvas - estimate)
+            estimate += membrane.extend(_drift(canvas - estimate))
             estimate = torch.where(known, canvas, estimate).clamp(-1, 1)
             step = self.scheduler.step(estimate, time, sample, s_churn=math.inf, generator=generator)
             noisy = step.prev_sample
         return noisy[:, :, : level.true_size[0], : level.true_size[1]]
+
+
+def _drift(error: Tensor) -> Tensor:
+    """The part of an error [1, 3, H, W] that is drift of colour; a large one is another structure and left alone."""
+    size = error.square().sum(1, keepdim=True)
+    return error / (1 + size / DRIFT**2) ** 2

@@ -11,7 +11,7 @@ from stages.backends.patch_diffusion.scene import Scene
 
 PATCH = 7
 RATIO = 1.41
-COARSEST = 22.0
+COARSEST = 26.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from stages.backends.patch_diffusion.pyramid import PATCH, Level
 
 SUBJECT_PENALTY = 40.0
 FREE_SHARE = 0.15
+# Shares of the photo's left and right edges below which a subject is one, and from which it is scenery.
+SPANS = (0.1, 0.16)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ def collect(level: Level) -> Sources:
     photo, subject = _at_least_a_patch(level.photo), _at_least_a_patch(level.subject)
     planes = torch.cat([photo, photo.flip(3)])
     patches = F.unfold(planes, PATCH).transpose(1, 2).reshape(-1, 3, PATCH * PATCH)
+    subject = subject * _isolation(subject)
     salient = F.unfold(torch.cat([subject, subject.flip(3)]), PATCH).mean(1).reshape(-1)  # [N]
     rows, columns = photo.shape[2] - PATCH + 1, photo.shape[3] - PATCH + 1
     return Sources(patches, _places(level, rows, columns), _subject_penalty(salient), (2, rows, columns))
@@ -40,6 +43,13 @@ def _at_least_a_patch(image: Tensor) -> Tensor:
     """Photos thinner than a patch repeat their last row or column."""
     down, right = max(0, PATCH - image.shape[2]), max(0, PATCH - image.shape[3])
     return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
+
+
+def _isolation(subject: Tensor) -> Tensor:
+    """1 for a subject within the photo, 0 for one that spans it from left to right, such as hills: that goes on."""
+    mask = (subject[0, 0] > 0.5).float()
+    span = torch.minimum(mask[:, 0].mean(), mask[:, -1].mean())
+    return ((SPANS[1] - span) / (SPANS[1] - SPANS[0])).clamp(0, 1)
 
 
 def _subject_penalty(salient: Tensor) -> Tensor:
