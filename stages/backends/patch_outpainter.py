@@ -12,7 +12,7 @@ from stages.backends.patch_diffusion.scene import Scene
 from stages.backends.protocols import Image, PaintRequest
 
 # Raised whenever the same request gives other pixels.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 class PatchOutpainter:
