@@ -23,7 +23,7 @@ from stages.backends.subject_features import Array
 from stages.scorer_training.canvases import CanvasMaker, degraded, mirrored
 from stages.scorer_training.card import write_card
 from stages.scorer_training.fitting import Fit, Pairs, fit_calibration, fit_head
-from stages.scorer_training.judging import Judgement, judge
+from stages.scorer_training.judging import judge
 from stages.scorer_training.pairs import KINDS, Example, random_window
 from stages.scorer_training.photographs import TEST, TRAIN, Photograph, read_photographs
 
@@ -69,18 +69,28 @@ def train_scorer(
     photos: a folder of photographs, split as ``read_photographs`` says. Raises UsageError when it holds fewer than two
     to train on or none to judge by.
     """
-    started = time.perf_counter()
+    times = [time.perf_counter()]
     groups = _groups(read_photographs(photos, seed=settings.seed), photos)
     maker = CanvasMaker(outpainter, segmenter, settings.variants, settings.long_side, settings.seed)
     examples = {
         split: maker.canvases(group, progress) + maker.insides(group, settings.insides)
         for split, group in groups.items()
     }
+    times.append(time.perf_counter())
     seen = look(examples[TRAIN], segmenter, settings.seed, settings.views, progress)
     model = fit_model(seen, settings, progress)
     digest = model.save(out, segmenter.digest)
+    times.append(time.perf_counter())
     judgement = judge(out, examples[TEST], segmenter, progress)
-    report = _report(settings, groups, judgement, digest, outpainter, time.perf_counter() - started)
+    spent = np.diff([*times, time.perf_counter()])
+    report = {
+        "digest": digest,
+        "settings": asdict(settings),
+        "outpainter": f"{outpainter.name} {outpainter.digest}",
+        "photos": {split: [photograph.name for photograph in group] for split, group in groups.items()},
+        "seconds": {name: round(float(took)) for name, took in zip(("paint", "learn", "judge"), spent, strict=True)},
+        **judgement.figures,
+    }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     write_card(out, report, judgement)
     return report
@@ -164,21 +174,3 @@ def _groups(photographs: Sequence[Photograph], folder: Path) -> dict[str, list[P
             "the scorer needs at least 2 and 1"
         )
     return groups
-
-
-def _report(
-    settings: ScorerTraining,
-    groups: dict[str, list[Photograph]],
-    judgement: Judgement,
-    digest: str,
-    outpainter: Outpainter,
-    seconds: float,
-) -> dict[str, Any]:
-    return {
-        "digest": digest,
-        "settings": asdict(settings),
-        "outpainter": f"{outpainter.name} {outpainter.digest}",
-        "photos": {split: [photograph.name for photograph in group] for split, group in groups.items()},
-        "seconds": round(seconds, 1),
-        **judgement.figures,
-    }

@@ -19,11 +19,13 @@ Judges how well a crop is composed: 0 to 10, where 5 means even odds against a t
   each; RoIAlign over a 4 x 4 grid of the crop and a ring around it; where the subject lies (U2-NetP mask); a small
   ranking head, five members averaged. Left and right are never told apart, and the aspect is not an input.
 - **Licence.** Apache-2.0. The weights ({size} KB) hold no photograph.
-- **Data.** {train} photographs to train on ({train_names}); {test} held out ({test_names}). Of each, {variants}
-  out-painted canvases with the photo's own rectangle as the good crop, and {insides} sets of crops inside the photo
-  ranked by the subject that they keep. The crops of a pair have equal area. Every picture was resized, blurred, given
-  noise and re-encoded as a whole, so that the seam is not the cue.
-- **Command.** `procrop-data train-scorer`, {seconds} s; out-painter {outpainter}; digest `{digest}`.
+- **Data.** {train} photographs to train on, {test} held out; authors and licences in the `credits.csv` beside them.
+  Of each, {variants} out-painted canvases with the photo's own rectangle as the good crop, and {insides} sets of crops
+  inside the photo ranked by the subject that they keep. The crops of a pair have equal area. Every picture was
+  resized, blurred, given noise and re-encoded as a whole, to weaken the seam as a cue.
+  Train: {train_names}.
+  Held out: {test_names}.
+- **Command.** `procrop-data train-scorer`: {seconds}; out-painter {outpainter}; digest `{digest}`.
 
 ## Held-out figures
 
@@ -49,12 +51,12 @@ the encoder alone. There are almost no people among the photographs.
 
 ## Failures
 
-![pairs that it ranks wrongly: green the better crop, red the one it preferred](failures.png)
+![pairs that it ranks wrongly: green the better crop, red the one it preferred](failures.jpg)
 """
 
 
 def write_card(folder: Path, report: dict[str, Any], judgement: Judgement) -> None:
-    """Write ``README.md`` and, where the scorer fails, ``failures.png``."""
+    """Write ``README.md`` and, where the scorer fails, ``failures.jpg``."""
     kept, photos = report["subject_kept"], report["photos"]
     text = _CARD.format(
         size=round((folder / "model.safetensors").stat().st_size / 1024),
@@ -64,7 +66,7 @@ def write_card(folder: Path, report: dict[str, Any], judgement: Judgement) -> No
         test_names=", ".join(photos["test"]),
         variants=report["settings"]["variants"],
         insides=report["settings"]["insides"],
-        seconds=report["seconds"],
+        seconds=", ".join(f"{name} {took} s" for name, took in report["seconds"].items()),
         outpainter=report["outpainter"],
         digest=report["digest"],
         rows="\n".join(_rows(report)),
@@ -73,7 +75,7 @@ def write_card(folder: Path, report: dict[str, Any], judgement: Judgement) -> No
         same=report["mirror_same_order"],
     )
     if judgement.failures:
-        failure_sheet(judgement.failures).save(folder / "failures.png", optimize=True)
+        failure_sheet(judgement.failures).save(folder / "failures.jpg", quality=88)
     else:
         text = text[: text.index("## Failures")].rstrip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
