@@ -1,6 +1,7 @@
 """The retrieval-based cropper, usable alone: ``from procrop_model import Cropper``.
 
-The names are looked up when they are first used, so that light parts of the package (the reference database) load without torch.
+The names are looked up when they are first used, so that light parts of the package (the reference database) load
+without torch.
 """
 
 from importlib import import_module

@@ -13,9 +13,11 @@ from pipeline.seeds import seed_for
 from procrop_model.augment import AugmentConfig
 from procrop_model.fusion import References
 from procrop_model.gather import gather_references
-from procrop_model.losses import Targets
 from procrop_model.references import Neighbour, ReferenceDatabase
+from procrop_model.targets import TargetBatch, Targets
 from procrop_model.views import View, Views
+
+SMALLEST = 0.02  # side of the smallest box that the RoI head is taught
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,13 @@ class Batch:
 
     views: list[View]
     aspects: Tensor
-    targets: list[Targets]
+    targets: TargetBatch
     references: References
     roi: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same with targets, references and boxes on another device; views are moved by the step."""
-        targets = [Targets(t.boxes.to(device), t.quality.to(device)) for t in self.targets]
+        targets = TargetBatch(self.targets.boxes.to(device), self.targets.quality.to(device), self.targets.counts)
         return Batch(self.views, self.aspects.to(device), targets, self.references.to(device), self.roi.to(device))
 
 
@@ -90,7 +92,7 @@ class BatchMaker:
         return Batch(
             views,
             torch.tensor([view.aspect for view in views]),
-            [view.targets for view in views],
+            TargetBatch.of([view.targets for view in views], torch.device("cpu")),
             gather_references(lists, self.database, least=1),
             torch.tensor(np.stack(boxes)),
         )
@@ -108,12 +110,14 @@ def sample_boxes(
     """Boxes [count, 4] xyxy to teach the RoI head: the crops, jitters of them of growing strength, and random boxes."""
     crops = targets.boxes.numpy()
     chosen = crops[np.arange(count) % len(crops)].copy()  # [count, 4] cxcywh
-    strength = np.linspace(0, 0.5, count)[:, None]
+    later = np.arange(count)[:, None] >= len(crops)
+    strength = later * np.linspace(0, 0.5, count)[:, None]
     chosen[:, :2] += chosen[:, 2:] * rng.normal(0, 0.5, (count, 2)) * strength
     chosen[:, 2:] *= np.exp(rng.normal(0, 1.0, (count, 2)) * strength)
     random = rng.random((count, 4))
     random[:, 2:] = 0.25 + 0.75 * random[:, 2:]
-    mixed = np.where(rng.random((count, 1)) < 0.25, random, chosen)
+    mixed = np.where(later & (rng.random((count, 1)) < 0.25), random, chosen)
     corners = np.concatenate([mixed[:, :2] - mixed[:, 2:] / 2, mixed[:, :2] + mixed[:, 2:] / 2], 1).clip(0, 1)
-    corners[:, 2:] = np.maximum(corners[:, 2:], np.minimum(corners[:, :2] + 0.02, 1))
+    corners[:, :2] = np.minimum(corners[:, :2], 1 - SMALLEST)
+    corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + SMALLEST)
     return corners.astype(np.float32)

@@ -22,9 +22,9 @@ def areas(boxes: Tensor) -> Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
-def iou_matrix(a: Tensor, b: Tensor) -> Tensor:
-    """IoU [N, M] of corner boxes [N, 4] and [M, 4]."""
-    shared, union, _ = _overlap(a[:, None], b[None])
+def ious(a: Tensor, b: Tensor) -> Tensor:
+    """IoU [...] of corner boxes that broadcast together; 0 for boxes without area."""
+    shared, union, _ = _overlap(a, b)
     return shared / union.clamp_min(1e-9)
 
 

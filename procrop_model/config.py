@@ -15,6 +15,7 @@ class CropperConfig:
 
     backbone: ``lite0`` (bundled weights) or a timm name; its maps of strides 8, 16 and 32 are fused.
     train_backbone: whether the backbone learns too; its batch norms stay frozen either way.
+    input_side: of the input in pixels; training sets it to the retrieval encoder's where one pass can serve both.
     input_mode: ``square`` squashes the image to ``input_side`` squared, so that one backbone pass also serves
     retrieval; ``fit`` keeps the aspect ratio with the long side at ``input_side``.
     queries: boxes decoded an image. reference_dim: channels of the retrieved tokens. ranks: rank embeddings (ranks
@@ -61,3 +62,8 @@ class CropperConfig:
             return CropperConfig(**data)
         except TypeError as error:
             raise ModelError(f"cropper config is malformed: {error}") from error
+
+
+def shares_pass(config: CropperConfig) -> bool:
+    """Whether the backbone's own pass gives the retrieval vector too, at equal input size."""
+    return config.backbone == "lite0" and config.input_mode == SQUARE and not config.train_backbone

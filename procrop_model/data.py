@@ -44,7 +44,7 @@ class CanvasSample:
         return Annotated(pixels, crops, scores)
 
 
-def read_split(dataset_dir: Path | str, split: str) -> list[CanvasSample]:
+def read_split(dataset_dir: Path | str, split: str, needed: bool = True) -> list[CanvasSample]:
     """All samples of a split, ordered by key, as encoded bytes (10-100 KB each).
 
     dataset_dir: the ``dataset`` folder of a run, or its ``shards``. Raises MissingUpstreamError when it has no such
@@ -53,7 +53,7 @@ def read_split(dataset_dir: Path | str, split: str) -> list[CanvasSample]:
     home = Path(dataset_dir)
     folder = home / "shards" if (home / "shards").is_dir() else home
     tars = sorted(folder.glob(f"*-{split}-*.tar"))
-    if not tars:
+    if not tars and needed:
         raise MissingUpstreamError(f"no shards of the split '{split}' in {folder}: run `procrop-data build` first")
     return sorted((sample for path in tars for sample in read_shard(path)), key=lambda sample: sample.key)
 
@@ -61,7 +61,8 @@ def read_split(dataset_dir: Path | str, split: str) -> list[CanvasSample]:
 def read_shard(path: Path) -> Iterator[CanvasSample]:
     """The samples of one tar, in its order. Raises DamagedDataError when it is cut off or a sample is malformed.
 
-    webdataset's own iterators, over a file that is closed here: its ``WebDataset`` leaves that to the garbage collector.
+    webdataset's own iterators, over a file that is closed here: its ``WebDataset`` leaves that to the garbage
+    collector.
     """
     try:
         with path.open("rb") as file:
@@ -86,6 +87,12 @@ def _sample(raw: dict[str, Any], path: Path) -> CanvasSample:
         )
     except (KeyError, ValueError) as error:
         raise DamagedDataError(f"sample {raw.get('__key__')} in {path} is malformed: {error!r}") from error
+
+
+def references_of(retrieve_dir: Path | str) -> Path:
+    """Folder of the reference database: ``shared`` in a run directory, ``references`` in a hand-made one."""
+    shared = Path(retrieve_dir) / "shared"
+    return shared if shared.is_dir() else Path(retrieve_dir) / "references"
 
 
 def read_neighbours(retrieve_dir: Path | str) -> dict[str, list[Neighbour]]:

@@ -66,7 +66,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Queries in, boxes out."""
+    """Queries in, boxes out: half of them start from the vote of the encoder, half from learned boxes."""
 
     def __init__(self, layers: list[DecoderLayer], box_heads: list[nn.Module], queries: int, dim: int) -> None:
         super().__init__()
@@ -74,15 +74,20 @@ class Decoder(nn.Module):
         self.box_heads = nn.ModuleList(box_heads)
         self.content = nn.Parameter(torch.randn(queries, dim) * 0.02)
         self.tags = nn.Parameter(torch.randn(queries, dim) * 0.5)
-        self.references = nn.Parameter(inverse_sigmoid(_spread(queries)))
+        self.voted = queries // 2
+        self.references = nn.Parameter(inverse_sigmoid(_spread(queries - self.voted)))
+        self.offsets = nn.Parameter(torch.randn(self.voted, 4) * 0.2)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, memory: Tensor, positions: Tensor, valid: Tensor) -> Decoded:
-        """memory [B, N, D], positions [B, N, D], valid bool [B, N] -> Decoded."""
+    def forward(self, memory: Tensor, positions: Tensor, valid: Tensor, vote: Tensor) -> Decoded:
+        """memory [B, N, D], positions [B, N, D], valid bool [B, N], vote [B, 4] cxcywh, from which half of the queries
+        start -> Decoded.
+        """
         batch = len(memory)
         state = self.content.expand(batch, -1, -1)
         tags = self.tags.expand(batch, -1, -1)
-        box = self.references.expand(batch, -1, -1)  # before the sigmoid
+        started = inverse_sigmoid(vote)[:, None] + self.offsets  # [B, Q / 2, 4]
+        box = torch.cat([started, self.references.expand(batch, -1, -1)], 1)  # [B, Q, 4], before the sigmoid
         states, boxes = [], []
         for layer, head in zip(self.layers, self.box_heads, strict=True):
             state = layer(state, tags, box[..., :2].sigmoid(), (memory, positions, valid))

@@ -142,14 +142,23 @@ def open_upright(image: Picture) -> Image.Image:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise UsageError(f"an array must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
         return Image.fromarray(image)
-    opened = image if isinstance(image, Image.Image) else Image.open(image)
+    if isinstance(image, Image.Image):
+        return _upright(image)
+    with Image.open(image) as opened:
+        return _upright(opened)
+
+
+def _upright(opened: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(opened)
     if upright.mode.startswith("I;16") or upright.mode == "I":
         upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).astype(np.uint8))
     if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return upright.convert("RGB")
+    converted = upright.convert("RGB")
+    if opened.mode != "RGB":
+        converted.info.pop("icc_profile", None)  # it described the other colour space
+    return converted
 
 
 def parse_aspect(aspect: str | float | None) -> float | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline.errors import ModelError
 from pipeline.resources import bundled
 
 CHANNELS = (24, 40, 112, 320)
@@ -80,6 +81,16 @@ class Lite0Encoder:
         self.size = size
         self.device = device
         self._net: nn.Module | None = None
+
+    @staticmethod
+    def from_digest(digest: str, device: str = "cpu") -> "Lite0Encoder":
+        """The encoder that a digest names; raises ModelError when it is another model or other weights."""
+        parts = digest.split("-")
+        size = int(parts[2]) if len(parts) == 4 and parts[2].isdigit() else 0
+        encoder = Lite0Encoder(size, device)
+        if not size or encoder.digest != digest:
+            raise ModelError(f"the references were made with encoder '{digest}', which this installation does not have")
+        return encoder
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_net": None}

@@ -12,6 +12,7 @@ from procrop_model.encoder import Encoder
 from procrop_model.fusion import Fusion, References
 from procrop_model.heads import RoiScoreHead, ScoreHead
 from procrop_model.positions import cell_centres, sine_of_points
+from procrop_model.vote import VoteHead
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Output:
     """Crops of B images from Q queries, at each of L decoder layers (the last counts).
 
     boxes: [L, B, Q, 4] cxcywh of the image, in 0..1. logits: [L, B, Q]. inside: [B, H, W] logits that a cell lies
-    within the best crop, a dense hint for training. memory: the fused features that ``CropNetwork.score`` reads.
+    within the best crop. vote: [B, 4] cxcywh, where the cells together see it. memory: the fused features that
+    ``CropNetwork.score`` reads.
     """
 
     boxes: Tensor
     logits: Tensor
     inside: Tensor
+    vote: Tensor
     memory: Features
 
 
@@ -50,7 +53,7 @@ class CropNetwork(nn.Module):
         self.scorer = scorer
         self.roi = roi
         self.aspect = nn.Linear(1, dim)
-        self.inside = nn.Linear(dim, 1)
+        self.vote = VoteHead(dim)
 
     def extract(self, images: Sequence[Tensor]) -> Features:
         """Features of B images [3, h, w] as ``preprocess.prepare`` makes them."""
@@ -60,16 +63,18 @@ class CropNetwork(nn.Module):
         """features of B images; aspects [B], width / height of each; their references, or None for the plain model."""
         dim, height, width = features.grid.shape[1:]
         valid = features.valid.flatten(1)  # [B, N]
-        positions = sine_of_points(cell_centres(features.valid), dim).flatten(1, 2).to(features.grid.dtype)  # [B, N, D]
+        centres = cell_centres(features.valid).flatten(1, 2).to(features.grid.dtype)  # [B, N, 2]
+        positions = sine_of_points(centres, dim)  # [B, N, D]
         shape = self.aspect(aspects.clamp_min(1e-3).log()[:, None].to(features.grid.dtype))
         tokens = features.grid.flatten(2).transpose(1, 2) + shape[:, None]  # [B, N, D]
         tokens = self.fusion(tokens, positions, references)
         memory = self.encoder(tokens, positions, valid)
-        decoded = self.decoder(memory, positions, valid)
+        inside, vote = self.vote(memory, centres, valid)
+        decoded = self.decoder(memory, positions, valid, vote.detach())
         logits = self.scorer(decoded.states)[..., 0]  # [L, B, Q]
         grid = memory.transpose(1, 2).reshape(-1, dim, height, width)
-        inside = self.inside(memory)[..., 0].reshape(-1, height, width)
-        return Output(decoded.boxes, logits, inside, Features(grid, features.valid, features.pooled))
+        fused = Features(grid, features.valid, features.pooled)
+        return Output(decoded.boxes, logits, inside.reshape(-1, height, width), vote, fused)
 
     def score(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
         """Logits [B, N] of given boxes [B, N, 4], xyxy of the image in 0..1; aspects [B] of the images."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from procrop_model.backbone import Features
 from procrop_model.boxes import cxcywh_to_xyxy
-from procrop_model.config import SQUARE, CropperConfig
+from procrop_model.config import CropperConfig, shares_pass
 from procrop_model.gather import gather_references
 from procrop_model.lite0 import Lite0Encoder
 from procrop_model.network import CropNetwork, Output
@@ -49,7 +49,7 @@ class Predictor:
         self.config = config
         self.database = database
         self.device = torch.device(device)
-        self._encoder = Lite0Encoder(config.input_side, device)
+        self._encoder = Lite0Encoder.from_digest(config.encoder, device)
 
     @torch.no_grad()
     def look(
@@ -90,7 +90,6 @@ class Predictor:
         return [scores[row, : len(given)] for row, given in enumerate(boxes)]
 
     def _vectors(self, images: Sequence[Pixels], features: Features) -> Floats:
-        shared = self.config.backbone == "lite0" and self.config.input_mode == SQUARE and not self.config.train_backbone
-        if shared:
+        if shares_pass(self.config) and self._encoder.size == self.config.input_side:
             return np.asarray(features.pooled.cpu().numpy(), np.float32)
         return np.asarray(self._encoder.features(images)[0].cpu().numpy(), np.float32)

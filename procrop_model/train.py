@@ -3,7 +3,6 @@
 A run can be stopped at any step and started again; it ends with the same weights. ``finished.json`` is written last.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,52 +14,29 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from pipeline.errors import InterruptedRunError, MissingUpstreamError, RefusedError
-from pipeline.seeds import digest_of, seed_for
-from procrop_model.augment import AugmentConfig
-from procrop_model.batches import Batch, BatchConfig, BatchMaker, epoch_batches
+from pipeline.errors import InterruptedRunError, RefusedError
+from pipeline.seeds import seed_for
+from procrop_model.batches import Batch, BatchMaker, epoch_batches
 from procrop_model.build import build_network
 from procrop_model.checkpoint import load_checkpoint, save_checkpoint
-from procrop_model.config import CropperConfig
-from procrop_model.data import CanvasSample, read_neighbours, read_split
+from procrop_model.config import CropperConfig, shares_pass
+from procrop_model.data import CanvasSample, read_neighbours, read_split, references_of
 from procrop_model.interrupts import StopFlag
-from procrop_model.losses import LossConfig, total_loss
+from procrop_model.lite0 import Lite0Encoder
+from procrop_model.losses import total_loss
 from procrop_model.network import CropNetwork
-from procrop_model.plots import plot_history
 from procrop_model.references import ReferenceDatabase
 from procrop_model.schedule import MovingAverage, cosine_with_warmup
+from procrop_model.train_config import TrainConfig, identity_of, settings_of
+from procrop_model.train_files import other_run, read_finished, write_finished
 from procrop_model.train_step import TrainStep
 from procrop_model.validate import top_iou
 from procrop_model.views import Views
 from procrop_model.weights import learned_state, save_model
 
 Progress = Callable[[int, int, dict[str, float]], None]
+__all__ = ["TrainConfig", "train"]
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a run; every field is part of its identity except ``checkpoint_seconds``.
-
-    average: decay of the moving average of weights, which is what is validated and saved. patience: epochs without a
-    better validation IoU after which to stop, 0 for never.
-    """
-
-    seed: int = 0
-    epochs: int = 40
-    learning_rate: float = 4e-4
-    backbone_rate: float = 1e-5
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    warmup: float = 0.05
-    average: float = 0.99
-    patience: int = 15
-    checkpoint_seconds: float = 60.0
-    device: str = "cpu"
-    model: CropperConfig = field(default_factory=CropperConfig)
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass
@@ -85,19 +61,24 @@ def train(
     RefusedError when ``out_dir`` holds a run of other settings or data, InterruptedRunError after SIGINT or SIGTERM.
     """
     samples = read_split(dataset_dir, "train")
-    validation = read_split(dataset_dir, "val")
-    database = ReferenceDatabase.load(Path(retrieve_dir) / "references")
+    validation = read_split(dataset_dir, "val", needed=False)
+    database = ReferenceDatabase.load(references_of(retrieve_dir))
     neighbours = read_neighbours(retrieve_dir)
-    if not samples or not validation:
-        raise MissingUpstreamError(f"{dataset_dir} has an empty split: training needs `train` and `val` samples")
-    identity = _identity(config, [*samples, *validation], database)
-    if (summary := _finished(out_dir, identity)) is not None:
+    identity = identity_of(config, [*samples, *validation], database)
+    if (summary := read_finished(out_dir, identity)) is not None:
         return summary
-    sizes = replace(config.model, encoder=database.encoder, reference_dim=int(database.tokens.shape[2]))
-    run = Run(replace(config, model=sizes), out_dir, identity)
+    run = Run(replace(config, model=_fitting(config.model, database)), out_dir, identity)
     run.feed(samples, validation, neighbours=neighbours, database=database)
     with StopFlag() as stop:
         return run.go(stop, progress)
+
+
+def _fitting(sizes: CropperConfig, database: ReferenceDatabase) -> CropperConfig:
+    """The sizes with what the references dictate: their channels, their encoder and, for one shared pass, its input."""
+    encoder = Lite0Encoder.from_digest(database.encoder)
+    side = encoder.size if shares_pass(sizes) else sizes.input_side
+    channels = int(database.tokens.shape[2])
+    return replace(sizes, encoder=database.encoder, reference_dim=channels, input_side=side)
 
 
 class Run:
@@ -199,10 +180,8 @@ class Run:
     def _end_epoch(self, log: SummaryWriter | None) -> None:
         position = self.position
         self.average.swap(self.network)
-        value = top_iou(
-            self.network, self.validation, neighbours=self.neighbours, database=self.database, k=self.config.model.k
-        )
-        if value > position.best_iou:
+        value = self._validate()
+        if value > position.best_iou or not self.validation.samples:
             position.best_iou, position.best_epoch = value, position.epoch
             self.best = {
                 name: x.detach().cpu().clone() for name, x in learned_state(self.network, self.config.model).items()
@@ -216,6 +195,18 @@ class Run:
                 log.add_scalar(name, number, position.epoch)
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
         self._checkpoint()
+
+    def _validate(self) -> float:
+        """IoU on the val split; -1 when the dataset has none, and then the last epoch is taken."""
+        if not self.validation.samples:
+            return -1.0
+        return top_iou(
+            self.network,
+            self.validation,
+            neighbours=self.neighbours,
+            database=self.database,
+            k=self.config.model.k,
+        )
 
     def _stale(self) -> bool:
         position = self.position
@@ -238,11 +229,9 @@ class Run:
                 self.best,
                 config=self.config.model,
                 references=self.database,
-                trained={**summary, "settings": _settings(self.config)},
+                trained={**summary, "settings": settings_of(self.config)},
             )
-            _write_json(self.out_dir / "history.json", position.history)
-            plot_history(position.history, self.out_dir / "loss.png")
-            _write_json(self.out_dir / "finished.json", summary)
+            write_finished(self.out_dir, position.history, summary)
         return summary
 
     def _checkpoint(self) -> None:
@@ -263,7 +252,7 @@ class Run:
         if state is None:
             return
         if state["identity"] != self.identity:
-            raise RefusedError(_other(self.out_dir))
+            raise RefusedError(other_run(self.out_dir))
         self.network.load_state_dict(state["network"], strict=False)
         self.average.restore(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -278,33 +267,3 @@ def _groups(network: CropNetwork, config: TrainConfig) -> list[dict[str, Any]]:
     if backbone:
         groups.append({"params": backbone, "lr": config.backbone_rate, "base": config.backbone_rate})
     return groups
-
-
-def _settings(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name not in ("checkpoint_seconds", "model")}
-
-
-def _identity(config: TrainConfig, samples: Sequence[CanvasSample], database: ReferenceDatabase) -> str:
-    listing = [[sample.key, sample.crops, sample.scores] for sample in samples]
-    references = [entry.key for entry in database.entries]
-    return digest_of([_settings(config), config.model.to_json(), listing, references, database.encoder])[:16]
-
-
-def _finished(out_dir: Path, identity: str) -> dict[str, Any] | None:
-    path = out_dir / "finished.json"
-    if not path.exists():
-        return None
-    summary: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    if summary["identity"] != identity:
-        raise RefusedError(_other(out_dir))
-    return summary
-
-
-def _other(out_dir: Path) -> str:
-    return f"{out_dir} holds a training run with other settings or data: choose another folder or remove it"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1), "utf-8")
-    partial.replace(path)

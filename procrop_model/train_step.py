@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from procrop_model.backbone import Features
 from procrop_model.batches import Batch
 from procrop_model.boxes import cxcywh_to_xyxy
-from procrop_model.losses import LossConfig, roi_loss, set_loss
+from procrop_model.losses import LossConfig, roi_loss, set_loss, vote_loss
 from procrop_model.network import CropNetwork
 from procrop_model.views import View
 
@@ -27,7 +27,8 @@ class TrainStep(nn.Module):
         judged = torch.cat([batch.roi, decoded], 1)
         logits = self.network.score(output, judged, batch.aspects)
         losses = set_loss(output, batch.targets, self.config)
-        return {**losses, "roi": roi_loss(logits, judged, batch.targets, self.config)}
+        votes = vote_loss(output, batch.targets, self.config.weights)
+        return {**losses, **votes, "roi": roi_loss(logits, judged, batch.targets, self.config)}
 
 
 def features_of(network: CropNetwork, views: list[View], device: torch.device) -> Features:

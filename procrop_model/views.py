@@ -17,8 +17,8 @@ from procrop_model.backbone import Extractor, Levels
 from procrop_model.boxes import xyxy_to_cxcywh
 from procrop_model.config import CropperConfig
 from procrop_model.data import CanvasSample
-from procrop_model.losses import Targets
 from procrop_model.preprocess import prepare
+from procrop_model.targets import Targets
 
 
 @dataclass(frozen=True)

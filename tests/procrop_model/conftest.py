@@ -1,4 +1,6 @@
-"""A tiny dataset in the form of the final shards, with neighbours and references: painted gradients around a checked photo."""
+"""A tiny dataset in the form of the final shards, with neighbours and references: painted gradients around a checked
+photo.
+"""
 
 import io
 import json
@@ -41,6 +43,12 @@ def canvas(seed: int) -> tuple[np.ndarray, list[int]]:
     x2, y2 = x1 + int(rng.integers(20, 30)), y1 + int(rng.integers(18, 30))
     image[y1:y2, x1:x2] = rng.integers(0, 255, (y2 - y1, x2 - x1, 3))
     return image.astype(np.uint8), [x1, y1, x2, y2]
+
+
+@pytest.fixture(scope="session")
+def reference_photo() -> np.ndarray:
+    """The picture of the first reference."""
+    return canvas(100)[0]
 
 
 def entry(key: str, phash: str = "") -> Reference:

@@ -1,4 +1,6 @@
-"""Training on a tiny dataset: it learns, it resumes to the same weights, it does no work twice, it refuses strangers."""
+"""Training on a tiny dataset: it learns, it resumes to the same weights, it does no work twice, it refuses
+strangers.
+"""
 
 import json
 import math
@@ -88,7 +90,7 @@ def test_without_shards_it_says_what_to_run(settings: TrainConfig, workplace: Pa
 
 def test_an_epoch_shows_each_sample_once_in_its_own_order() -> None:
     first, second = epoch_batches(7, 3, 0, 0), epoch_batches(7, 3, 0, 1)
-    assert sorted(sum(first, [])) == list(range(7))
+    assert sorted(i for batch in first for i in batch) == list(range(7))
     assert [len(batch) for batch in first] == [3, 3, 1]
     assert first != second
     assert first == epoch_batches(7, 3, 0, 0)

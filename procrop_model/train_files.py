@@ -1,0 +1,38 @@
+"""The files of a finished training run; ``finished.json`` is written last."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RefusedError
+from procrop_model.plots import plot_history
+
+
+def read_finished(out_dir: Path, identity: str) -> dict[str, Any] | None:
+    """The summary of a finished run, or None; raises RefusedError when the folder holds another run."""
+    path = out_dir / "finished.json"
+    if not path.exists():
+        return None
+    summary: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if summary["identity"] != identity:
+        raise RefusedError(other_run(out_dir))
+    return summary
+
+
+def other_run(out_dir: Path) -> str:
+    """What to tell about a folder that another run owns."""
+    return f"{out_dir} holds a training run with other settings or data: choose another folder or remove it"
+
+
+def write_finished(out_dir: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Writes ``history.json``, ``loss.png`` and ``finished.json``."""
+    _write_json(out_dir / "history.json", history)
+    plot_history(history, out_dir / "loss.png")
+    _write_json(out_dir / "finished.json", summary)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1), "utf-8")
+    partial.replace(path)
