@@ -3,9 +3,7 @@
 The architecture is timm's ``tf_efficientnet_lite0``; the weights are bundled (``assets/models/lite0``, Apache-2.0).
 """
 
-import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
-from pipeline.resources import bundled
+from pipeline.resources import file_digest
+from procrop_model.lite0_files import CHANNELS, STRIDES, encoder_digest, weights_path
 
-CHANNELS = (24, 40, 112, 320)
-STRIDES = (4, 8, 16, 32)
-
-
-def weights_path() -> Path:
-    """The bundled weights file."""
-    return bundled("assets") / "models" / "lite0" / "model.safetensors"
-
-
-@lru_cache(maxsize=4)
-def file_digest(path: str) -> str:
-    """First 16 hex digits of a file's sha256."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+__all__ = ["CHANNELS", "STRIDES", "Lite0Encoder", "file_digest", "load_lite0", "resize", "to_input", "weights_path"]
 
 
 def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None) -> nn.Module:
@@ -98,7 +85,7 @@ class Lite0Encoder:
     @property
     def digest(self) -> str:
         """Digest of weights, input size and code version."""
-        return f"lite0-v1-{self.size}-{file_digest(str(weights_path()))}"
+        return encoder_digest(self.size)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from procrop_model.lite0 import Lite0Encoder
+from procrop_model.lite0_files import encoder_digest
+from stages.backends.lazy import engine
 from stages.backends.protocols import Encoded, Image
 
 
@@ -19,15 +20,18 @@ class Lite0Backend:
     licence = "Apache-2.0"
 
     def __init__(self, size: int = 256, device: str = "cpu") -> None:
-        self._encoder = Lite0Encoder(size, device)
+        self._size, self._device = size, device
+        self._encoder: Any = None
 
     @property
     def digest(self) -> str:
         """Digest of weights, input size and code version."""
-        return self._encoder.digest
+        return encoder_digest(self._size)
 
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Features, one an image [H, W, 3], in order."""
+        if self._encoder is None:
+            self._encoder = engine("procrop_model.lite0:Lite0Encoder")(self._size, self._device)
         return [self._encode(image) for image in images]
 
     def _encode(self, image: Image) -> Encoded:

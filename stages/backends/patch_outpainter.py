@@ -1,14 +1,10 @@
 """The embedded out-painter: exact patch diffusion, which needs neither weights nor training."""
 
 from collections.abc import Sequence
-
-import numpy as np
-import torch
+from typing import Any
 
 from pipeline.seeds import digest_of
-from stages.backends.patch_diffusion.pipeline import PatchDiffusionPipeline
-from stages.backends.patch_diffusion.pyramid import resized
-from stages.backends.patch_diffusion.scene import Scene
+from stages.backends.lazy import engine
 from stages.backends.protocols import Image, PaintRequest
 
 # Raised whenever the same request gives other pixels.
@@ -26,7 +22,7 @@ class PatchOutpainter:
         if steps < 1 or max_side < 16:
             raise ValueError(f"steps={steps}, max_side={max_side}: give at least 1 and 16")
         self.steps, self.max_side, self.device = steps, max_side, device
-        self._pipeline: PatchDiffusionPipeline | None = None
+        self._painter: Any = None
 
     @property
     def digest(self) -> str:
@@ -35,40 +31,8 @@ class PatchOutpainter:
 
     def paint(self, requests: Sequence[PaintRequest]) -> list[Image]:
         """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``."""
-        if self._pipeline is None:
-            self._pipeline = PatchDiffusionPipeline.default()
-        generators = [torch.Generator("cpu").manual_seed(request.seed) for request in requests]
-        scenes = [self._scene(request) for request in requests]
-        painted = self._pipeline(scenes, generators, num_inference_steps=self.steps)
-        return [_finished(request, canvas) for request, canvas in zip(requests, painted, strict=True)]
-
-    def _scene(self, request: PaintRequest) -> Scene:
-        """The request as tensors, shrunk to ``max_side``."""
-        photo = torch.tensor(request.photo, device=self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        subject = torch.zeros_like(photo[:, :1])
-        if request.subject is not None:
-            subject = torch.tensor(request.subject, device=self.device, dtype=torch.float32)[None, None]
-        return shrunk(Scene(photo, subject, request.box_px, request.size), self.max_side)
-
-
-def shrunk(scene: Scene, max_side: int) -> Scene:
-    """The scene with a long side of at most ``max_side`` pixels."""
-    scale = max_side / max(scene.size)
-    if scale >= 1:
-        return scene
-    width, height = (max(1, round(n * scale)) for n in scene.size)
-    x1, x2 = (round(x * width / scene.size[0]) for x in scene.box[::2])
-    y1, y2 = (round(y * height / scene.size[1]) for y in scene.box[1::2])
-    box = (min(x1, width - 1), min(y1, height - 1), max(x2, x1 + 1), max(y2, y1 + 1))
-    size = (box[3] - box[1], box[2] - box[0])
-    return Scene(resized(scene.photo, size), resized(scene.subject, size), box, (width, height))
-
-
-def _finished(request: PaintRequest, painted: torch.Tensor) -> Image:
-    """A painted canvas [1, 3, h, w] at the size asked, as uint8 [H, W, 3], the photo on it unchanged."""
-    full = resized(painted, (request.size[1], request.size[0]))
-    pixels = ((full[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    out: Image = np.ascontiguousarray(pixels)
-    x1, y1, x2, y2 = request.box_px
-    out[y1:y2, x1:x2] = request.photo
-    return out
+        if self._painter is None:
+            load = engine("stages.backends.patch_diffusion.painting:Painter")
+            self._painter = load(steps=self.steps, max_side=self.max_side, device=self.device)
+        painted: list[Image] = self._painter.paint(requests)
+        return painted

@@ -14,8 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from PIL import Image as Pillow
 
 from pipeline.errors import ModelError
-from pipeline.resources import bundled
-from procrop_model.lite0 import file_digest
+from pipeline.resources import bundled, file_digest
 from stages.backends.protocols import Floats, Image
 
 VERSION = 1
