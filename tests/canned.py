@@ -62,10 +62,10 @@ def _key(number):
     return hashlib.sha256(f"photo {number}".encode()).hexdigest()[:24]
 
 
-def _source(number):
+def _source(number, shards):
     key = _key(number)
     return Source(
-        key=key, uri=f"photo {number}.jpg", shard=shard_of(key, SHARDS), duplicate_of=_key(0) if number == 1 else "",
+        key=key, uri=f"photo {number}.jpg", shard=shard_of(key, shards), duplicate_of=_key(0) if number == 1 else "",
         title=f"Title {number} <b>&", author="A. Author", licence="CC-BY-4.0",
         licence_url="https://creativecommons.org/licenses/by/4.0/", source="a package", split="",
     )  # fmt: skip
@@ -113,7 +113,7 @@ def _refined(canvases, number):
     for index, canvas in enumerate(canvases):
         scores = [6.0 + 0.1 * index, 5.0 + number, 4.5 + number, 4.0 + number]
         rows.append(Refined(canvas.key, canvas.photo, number, BOXES, ORIGINS, scores, gain=1.0, active=index % 2 == 0))
-    return [Outcome.kept(row) for row in rows]
+    return [*(Outcome.kept(row) for row in rows[:-1]), Outcome.failed(rows[-1].key, ValueError("no score"))]
 
 
 def _verdicts(canvases):
@@ -130,9 +130,9 @@ def _neighbours(crops, train):
     return Outcome.kept(Neighbours(crops.key, crops.photo, others, [0.9, 0.8, 0.7, 0.6]))
 
 
-def canned_stages():
+def canned_stages(shards=SHARDS):
     """The stages of the canned run, in order, and its sources."""
-    sources = [_source(number) for number in range(PHOTOS)]
+    sources = [_source(number, shards) for number in range(PHOTOS)]
     photos = _photos(sources)
     canvases = _canvases([o.record for o in photos if o.record])
     kept = [o.record for o in canvases if o.status == "kept"]
@@ -157,18 +157,18 @@ def canned_stages():
     return stages, sources
 
 
-def canned_run(work: Path, until: str = "retrieve", skip: tuple[str, int] | None = None):
+def canned_run(work: Path, until: str = "retrieve", *, skip: tuple[str, int] | None = None, shards: int = SHARDS):
     """A run directory done up to a stage ('' for nothing), and its stages. skip: a (stage, shard) to leave undone."""
-    stages, sources = canned_stages()
+    stages, sources = canned_stages(shards)
     config = {"build": {"name": "canned"}, "outpaint": {"variants": VARIANTS}, "models": {"scorer": {"kind": "canned"}}}
-    run = Run(open_store(str(work)), freeze(open_store(str(work)), Plan("canned-recipe", 7, SHARDS, config)))
+    run = Run(open_store(str(work)), freeze(open_store(str(work)), Plan("canned-recipe", 7, shards, config)))
     rows = [tables.row_of(Outcome.kept(source)) for source in sorted(sources, key=lambda s: s.key)]
     run.store.write("sources.parquet", tables.encode(rows, tables.schema_of(Source)))
     names = [stage.name for stage in stages]
     for stage in stages[: names.index(until) + 1] if until else []:
         if stage.prologue_needed:
-            run_prologue(stage, run, dict.fromkeys(stage.upstream, SHARDS))
-        for shard in range(SHARDS):
+            run_prologue(stage, run, dict.fromkeys(stage.upstream, shards))
+        for shard in range(shards):
             if (stage.name, shard) != skip:
                 run_shard(stage, run, shard, Control())
     return run, stages

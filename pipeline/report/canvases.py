@@ -48,7 +48,7 @@ def canvas_view(material: Material, row: dict[str, Any], side: int) -> dict[str,
         "picture": material.album.add(key, data, side),
         "photo_box": canvas["photo_box"],
         "split": canvas["split"],
-        "proposals": proposed["boxes"][1:] if proposed else [],
+        "proposals": proposed["boxes"][1:] if proposed and proposed["boxes"] else [],
         "crops": row["boxes"][1:],
         "scores": [round(score, 2) for score in row["scores"]],
         "origins": row["origins"],
@@ -63,11 +63,19 @@ def sheet_section(material: Material) -> Section:
     """Kept canvases, chosen by hash."""
     reader, title = material.reader, "Kept canvases"
     kept = [row for row in reader.rows("filter", CROP_COLUMNS) if row["status"] == KEPT]
+    if not reader.has("filter"):
+        kept, title = _unjudged(material), "Painted canvases, not judged yet"
     if not kept:
-        return Section("sheet", title, missing="No canvas has its verdict yet", command=material.command("filter"))
+        return Section("sheet", title, missing="No canvas was kept yet", command=material.command("filter"))
     cells = [cell for row in pick(kept, SHEET, "sheet") if (cell := canvas_view(material, row, MEDIUM)) is not None]
-    data = {"shown": [cell["key"] for cell in cells], "crops": _crop_counts(kept)}
+    data = {"judged": reader.has("filter"), "shown": [cell["key"] for cell in cells], "crops": _crop_counts(kept)}
     return Section("sheet", title, data=data, view={"cells": cells})
+
+
+def _unjudged(material: Material) -> list[dict[str, Any]]:
+    """Painted canvases in the form of a verdict that keeps only the photo's rectangle."""
+    painted = [row for row in material.reader.rows("outpaint", ("photo", "photo_box")) if row["status"] == KEPT]
+    return [{**row, "boxes": [row["photo_box"]], "origins": ["photo"], "scores": []} for row in painted]
 
 
 def _crop_counts(kept: list[dict[str, Any]]) -> dict[str, int]:

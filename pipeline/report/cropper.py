@@ -9,17 +9,24 @@ from pipeline.report.album import LARGE, THUMB
 from pipeline.report.charts import Series, intervals, lines
 from pipeline.report.section import Material, Section
 
+HISTORY = "history.json"
+EVALUATIONS = ("evaluation-test.json", "evaluation.json")
 HELD_OUT = 12
 EXAMPLES = 4
 CROPS_SHOWN = 3
 NAMES = {"model": "cropper", "identity": "no crop", "centre_0.9": "centre 0.9", "constant": "best constant box"}
-METRICS = {"iou": "IoU (higher is better)", "bde": "boundary displacement (lower is better)", "recall": "recall at IoU"}
+METRICS = {
+    "iou": "IoU (higher is better)",
+    "bde": "boundary displacement (lower is better)",
+    "recall": "share with IoU of 0.75 or more",
+}
+SHORT = {"iou": "IoU", "bde": "BDE", "recall": "IoU ≥ 0.75"}
 
 
 def training_section(material: Material) -> Section:
     """Losses and validation IoU by epoch."""
     title = "Training of the cropper"
-    history = _find(material.models_dir, "history.json")
+    history = _find(material.models_dir, HISTORY)
     if not history:
         return Section("training", title, missing="No cropper was trained yet", command=material.command("train"))
     summary = _find(material.models_dir, "finished.json") or {}
@@ -46,7 +53,7 @@ def training_section(material: Material) -> Section:
 def evaluation_section(material: Material) -> Section:
     """The cropper beside baselines that look at nothing, with 95 % intervals; its best, middling and worst canvases."""
     title = "How good is the cropper?"
-    found = _find(material.models_dir, "evaluation.json")
+    found = _find(material.models_dir, *EVALUATIONS)
     if not found or not found.get("rows"):
         return Section(
             "evaluation", title, missing="The cropper was not evaluated yet", command=material.command("eval")
@@ -55,7 +62,7 @@ def evaluation_section(material: Material) -> Section:
     for metric, words in METRICS.items():
         rows = [(NAMES.get(name, name), *row[metric]) for name, row in found["rows"].items() if metric in row]
         if rows:
-            charts.append({"metric": metric, "svg": intervals(rows, label=words, x_label=words), "rows": rows})
+            charts.append({"metric": SHORT[metric], "svg": intervals(rows, label=words, x_label=words), "rows": rows})
     data = {key: value for key, value in found.items() if key != "images"}
     return Section(
         "evaluation", title, data=data, view={"charts": charts, "about": data, "examples": _examples(material, found)}
@@ -100,21 +107,25 @@ def held_out_section(material: Material) -> Section:
     title = "Crops of held-out photographs"
     listed = _read(material.crops_dir / "crops.json")
     if not listed:
-        command = f"procrop-data crop PHOTOS --json --out {material.crops_dir}"
-        return Section("held_out", title, missing="No photographs were cropped yet", command=command)
+        trained = _find(material.models_dir, HISTORY) is not None
+        words = "No photographs were cropped yet" if trained else "No cropper was trained yet that could crop them"
+        return Section("held_out", title, missing=words, command=material.command("report" if trained else "train"))
     items = [item for entry in listed[:HELD_OUT] if (item := _held_out(material, entry)) is not None]
-    gone = [entry["file"] for entry in listed[:HELD_OUT] if _photo_path(material.crops_dir, entry["file"]) is None]
+    shown = {item["file"] for item in items}
+    names = [Path(entry["file"]).name for entry in listed[:HELD_OUT]]
+    absent = [name for name in names if name not in shown]
     data = {
         "photographs": len(listed),
-        "shown": [{"file": i["file"], "crops": i["crops"]} for i in items],
-        "not_found": gone,
+        "shown": [{"file": item["file"], "crops": item["crops"]} for item in items],
+        "not_shown": absent,
     }
-    return Section("held_out", title, data=data, view={"photos": items, "gone": gone, "total": len(listed)})
+    return Section("held_out", title, data=data, view={"photos": items, "absent": absent, "total": len(listed)})
 
 
 def _held_out(material: Material, entry: dict[str, Any]) -> dict[str, Any] | None:
+    """One photo with its crops; None when the photo is gone or could not be cropped."""
     path = _photo_path(material.crops_dir, entry["file"])
-    if path is None:
+    if path is None or not entry["crops"]:
         return None
     source = material.reader.source_of_file(path.name)
     if source:
@@ -138,9 +149,10 @@ def _photo_path(crops_dir: Path, name: str) -> Path | None:
     return next((path for path in (Path(name), crops_dir / name, crops_dir / Path(name).name) if path.is_file()), None)
 
 
-def _find(models_dir: Path, name: str) -> Any:
-    """A JSON file that training or evaluation left, in the model's folder or beside it; None without one."""
-    return next((found for folder in (models_dir / "cropper", models_dir) if (found := _read(folder / name))), None)
+def _find(models_dir: Path, *names: str) -> Any:
+    """The first JSON file of these names that training or evaluation left, in the model's folder or beside it."""
+    paths = [folder / name for name in names for folder in (models_dir / "cropper", models_dir)]
+    return next((found for path in paths if (found := _read(path))), None)
 
 
 def _read(path: Path) -> Any:

@@ -21,9 +21,9 @@ def score_section(material: Material) -> Section:
     reader, title = material.reader, "Scores of the crops"
     if not reader.rounds:
         return Section("scores", title, missing="No crop was scored yet", command=material.command("refine"))
-    rows = reader.rows(reader.rounds[-1], ("scores",))
-    labels = np.array([row["scores"][0] for row in rows if row["scores"]])
-    others = np.array([score for row in rows if row["scores"] for score in row["scores"][1:]])
+    rows = [row for row in reader.rows(reader.rounds[-1], ("scores",)) if row["scores"]]
+    labels = np.array([row["scores"][0] for row in rows])
+    others = np.array([score for row in rows for score in row["scores"][1:]])
     thresholds = _thresholds(reader)
     edges = _edges(labels, others)
     counts = {LABEL: np.histogram(labels, edges)[0].tolist(), OTHER: np.histogram(others, edges)[0].tolist()}
@@ -87,7 +87,9 @@ def round_section(material: Material) -> Section:
     )
     label = Series("photo's own rectangle", [found[0]["label"]] * len(xs), "s0")
     chart = lines(xs, [beam, label], label="Mean score by round", x_label="round (0: the proposals)")
-    return Section("rounds", title, data=found, view={"chart": chart})
+    active = Series("canvases still active", [1.0, *(row["active"] for row in found)], "s3")
+    share = lines(xs, [active], label="Share of canvases still active by round", x_label="round", y_range=(0.0, 1.0))
+    return Section("rounds", title, data=found, view={"chart": chart, "active": share})
 
 
 def _round(number: int, rows: Rows) -> dict[str, Any]:

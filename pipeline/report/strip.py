@@ -39,13 +39,19 @@ def story_strip(run: Run, key: str) -> Image.Image:
     crops = verdict["boxes"][1 : SHOWN_CROPS + 1]
     tried = proposed["boxes"][1:]
     shown = tried[:: max(1, len(tried) // SHOWN_PROPOSALS)][:SHOWN_PROPOSALS]
+    original = _image(run, "ingest", shard, photo)
+    height = _common_height([original, painted])
+    strokes = [
+        ("out-painted canvas", [(label, PHOTO, 3)]),
+        (f"{len(tried)} proposals", [*((box, PROPOSAL, 1) for box in shown), (label, PHOTO, 3)]),
+        ("kept by score", [*((box, CROP, 3) for box in crops), (label, PHOTO, 3)]),
+    ]
+    cuts = [painted.crop(tuple(round(v) for v in box)) for box in (crops or [label])]
     panels = [
-        ("professional photograph", _fit(_image(run, "ingest", shard, photo), PANEL)),
-        ("out-painted canvas", _drawn(painted, [(label, PHOTO, 3)])),
-        (f"{len(tried)} proposals", _drawn(painted, [*((box, PROPOSAL, 1) for box in shown), (label, PHOTO, 3)])),
-        ("kept by score", _drawn(painted, [*((box, CROP, 3) for box in crops), (label, PHOTO, 3)])),
-        ("crops", _column([painted.crop(tuple(round(v) for v in box)) for box in (crops or [label])])),
-    ]  # fmt: skip
+        ("professional photograph", _scaled(original, height)),
+        *((words, _drawn(painted, boxes, height)) for words, boxes in strokes),
+        ("crops", _column(cuts, height)),
+    ]
     return _compose(panels)
 
 
@@ -61,14 +67,19 @@ def _image(run: Run, stage: str, shard: int, row: dict[str, Any]) -> Image.Image
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def _fit(image: Image.Image, room: tuple[int, int]) -> Image.Image:
-    """The whole picture as large as the room allows."""
-    return ImageOps.contain(image, room, Image.Resampling.LANCZOS)
+def _common_height(images: Sequence[Image.Image]) -> int:
+    """The height at which each picture, scaled to it, fits a panel."""
+    return min(PANEL[1], *(PANEL[0] * image.height // image.width for image in images))
 
 
-def _drawn(image: Image.Image, strokes: Sequence[Stroke]) -> Image.Image:
-    """The picture at panel size with boxes (pixels of the original), thick ones with a dark edge."""
-    out = _fit(image, (PANEL[0] * FINE, PANEL[1] * FINE))
+def _scaled(image: Image.Image, height: int) -> Image.Image:
+    size = (max(1, round(image.width * height / image.height)), height)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _drawn(image: Image.Image, strokes: Sequence[Stroke], height: int) -> Image.Image:
+    """The picture at a height with boxes (pixels of the original), thick ones with a dark edge."""
+    out = _scaled(image, height * FINE)
     pen, scale = ImageDraw.Draw(out), out.width / image.width
     for box, colour, width in strokes:
         x1, y1, x2, y2 = (round(v * scale) for v in box)
@@ -78,18 +89,13 @@ def _drawn(image: Image.Image, strokes: Sequence[Stroke]) -> Image.Image:
     return out.resize((out.width // FINE, out.height // FINE), Image.Resampling.LANCZOS)
 
 
-def _column(images: Sequence[Image.Image]) -> Image.Image:
-    """Pictures below one another within a panel's height."""
-    space = 8
-    room = (PANEL[1] * 2 // 3, (PANEL[1] - space * (len(images) - 1)) // len(images))
-    parts = [_fit(image, room) for image in images]
-    out = Image.new(
-        "RGB", (max(p.width for p in parts), sum(p.height for p in parts) + space * (len(parts) - 1)), PAPER
-    )
-    y = 0
-    for part in parts:
-        out.paste(part, ((out.width - part.width) // 2, y))
-        y += part.height + space
+def _column(images: Sequence[Image.Image], height: int) -> Image.Image:
+    """Pictures below one another, in all ``height`` pixels high."""
+    space, each = 8, (height - 8 * (len(images) - 1)) // len(images)
+    parts = [ImageOps.contain(image, (PANEL[0], each), Image.Resampling.LANCZOS) for image in images]
+    out = Image.new("RGB", (max(part.width for part in parts), height), PAPER)
+    for index, part in enumerate(parts):
+        out.paste(part, ((out.width - part.width) // 2, index * (each + space)))
     return out
 
 
@@ -102,7 +108,7 @@ def _compose(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     pen, x = ImageDraw.Draw(out), MARGIN
     for index, ((words, image), width) in enumerate(zip(panels, widths, strict=True)):
         out.paste(image, (x + (width - image.width) // 2, MARGIN + (tallest - image.height) // 2))
-        pen.text((x + width // 2, MARGIN + tallest + CAPTION // 2), words, fill=INK, font=font, anchor="mt")
+        pen.text((x + width // 2, MARGIN + tallest + CAPTION - 6), words, fill=INK, font=font, anchor="ms")
         if index:
             middle, left = MARGIN + tallest // 2, x - GAP + 7
             pen.polygon([(left, middle - 7), (left, middle + 7), (left + 12, middle)], fill=INK)

@@ -13,7 +13,7 @@ from pipeline.funnel import funnel
 from pipeline.report import story_strip, write_report
 from pipeline.report.album import LARGE, MEDIUM, THUMB, Album
 from pipeline.report.charts import histogram, intervals, lines
-from pipeline.report.reader import pick
+from pipeline.report.reader import MAX_SHARDS, RunReader, pick
 from tests.canned import canned_run, picture
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
@@ -75,7 +75,7 @@ def model_files(models: Path, keys: list[str]) -> None:
         "dataset": "canned", "protocol": "top-1", "split": "test", "n": 3,
         "rows": {"model": row, "identity": {"iou": [0.4, 0.3, 0.5], "bde": [0.2, 0.1, 0.3]}}, "images": images,
     }  # fmt: skip
-    (folder / "evaluation.json").write_text(json.dumps(found))
+    (folder / "evaluation-test.json").write_text(json.dumps(found))
 
 
 def crop_files(crops: Path) -> None:
@@ -156,7 +156,7 @@ def test_photographs_shown_are_credited(full):
 
 def test_held_out_photos_that_are_gone_are_named(full):
     page, data, *_ = full
-    assert data["sections"]["held_out"]["not_found"] == ["gone.jpg"]
+    assert data["sections"]["held_out"]["not_shown"] == ["gone.jpg"]
     assert "guided by Guide <i>" in page.text
 
 
@@ -189,6 +189,22 @@ def test_a_half_done_stage_is_shown_as_far_as_it_is(tmp_path):
     run, stages = canned_run(tmp_path / "work", until="outpaint", skip=("outpaint", 0))
     out = write_report(run, stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
     assert "2 of 3 shards" in Page(out.read_text()).text
+
+
+def test_of_many_shards_a_fixed_sample_is_read_but_all_are_counted(tmp_path):
+    run, stages = canned_run(tmp_path / "work", until="ingest", shards=MAX_SHARDS + 5)
+    reader = RunReader(run, stages)
+    assert reader.is_sampled and len(reader.shards) == MAX_SHARDS
+    assert reader.shards == RunReader(run, stages[::-1]).shards
+    assert reader.funnel[0].kept == 7
+    out = write_report(run, stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
+    assert f"{MAX_SHARDS} of {MAX_SHARDS + 5} work shards" in Page(out.read_text()).text
+
+
+def test_canvases_are_shown_before_they_are_judged(tmp_path):
+    run, stages = canned_run(tmp_path / "work", until="outpaint")
+    out = write_report(run, stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
+    assert "Painted canvases, not judged yet" in Page(out.read_text()).text
 
 
 def test_an_empty_run_says_how_to_start(tmp_path):

@@ -1,5 +1,11 @@
 const dialog = document.getElementById("large");
-const enlarge = (svg) => { dialog.replaceChildren(svg.cloneNode(true)); dialog.showModal(); };
+const enlarge = (svg) => {
+  const copy = svg.cloneNode(true), frame = svg.viewBox.baseVal;
+  // Its own shape, or a crop would show what lies beside it.
+  copy.style.width = `min(94vw, ${(92 * frame.width) / frame.height}vh)`;
+  dialog.replaceChildren(copy);
+  dialog.showModal();
+};
 for (const svg of document.querySelectorAll("svg.pic")) {
   svg.tabIndex = 0;
   svg.addEventListener("click", () => enlarge(svg));
