@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.errors import DamagedDataError, UsageError
 from pipeline.funnel import funnel
-from pipeline.report import story_strip, write_report
+from pipeline.report import canvases, cropper, rejects, story_strip, write_report
 from pipeline.report.album import LARGE, MEDIUM, THUMB, Album
 from pipeline.report.charts import histogram, intervals, lines
 from pipeline.report.reader import MAX_SHARDS, RunReader, pick
@@ -238,6 +238,12 @@ def test_any_picture_fits_its_cap_so_that_the_page_is_bounded(tmp_path, side, ca
     shown = Album().add("noise", (tmp_path / "noise.png").read_bytes(), side)
     assert (shown.width, shown.height) == (1200, 900)
     assert len(shown.uri) < cap * 4 / 3 + 40
+
+
+def test_the_pictures_of_all_sections_together_stay_under_five_megabytes():
+    medium = 2 * canvases.STORIES + canvases.SHEET + canvases.RETRIEVALS
+    thumbs = canvases.RETRIEVALS * canvases.REFERENCES + rejects.MAX_REASONS * rejects.EXAMPLES + 3 * cropper.EXAMPLES
+    assert (medium * 30_000 + thumbs * 14_000 + cropper.HELD_OUT * 90_000) * 4 / 3 < 5_000_000
 
 
 def test_a_turned_photo_is_shown_upright(tmp_path):
