@@ -31,9 +31,9 @@ class Journal:
             self.rows: list[dict[str, Any]] = []
             self.batches = 0
             length, lines_length = self._recover(identity)
-            self._tar = open(self.tar_path, "ab")
+            self._tar = open(self.tar_path, "ab")  # noqa: SIM115 - lives as long as the journal
             self._tar.truncate(length)
-            self._lines = open(self._lines_path, "ab")
+            self._lines = open(self._lines_path, "ab")  # noqa: SIM115
             self._lines.truncate(lines_length)
             self._writer = TarWriter(self._tar, length)
             if lines_length == 0:

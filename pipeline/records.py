@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 Boxes = list[list[float]]
 SUBJECT_GRID = 32
+PHOTO, CANVAS = "photo", "canvas"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Crops:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Features of a photo or canvas. ``vector`` is fp16 [D], L2-normalised; ``tokens`` is fp16 [grid_h * grid_w, C]."""
+    """Features of a photo or canvas (``kind``). ``vector`` is fp16 [D], L2-normalised; ``tokens`` is fp16 [grid_h * grid_w, C]."""
 
     key: str
     photo: str

@@ -1,7 +1,7 @@
 """One run directory: where each shard's files are, what is done, and what a shard is made from."""
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from pipeline import tables
@@ -119,7 +119,7 @@ class Run:
         """What ``stage`` may read while it works on a shard."""
         kept = lru_cache(maxsize=None)(lambda name: self.kept(name, number))
 
-        @lru_cache(maxsize=None)
+        @cache
         def places(name: str) -> tuple[str, dict[str, tuple[int, int]]]:
             path = self.output_of(self._done(name, number, stage.name), ".tar")
             return path, {row["key"]: (row["image_offset"], row["image_size"]) for row in kept(name)}

@@ -17,10 +17,12 @@ Boxes = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Probabilities and strengths. trim: of cutting margins off; tight: of cutting a side right to the pseudo-label."""
+    """Probabilities and strengths. trim: of cutting margins off; tight: of cutting a side right to the pseudo-label;
+    whole: of cutting nearly all of them, so that a picture that is already well framed is left as it is."""
 
     trim: float = 0.7
     tight: float = 0.1
+    whole: float = 0.12
     mirror: float = 0.5
     colour: float = 0.3
     grey: float = 0.1
@@ -40,8 +42,12 @@ class Annotated:
 
 def augment(sample: Annotated, config: AugmentConfig, rng: np.random.Generator) -> Annotated:
     """A random variation; every draw comes from ``rng``. The pseudo-label always stays whole and first."""
-    if rng.random() < config.trim:
-        sample = trim(sample, rng.random(4) ** 1.5 * (rng.random(4) < 0.7), rng.random(4) < config.tight)
+    kind = rng.random()
+    if kind < config.whole:
+        sample = trim(sample, 1 - 0.15 * rng.random(4), rng.random(4) < 0.3)
+    elif kind < config.whole + config.trim:
+        shares = rng.random(4) ** 1.5 * (rng.random(4) < 0.7)
+        sample = trim(sample, shares, rng.random(4) < config.tight)
     if rng.random() < config.mirror:
         sample = mirror(sample)
     image = recolour(Image.fromarray(sample.image), config, rng)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import UsageError
 from pipeline.geometry import BoxPx, is_distinct, snap_aspect, to_norm, to_px
-from procrop_model.predict import Floats, Looked, Prediction, Predictor
+from procrop_model.climb import climb
+from procrop_model.predict import CLIMBERS, Floats, Looked, Prediction, Predictor
 from procrop_model.weights import SavedModel, load_model
 
 Picture = Image.Image | Path | str | NDArray[np.uint8]
-DISTINCT_IOU = 0.85
+DISTINCT_IOU = 0.75
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Cropper:
         k: int | None = None,
         exclude: Sequence[Collection[str]] | None = None,
     ) -> tuple[list[Floats], list[Floats]]:
-        """All decoded boxes [Q, 4] in pixels and their scores [Q] in 0..1 of each image uint8 [H, W, 3], best first."""
+        """All crops [Q, 4] in pixels and their scores [Q] in 0..1 of each image uint8 [H, W, 3], best first."""
         predictions = self.predictor.propose(self.predictor.look(images, k=k, exclude=exclude))
         boxes = [p.boxes * _sides(image) for p, image in zip(predictions, images, strict=True)]
         return boxes, [p.scores for p in predictions]
@@ -115,18 +117,15 @@ class Cropper:
     def _fit(
         self, looked: Looked, prediction: Prediction, ratio: float, size: tuple[int, int]
     ) -> tuple[Floats, Floats]:
-        """Decoded boxes brought to an aspect, judged by the decoder's score of their origin and the RoI head."""
+        """Crops brought to an aspect, judged anew and moved without losing it."""
         width, height = size
-        fitted, origins = [], []
-        for row, box in enumerate(prediction.boxes):
-            for candidate in _at_aspect(box, ratio, size):
-                fitted.append(to_norm(candidate, width, height))
-                origins.append(row)
+        fitted = [to_norm(c, width, height) for box in prediction.boxes for c in _at_aspect(box, ratio, size)]
         boxes = np.array(fitted, np.float32)
         (judged,) = self.predictor.score(looked, [boxes])
-        scores = np.sqrt(judged * prediction.scores[origins])
+        leading = boxes[np.argsort(-judged, kind="stable")[:CLIMBERS]]
+        (moved,), (scores,) = climb([leading], partial(self.predictor.score, looked), keep_shape=True)
         order = np.argsort(-scores, kind="stable")
-        return boxes[order], scores[order]
+        return moved[order], scores[order]
 
     def _explain(self, prediction: Prediction) -> list[dict[str, Any]]:
         entries = [self.database.entries[row] for row in prediction.found.rows]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from procrop_model.backbone import Features
 from procrop_model.boxes import cxcywh_to_xyxy
+from procrop_model.climb import climb
 from procrop_model.config import CropperConfig, shares_pass
 from procrop_model.gather import gather_references
 from procrop_model.lite0 import Lite0Encoder
@@ -17,11 +19,12 @@ from procrop_model.preprocess import Pixels, prepare
 from procrop_model.references import Found, ReferenceDatabase
 
 Floats = NDArray[np.float32]
+CLIMBERS = 6  # boxes an image that are moved
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Decoded crops of one image. boxes: [Q, 4] xyxy in 0..1, best first. scores: [Q] in 0..1. found: its
+    """Crops of one image. boxes: [Q, 4] xyxy in 0..1, best first. scores: [Q] in 0..1. found: its
     references.
     """
 
@@ -68,15 +71,20 @@ class Predictor:
         references = gather_references([hit.neighbours() for hit in found], self.database).to(self.device)
         return Looked(self.network(features, aspects, references), aspects, found)
 
-    @torch.no_grad()
     def propose(self, looked: Looked) -> list[Prediction]:
-        """All decoded crops of each image, best first."""
-        boxes = cxcywh_to_xyxy(looked.output.boxes[-1]).clamp(0, 1)  # [B, Q, 4]
-        scores = looked.output.logits[-1].sigmoid()  # [B, Q]
-        order = scores.argsort(dim=1, descending=True, stable=True)
-        ranked = boxes.gather(1, order[..., None].expand_as(boxes))
-        columns = zip(ranked.cpu().numpy(), scores.gather(1, order).cpu().numpy(), looked.found, strict=True)
-        return [Prediction(box, score, found) for box, score, found in columns]
+        """Crops of each image, best first by their RoI score, the leading ones moved to where that score is higher."""
+        decoded = list(cxcywh_to_xyxy(looked.output.boxes[-1]).clamp(0, 1).cpu().numpy())  # B x [Q, 4]
+        scores = self.score(looked, decoded)
+        orders = [np.argsort(-rows, kind="stable") for rows in scores]
+        leading = [boxes[order[:CLIMBERS]] for boxes, order in zip(decoded, orders, strict=True)]
+        climbed, reached = climb(leading, partial(self.score, looked))
+        made = []
+        for image, order in enumerate(orders):
+            boxes = np.concatenate([climbed[image], decoded[image][order[CLIMBERS:]]])
+            values = np.concatenate([reached[image], scores[image][order[CLIMBERS:]]])
+            final = np.argsort(-values, kind="stable")
+            made.append(Prediction(boxes[final], values[final], looked.found[image]))
+        return made
 
     @torch.no_grad()
     def score(self, looked: Looked, boxes: Sequence[Floats]) -> list[Floats]:

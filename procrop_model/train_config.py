@@ -23,7 +23,7 @@ class TrainConfig:
 
     seed: int = 0
     epochs: int = 40
-    learning_rate: float = 4e-4
+    learning_rate: float = 5e-4
     backbone_rate: float = 1e-5
     weight_decay: float = 1e-4
     clip: float = 1.0

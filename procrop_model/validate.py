@@ -23,7 +23,7 @@ def top_iou(
     k: int,
     batch: int = 16,
 ) -> float:
-    """Mean IoU of the best-scored box with the pseudo-label over all canvases, not augmented. Leaves the mode as it
+    """Mean IoU of the decoded box of best RoI score with the pseudo-label over all canvases, not augmented. Leaves the mode as it
     was.
     """
     was_training = network.training
@@ -47,6 +47,7 @@ def _batch_iou(
     references = gather_references(found, database).to(device)
     output = network(features_of(network, made, device), aspects, references)
     rows = torch.arange(len(made), device=device)
-    best = cxcywh_to_xyxy(output.boxes[-1][rows, output.logits[-1].argmax(1)]).clamp(0, 1).tolist()
+    decoded = cxcywh_to_xyxy(output.boxes[-1]).clamp(0, 1)
+    best = decoded[rows, network.score(output, decoded, aspects).argmax(1)].tolist()
     wanted = [cxcywh_to_xyxy(view.targets.boxes[0]).tolist() for view in made]
     return [iou(a, b) for a, b in zip(best, wanted, strict=True)]

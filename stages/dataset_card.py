@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.stage import Rows, Tables
 from pipeline.contact_sheet import sheet_of
+from pipeline.stage import Rows, Tables
 
 EXAMPLES = 12
 SPLITS = ("train", "val", "test")

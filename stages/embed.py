@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.records import Embedding
+from pipeline.records import CANVAS, PHOTO, Embedding
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Task
 from stages.backends.protocols import Encoder
 from stages.photo_file import to_array
-
-PHOTO, CANVAS = "photo", "canvas"
 
 
 class EmbedSettings(Settings):

@@ -25,12 +25,12 @@ class FilterSettings(Settings):
     the least share inside the photo (else something bigger was invented).
     """
 
-    crop_quantile: float = Field(0.4, ge=0, le=1)
+    crop_quantile: float = Field(0.25, ge=0, le=1)
     canvas_quantile: float = Field(0.03, ge=0, le=1)
     max_crops: int = Field(4, ge=0, le=64)
     min_crops: int = Field(0, ge=0, le=64)
     distinct_iou: float = Field(0.8, gt=0, le=1)
-    min_cover: float = Field(0.8, ge=0, le=1)
+    min_cover: float = Field(0.7, ge=0, le=1)
     aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
     aspect_tolerance: float = Field(0.03, gt=0)
     min_subject: float = Field(0.8, ge=0, le=1)

@@ -102,7 +102,9 @@ class RefineRound(Stage):
         if self._number > 1:
             return [_scored(row, row["scores"]) for row in rows]
         scores = self._scorer.score(images, [_array(row["boxes"]) for row in rows])
-        return [self._select(_scored(row, [float(v) for v in values])) for row, values in zip(rows, scores, strict=True)]
+        return [
+            self._select(_scored(row, [float(v) for v in values])) for row, values in zip(rows, scores, strict=True)
+        ]
 
     def _select(self, boxes: Sequence[Scored]) -> list[Scored]:
         """The pseudo-label, then the best distinct boxes, best first; ties go to the one found first."""

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.records import Neighbours
+from pipeline.records import CANVAS, PHOTO, Neighbours
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
 from procrop_model.references import FILES, NearDuplicates, Reference, ReferenceDatabase
-from stages.embed import CANVAS, PHOTO
 
 
 class RetrieveSettings(Settings):

@@ -46,7 +46,7 @@ def test_mistakes_get_one_line_that_names_key_and_value(text, message, tmp_path)
 
 
 def test_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(UsageError, match="known are .*default.*demo"):
+    with pytest.raises(UsageError, match=r"known are .*default.*demo"):
         config.find_recipe("nosuch")
     with pytest.raises(UsageError, match="does not exist"):
         config.find_recipe("nosuch.yaml")

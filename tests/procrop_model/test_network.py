@@ -1,15 +1,21 @@
 """The network's promises: shapes, masks, batches, any k, gradients."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import ModelError
 from procrop_model.backbone import Features, pad_maps
 from procrop_model.boxes import cxcywh_to_xyxy
 from procrop_model.build import build_network
 from procrop_model.config import CropperConfig
 from procrop_model.fusion import References
+from procrop_model.lite0 import Lite0Encoder
 from procrop_model.network import CropNetwork, Output
+from procrop_model.preprocess import prepare
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -131,11 +137,6 @@ def test_the_backbone_is_frozen_and_stays_in_eval_mode(tiny: CropperConfig) -> N
 
 
 def test_one_pass_serves_retrieval_too(tiny: CropperConfig, network: CropNetwork) -> None:
-    import numpy as np
-
-    from procrop_model.lite0 import Lite0Encoder
-    from procrop_model.preprocess import prepare
-
     picture = np.random.default_rng(0).integers(0, 255, (50, 80, 3), np.uint8)
     vector, _ = Lite0Encoder(tiny.input_side).features([picture])
     pooled = network.extract([prepare(picture, tiny)]).pooled
@@ -143,10 +144,6 @@ def test_one_pass_serves_retrieval_too(tiny: CropperConfig, network: CropNetwork
 
 
 def test_other_backbones_by_timm_name(tiny: CropperConfig) -> None:
-    from dataclasses import replace
-
-    from pipeline.errors import ModelError
-
     config = replace(tiny, backbone="mobilenetv3_small_050", train_backbone=True, input_mode="fit")
     network = build_network(config)
     assert network.extract([image(64, 96, 0)]).grid.shape == (1, 32, 4, 6)
