@@ -15,6 +15,8 @@ class CropperConfig:
 
     backbone: ``lite0`` (bundled weights) or a timm name; its maps of strides 8, 16 and 32 are fused.
     train_backbone: whether the backbone learns too; its batch norms stay frozen either way.
+    source_side: long side of the canvases trained on; larger pictures are first reduced to it, since a network that
+    has only seen blurred detail takes sharp detail for the subject. 0: never; training sets it.
     input_side: of the input in pixels; training sets it to the retrieval encoder's where one pass can serve both.
     input_mode: ``square`` squashes the image to ``input_side`` squared, so that one backbone pass also serves
     retrieval; ``fit`` keeps the aspect ratio with the long side at ``input_side``.
@@ -25,6 +27,7 @@ class CropperConfig:
 
     backbone: str = "lite0"
     train_backbone: bool = False
+    source_side: int = 0
     input_side: int = 224
     input_mode: str = SQUARE
     dim: int = 128

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -67,18 +68,22 @@ def train(
     identity = identity_of(config, [*samples, *validation], database)
     if (summary := read_finished(out_dir, identity)) is not None:
         return summary
-    run = Run(replace(config, model=_fitting(config.model, database)), out_dir, identity)
+    sizes = _fitting(config.model, database, samples)
+    run = Run(replace(config, model=sizes), out_dir, identity)
     run.feed(samples, validation, neighbours=neighbours, database=database)
     with StopFlag() as stop:
         return run.go(stop, progress)
 
 
-def _fitting(sizes: CropperConfig, database: ReferenceDatabase) -> CropperConfig:
-    """The sizes with what the references dictate: their channels, their encoder and, for one shared pass, its input."""
+def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Sequence[CanvasSample]) -> CropperConfig:
+    """The sizes with what the data dictate: the references' channels and encoder, its input for one shared pass, and the
+    median long side of the canvases.
+    """
     encoder = Lite0Encoder.from_digest(database.encoder)
     side = encoder.size if shares_pass(sizes) else sizes.input_side
     channels = int(database.tokens.shape[2])
-    return replace(sizes, encoder=database.encoder, reference_dim=channels, input_side=side)
+    long_side = int(median(max(sample.width, sample.height) for sample in samples))
+    return replace(sizes, encoder=database.encoder, reference_dim=channels, input_side=side, source_side=long_side)
 
 
 class Run:
