@@ -19,7 +19,7 @@ from pipeline.seeds import digest_of
 from pipeline.stage import FAILED, Outcome, Shard, Stage, Task
 from pipeline.storage import LocalStore, describe, sha256_of
 
-# What a sample may fail with. Everything else (ImportError, TypeError, KeyError ...) is a bug or a broken machine: it stops the run.
+# What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
 SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
 
 

@@ -93,7 +93,10 @@ class RefineRound(Stage):
         done = {}
         for task, known, boxes, values in zip(active, before, moved, scores, strict=True):
             fresh = [Scored(box, origin, float(v)) for (box, origin), v in zip(boxes, values, strict=True)]
-            done[task.key] = self._record(task.payload["row"], known, self._select([*known, *fresh]))
+            after = self._select([*known, *fresh])
+            # A new best box can push two good ones out of the beam; a round never makes labels worse.
+            better = after if _mean_score(after) > _mean_score(known) else known
+            done[task.key] = self._record(task.payload["row"], known, better)
         return [Outcome.kept(done.get(task.key) or _carried(task.payload["row"], self._number)) for task in tasks]
 
     def _known(self, tasks: Sequence[Task], images: Sequence[Any]) -> list[list[Scored]]:

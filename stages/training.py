@@ -13,7 +13,7 @@ class TrainSettings(Settings):
 
     seed: int = 0
     epochs: int = Field(40, ge=1)
-    batch: int = Field(16, ge=1)
-    learning_rate: float = Field(4e-4, gt=0)
+    batch: int = Field(8, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
     patience: int = Field(15, ge=0)
-    k: int = Field(4, ge=0, le=100)
+    k: int = Field(5, ge=0, le=100)

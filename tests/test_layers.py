@@ -54,8 +54,8 @@ STAGES = {"ingest", "caption", "outpaint", "propose", "refine", "filter", "build
 
 
 def allowed(importer, imported):
-    top, part = importer.split(".")[0], (importer.split(".") + [""])[1]
-    to, to_part = imported.split(".")[0], (imported.split(".") + [""])[1]
+    top, part = importer.split(".")[0], [*importer.split("."), ""][1]
+    to, to_part = imported.split(".")[0], [*imported.split("."), ""][1]
     if importer.startswith("pipeline.cli"):
         return True
     if top == "pipeline":

@@ -1,6 +1,5 @@
 """Commands that look at a run directory: ``status`` and ``report``."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +31,7 @@ def status(work: Work = "work", failed: Failed = False, json: Json = False) -> N
         return
     stages = funnel(session.run, session.stages)
     if json:
-        print_json({"work": work, "name": session.recipe.name, "stages": [asdict(stage) for stage in stages]})
+        print_json({"work": work, "name": session.recipe.name, "stages": [stage.as_json() for stage in stages]})
     else:
         _print_funnel(session.recipe.name, work, stages)
 

@@ -198,19 +198,22 @@ def train_scorer(
     photos: Photos = "", out: Folder = "models/scorer", seed: int = 0, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Train the aesthetic scorer on photographs against size-matched bad crops, and report its accuracy by kind of pair."""
+    import torch
+
     from pipeline.resources import bundled
     from stages.backends.patch_outpainter import PatchOutpainter
+    from stages.backends.u2net import U2NetSegmenter
     from stages.train_scorer import ScorerTraining
     from stages.train_scorer import train_scorer as fit
 
     folder = Path(photos) if photos else bundled("assets") / "photos"
     if not folder.is_dir():
         raise UsageError(f"--photos '{photos}': no such folder")
-    progress, close = _bar("train-scorer", quiet or json)
-    try:
-        report = fit(folder, Path(out), ScorerTraining(seed=seed), outpainter=PatchOutpainter(), progress=progress)
-    finally:
-        close()
+    torch.set_num_threads(1)  # the shipped digest was made so; more threads change the last bits
+    report = fit(
+        folder, Path(out), ScorerTraining(seed=seed), outpainter=PatchOutpainter(), segmenter=U2NetSegmenter(),
+        progress=lambda line: None if quiet or json else print(line, file=sys.stderr),
+    )  # fmt: skip
     if json:
         print_json(report)
     else:

@@ -1,18 +1,20 @@
 """The registry of models: the only place that knows which names a recipe may use and how each is built.
 
-Adding one: its settings class in the union of its role, its constructor in the function below. Modules of models are
-imported when a recipe asks for one, so that a command never pays for libraries that it does not use.
+Adding one: its settings class in the union of its role, its constructor in ``Models``.
 """
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from pipeline.settings import Settings
+from stages.backends.composition_scorer import CompositionScorer
+from stages.backends.lite0_encoder import Lite0Backend
+from stages.backends.patch_outpainter import PatchOutpainter
 from stages.backends.protocols import Captioner, Encoder, Outpainter, Scorer, Segmenter
 from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
+from stages.backends.u2net import U2NetSegmenter
 
 
 class PatchDiffusionSettings(Settings):
@@ -40,7 +42,7 @@ class Lite0Settings(Settings):
     """EfficientNet-Lite0; size: of the square input in pixels."""
 
     kind: Literal["lite0"] = "lite0"
-    size: int = Field(256, ge=64, le=1024, multiple_of=32)
+    size: int = Field(224, ge=64, le=1024, multiple_of=32)
 
 
 class ModelSettings(Settings):
@@ -58,15 +60,10 @@ class Models:
 
     def __init__(self, settings: ModelSettings) -> None:
         self.captioner: Captioner = TemplateCaptioner(settings.captioner)
-        self.segmenter: Segmenter = _class("u2net", "U2NetSegmenter")()
+        self.segmenter: Segmenter = U2NetSegmenter()
         painter = settings.outpainter
-        self.outpainter: Outpainter = _class("patch_outpainter", "PatchOutpainter")(
-            steps=painter.steps, max_side=painter.max_side
-        )
+        self.outpainter: Outpainter = PatchOutpainter(steps=painter.steps, max_side=painter.max_side)
+        # It brings its own segmenter: its head was trained on those masks, whatever the recipe's segmenter is.
         folder = Path(settings.scorer.folder) if settings.scorer.folder else None
-        self.scorer: Scorer = _class("composition_scorer", "CompositionScorer")(folder, self.segmenter)
-        self.encoder: Encoder = _class("lite0_encoder", "Lite0Backend")(settings.encoder.size)
-
-
-def _class(module: str, name: str) -> Any:
-    return getattr(import_module(f"stages.backends.{module}"), name)
+        self.scorer: Scorer = CompositionScorer(folder)
+        self.encoder: Encoder = Lite0Backend(settings.encoder.size)

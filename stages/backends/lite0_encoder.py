@@ -19,7 +19,7 @@ class Lite0Backend:
     name = "lite0"
     licence = "Apache-2.0"
 
-    def __init__(self, size: int = 256, device: str = "cpu") -> None:
+    def __init__(self, size: int = 224, device: str = "cpu") -> None:
         self._size, self._device = size, device
         self._encoder: Any = None
 

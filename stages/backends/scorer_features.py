@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from procrop_model.lite0 import CHANNELS, file_digest, load_lite0, resize, to_input, weights_path
+from procrop_model.lite0 import CHANNELS, load_lite0, resize, to_input
 from stages.backends.protocols import Image
+from stages.backends.scorer_files import LONG_SIDE
 
-VERSION = 1
-LONG_SIDE = 288
 LEVELS = (2, 3)
 WIDTHS = (16, 16)
 INNER = 4
@@ -45,11 +44,6 @@ class Projection:
             tuple(named[f"projection.{level}.mean"] for level in LEVELS),
             tuple(named[f"projection.{level}.matrix"] for level in LEVELS),
         )
-
-
-def features_digest() -> str:
-    """Changes whenever the encoder's weights or the way that features are computed change."""
-    return f"composition-features-v{VERSION}-{LONG_SIDE}-{file_digest(str(weights_path()))}"
 
 
 def load_backbone() -> nn.Module:

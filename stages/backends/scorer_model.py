@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 from stages.backends import subject_features as subject
 from stages.backends.protocols import Floats
-from stages.backends.scorer_features import Projection, encoder_features, encoder_width, features_digest
-
-VERSION = 1
+from stages.backends.scorer_features import Projection, encoder_features, encoder_width
+from stages.backends.scorer_files import VERSION, features_digest
 
 
 class RankingHead(nn.Module):

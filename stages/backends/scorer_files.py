@@ -1,0 +1,13 @@
+"""What is known of the composition scorer without loading it: its versions and digests."""
+
+from pipeline.resources import file_digest
+from procrop_model.lite0_files import weights_path
+
+VERSION = 1
+FEATURES_VERSION = 1
+LONG_SIDE = 288
+
+
+def features_digest() -> str:
+    """Changes whenever the encoder's weights or the way that features are computed change."""
+    return f"composition-features-v{FEATURES_VERSION}-{LONG_SIDE}-{file_digest(str(weights_path()))}"

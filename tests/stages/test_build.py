@@ -1,0 +1,115 @@
+"""The final shards, read by the readers that people use."""
+
+import hashlib
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import webdataset as wds
+from PIL import Image
+
+from tests.chain import make_photos, recipe_for, run_chain, session_for
+
+KEYS = [
+    "key", "photo", "width", "height", "photo_box", "crops", "scores", "origins", "prompt", "negative_prompt", "seed",
+    "outpainter", "scorer", "licence", "author", "source",
+]  # fmt: skip
+# webdataset leaves the file of a finished shard to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    home = tmp_path_factory.mktemp("build")
+    session = session_for(recipe_for(make_photos(home / "src", 14), build={"shards": 7}), home / "work")
+    run_chain(session, until="build")
+    return home / "work"
+
+
+def tars(work):
+    return sorted((work / "dataset" / "shards").glob("*.tar"))
+
+
+def samples(work):
+    return [s for path in tars(work) for s in wds.WebDataset(str(path), shardshuffle=False, empty_check=False)]
+
+
+def test_as_many_shards_as_asked_and_none_empty(dataset):
+    assert len(tars(dataset)) == 7
+    assert all(any(wds.WebDataset(str(path), shardshuffle=False)) for path in tars(dataset))
+
+
+def test_members_keep_order_and_plain_headers(dataset):
+    for path in tars(dataset):
+        with tarfile.open(path) as tar:
+            names = [info.name for info in tar]
+            assert all((i.uid, i.gid, i.mode, i.mtime, i.isreg()) == (0, 0, 0o644, 0, True) for i in tar.getmembers())
+        assert [name.split(".")[1] for name in names] == ["jpg", "json", "npy"] * (len(names) // 3)
+        stems = [name.split(".")[0] for name in names]
+        assert stems[0::3] == stems[1::3] == stems[2::3]
+
+
+def test_json_has_every_key_and_fixed_types(dataset):
+    found = samples(dataset)
+    assert len({s["__key__"] for s in found}) == len(found)
+    for sample in found:
+        body = json.loads(sample["json"])
+        assert list(body) == KEYS and None not in body.values()
+        assert all(isinstance(v, float) for box in body["crops"] for v in box)
+        assert all(isinstance(v, float) for v in body["scores"])
+        assert [type(v) for v in body["photo_box"]] == [int] * 4
+        assert body["crops"][0] == body["photo_box"]
+        labels = np.load(io.BytesIO(sample["npy"]), allow_pickle=False)
+        assert labels.dtype == np.float32 and labels.shape == (len(body["crops"]), 5)
+        assert np.allclose(labels[:, :4], body["crops"]) and np.allclose(labels[:, 4], body["scores"])
+        assert Image.open(io.BytesIO(sample["jpg"])).size == (body["width"], body["height"])
+
+
+def test_image_bytes_are_copied_not_encoded_again(dataset):
+    painted = {}
+    for path in (dataset / "outpaint").glob("*.tar"):
+        with tarfile.open(path) as tar:
+            painted.update({i.name: hashlib.sha256(tar.extractfile(i).read()).hexdigest() for i in tar})
+    for sample in samples(dataset):
+        assert painted[f"{sample['__key__']}.jpg"] == hashlib.sha256(sample["jpg"]).hexdigest()
+
+
+def test_no_photo_is_in_two_splits(dataset):
+    splits = {}
+    for path in tars(dataset):
+        for sample in wds.WebDataset(str(path), shardshuffle=False):
+            splits.setdefault(json.loads(sample["json"])["photo"], set()).add(path.name.split("-")[1])
+    assert all(len(found) == 1 for found in splits.values())
+    assert {s for found in splits.values() for s in found} >= {"train", "test"}
+
+
+def test_hugging_face_datasets_reads_images_and_fixed_types(dataset, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    files = {"train": [str(p) for p in tars(dataset)]}
+    loaded = datasets.load_dataset("webdataset", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert len(loaded) == len(samples(dataset))
+    types = loaded.features["json"]
+    assert set(types) == set(KEYS)
+    assert loaded[0]["jpg"].size == (loaded[0]["json"]["width"], loaded[0]["json"]["height"])
+    assert str(types["scores"].feature.dtype) == "float64"
+
+
+def test_checksums_index_and_card_agree_with_the_tars(dataset):
+    home = dataset / "dataset"
+    for line in (home / "checksums" / "sha256sum.txt").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((home / name).read_bytes()).hexdigest() == digest
+    index = json.loads((home / "index" / "wids.json").read_text())
+    assert [(home / "index" / s["url"]).resolve() for s in index["shardlist"]] == [
+        p.resolve() for p in sorted_by_build(dataset)
+    ]
+    assert sum(s["nsamples"] for s in index["shardlist"]) == len(samples(dataset))
+    card = (home / "README.md").read_text()
+    assert f"{len(samples(dataset))} out-painted canvases" in card and "configs:" in card
+
+
+def sorted_by_build(work):
+    order = {"train": 0, "val": 1, "test": 2}
+    return sorted(tars(work), key=lambda p: (order[p.name.split("-")[1]], p.name))

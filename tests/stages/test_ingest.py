@@ -1,0 +1,131 @@
+"""Ingest over a folder of trouble: every file has a row, nothing is lost, nothing crashes."""
+
+import os
+
+import pytest
+from PIL import Image
+
+from pipeline import tables
+from pipeline.errors import UsageError
+from stages.ingest import split_of
+from stages.sources import scan
+from tests.chain import make_photos, recipe_for, run_chain, session_for
+
+
+@pytest.fixture
+def trouble(tmp_path):
+    folder = make_photos(tmp_path / "src", 4)
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("not a picture")
+    whole = (folder / "photo 0.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "copy of zero.jpg").write_bytes(whole)
+    Image.open(folder / "photo 1.jpg").resize((640, 480)).save(folder / "bigger one.png")
+    (folder / "sub dir.with dots").mkdir()
+    Image.new("RGB", (1, 1)).save(folder / "sub dir.with dots" / "pixel.png")
+    os.rename(folder / "photo 3.jpg", folder / "sub dir.with dots" / "Фото №3-naïve.final.jpg")
+    (folder / "notes.txt").write_text("ignored")
+    return folder
+
+
+def ingest(folder, work):
+    session = session_for(recipe_for(folder), work)
+    run_chain(session, until="ingest")
+    return [row for shard in range(3) for row in session.run.rows("ingest", shard)]
+
+
+def test_each_file_has_one_row_and_its_reason(trouble, tmp_path):
+    rows = ingest(trouble, tmp_path / "work")
+    assert len(rows) == 10
+    reasons = sorted(row["reason"] for row in rows if row["status"] == "rejected")
+    assert reasons == ["duplicate", "duplicate", "too_small", "truncated", "unreadable", "unreadable"]
+    kept = {row["uri"] for row in rows if row["status"] == "kept"}
+    assert kept == {
+        "bigger one.png",
+        "copy of zero.jpg",
+        "photo 2.jpg",
+        "sub dir.with dots/Фото №3-naïve.final.jpg",
+    } or (kept == {"bigger one.png", "photo 0.jpg", "photo 2.jpg", "sub dir.with dots/Фото №3-naïve.final.jpg"})
+
+
+def test_the_larger_of_near_duplicates_stays(trouble, tmp_path):
+    rows = ingest(trouble, tmp_path / "work")
+    dropped = [row for row in rows if row["reason"] == "duplicate" and "photo 1.jpg" in row["detail"]]
+    assert len(dropped) == 1
+
+
+def test_plain_jpegs_are_stored_byte_for_byte(trouble, tmp_path):
+    session = session_for(recipe_for(trouble), tmp_path / "work")
+    run_chain(session, until="ingest")
+    for shard in range(3):
+        view = session.run.shard(session.stages[1], shard)
+        for row in view.rows("ingest"):
+            same = view.image("ingest", row["key"]) == (trouble / row["uri"]).read_bytes()
+            assert same == (not row["reencoded"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_a_row(trouble, tmp_path):
+    (trouble / "photo 2.jpg").chmod(0)
+    assert {row["reason"] for row in ingest(trouble, tmp_path / "work") if row["uri"] == "photo 2.jpg"} == {
+        "unreadable"
+    }
+
+
+def test_a_file_that_vanishes_between_scan_and_ingest_is_a_row(trouble, tmp_path):
+    session = session_for(recipe_for(trouble), tmp_path / "work")
+    run_chain(session, until="ingest")
+    os.remove(trouble / "photo 2.jpg")
+    receipt = next(
+        r
+        for r in session.run.receipts("ingest")
+        if any(x["uri"] == "photo 2.jpg" for x in session.run.rows("ingest", r.shard))
+    )
+    session.run.store.remove(f"ingest/{receipt.shard:06d}.receipt.json")
+    from pipeline.work import Control, run_shard
+
+    redone = run_shard(session.stages[0], session.run, receipt.shard, Control())
+    assert redone.n_rejected["unreadable"] >= 1
+
+
+def test_empty_and_missing_inputs_are_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no photographs in"):
+        scan(str(tmp_path / "empty"), 4, near_bits=6, limit=0, tick=lambda: None)
+    with pytest.raises(UsageError, match="no such folder"):
+        scan(str(tmp_path / "missing"), 4, near_bits=6, limit=0, tick=lambda: None)
+
+
+# webdataset leaves the file of a finished shard to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_globs_parquet_and_webdataset_are_inputs_too(tmp_path):
+    import io
+    import tarfile
+
+    folder = make_photos(tmp_path / "src", 3)
+    glob = scan(str(folder / "*.jpg"), 4, near_bits=0, limit=0, tick=lambda: None)
+    assert len(glob) == 3
+    rows = [{"url": str(p), "author": "someone"} for p in sorted(folder.glob("*.jpg"))]
+    import pyarrow as pa
+
+    (tmp_path / "list.parquet").write_bytes(
+        tables.encode(rows, pa.schema([("url", pa.string()), ("author", pa.string())]))
+    )
+    listed = scan(str(tmp_path / "list.parquet"), 4, near_bits=0, limit=0, tick=lambda: None)
+    assert {s.key for s in listed} == {s.key for s in glob} and {s.author for s in listed} == {"someone"}
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        for number, path in enumerate(sorted(folder.glob("*.jpg"))):
+            info = tarfile.TarInfo(f"{number:04d}.jpg")
+            info.size = path.stat().st_size
+            tar.addfile(info, io.BytesIO(path.read_bytes()))
+    packed = scan(str(tmp_path / "in.tar"), 4, near_bits=0, limit=0, tick=lambda: None)
+    assert {s.key for s in packed} == {s.key for s in glob}
+    results = run_chain(session_for(recipe_for(tmp_path / "in.tar"), tmp_path / "work"), until="ingest")
+    assert sum(r.n_kept for r in results[0].receipts) == 3
+
+
+def test_splits_follow_the_shares_and_never_move():
+    shares = {"train": 0.8, "val": 0.1, "test": 0.1}
+    found = [split_of(f"key{i}", shares, 0) for i in range(2000)]
+    assert 0.76 < found.count("train") / 2000 < 0.84 and found.count("val") > 120
+    assert found == [split_of(f"key{i}", shares, 0) for i in range(2000)]
