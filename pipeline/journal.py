@@ -4,6 +4,7 @@ Images go into ``journal/NNNNNN.tar``; after each micro-batch that file is flush
 flushed to ``journal/NNNNNN.jsonl``. A torn last line is a micro-batch that never happened.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -57,7 +58,11 @@ class Journal:
         return tar_length, lines_length
 
     def append(self, outcomes: list[Outcome]) -> None:
-        """Make one micro-batch durable: its files, then its line."""
+        """Make one micro-batch durable: its files, then its line. Raises StorageError when the disk will not have it."""
+        with storage_errors(str(self.tar_path)):
+            self._append(outcomes)
+
+    def _append(self, outcomes: list[Outcome]) -> None:
         rows = []
         for outcome in outcomes:
             files = list((outcome.files or {}).items())
@@ -76,15 +81,17 @@ class Journal:
         os.fsync(self._lines.fileno())
 
     def finish(self) -> None:
-        """End the tar; it is then whole and can be adopted."""
-        self._writer.finish()
-        self._tar.flush()
-        os.fsync(self._tar.fileno())
+        """End the tar; it is then whole and can be adopted. Raises StorageError."""
+        with storage_errors(str(self.tar_path)):
+            self._writer.finish()
+            self._tar.flush()
+            os.fsync(self._tar.fileno())
 
     def close(self) -> None:
         """Let go of the files, keeping what they hold."""
-        self._tar.close()
-        self._lines.close()
+        for file in (self._tar, self._lines):
+            with contextlib.suppress(OSError):  # a full disk fails again on what is still buffered; it is redone anyway
+                file.close()
 
     def discard(self) -> None:
         """Remove the journal of a shard that is committed."""

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli import cropping, inspecting, making, training
 from pipeline.errors import InterruptedRunError, ProcropError
+from pipeline.storage import storage_errors
 
 HELP = """Make weakly annotated datasets for aesthetic image cropping, and train a cropper on them.
 
@@ -29,7 +30,8 @@ def main() -> None:
         level=logging.DEBUG if debug else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr
     )
     try:
-        app()
+        with storage_errors("a file"):
+            app()
     except ProcropError as error:
         if debug:
             raise
