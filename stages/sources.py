@@ -6,6 +6,7 @@ Keys are content hashes, so the same photo has the same key whatever it is calle
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -109,12 +110,21 @@ def _from_folder(folder: Path) -> list[Found]:
     if not folder.is_dir():
         raise UsageError(f"ingest.source = '{folder}': no such folder; give a folder, glob, .parquet of URLs or .tar")
     credits = _credits(folder / "credits.csv")
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file() and _is_photo(path.name):
+    found: list[Found] = []
+
+    def cannot_list(error: OSError) -> None:
+        # A folder that cannot be listed gets a row, so that its photographs are not missing in silence.
+        found.append(Found(Path(error.filename).relative_to(folder).as_posix(), {}, partial(_fail, error)))
+
+    for home, _, names in os.walk(folder, onerror=cannot_list):
+        for path in (Path(home) / name for name in names if _is_photo(name)):
             uri = path.relative_to(folder).as_posix()
             found.append(Found(uri, credits.get(uri, {}), path.read_bytes))
     return found
+
+
+def _fail(error: OSError) -> bytes:
+    raise error
 
 
 def _credits(path: Path) -> dict[str, dict[str, str]]:

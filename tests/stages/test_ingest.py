@@ -1,6 +1,9 @@
 """Ingest over a folder of trouble: every file has a row, nothing is lost, nothing crashes."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,6 +13,8 @@ from pipeline.errors import UsageError
 from stages.ingest import split_of
 from stages.sources import scan
 from tests.chain import make_photos, recipe_for, run_chain, session_for
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -64,12 +69,25 @@ def test_plain_jpegs_are_stored_byte_for_byte(trouble, tmp_path):
             assert same == (not row["reencoded"])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file_is_a_row(trouble, tmp_path):
+def test_an_unreadable_file_and_folder_are_rows(trouble, tmp_path):
+    """Run as another user when root, who reads everything."""
     (trouble / "photo 2.jpg").chmod(0)
-    assert {row["reason"] for row in ingest(trouble, tmp_path / "work") if row["uri"] == "photo 2.jpg"} == {
-        "unreadable"
-    }
+    (trouble / "sub dir.with dots").chmod(0)
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]);"
+        "from PIL import Image; Image.init();"
+        "from stages.sources import scan;"
+        "os.geteuid() or os.setuid(65534);"
+        "found = scan(sys.argv[2], 3, near_bits=6, limit=0, tick=lambda: None);"
+        "print(sorted(s.uri for s in found))"
+    )
+    for folder in (trouble, *trouble.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.is_relative_to(tmp_path.parents[1]):
+            folder.chmod(folder.stat().st_mode | 0o555)
+    command = [sys.executable, "-c", script, str(ROOT), str(trouble)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (trouble / "sub dir.with dots").chmod(0o755)
+    assert "'photo 2.jpg'" in done.stdout and "'sub dir.with dots'" in done.stdout, done.stderr
 
 
 def test_a_file_that_vanishes_between_scan_and_ingest_is_a_row(trouble, tmp_path):
