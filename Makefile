@@ -52,15 +52,15 @@ report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
 test: setup ## tests, a few minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## all benchmarks, long
-	$(BIN)/python -m benchmarks.all
+bench: setup ## seconds a canvas of the embedded out-painter, on one thread
+	PYTHONPATH=. $(BIN)/python benchmarks/outpaint_card.py
 
 clean: ## remove run directories of this Makefile, keep .venv
 	rm -rf $(WORK) $(DEMO_WORK) crops .pytest_cache .mypy_cache .ruff_cache

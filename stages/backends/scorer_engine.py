@@ -12,7 +12,7 @@ from stages.backends.protocols import Floats, Image, Segmenter
 from stages.backends.scorer_features import feature_maps, load_backbone
 from stages.backends.scorer_model import ScorerModel, crop_features
 
-_REMEMBERED = 16
+_REMEMBERED = 256  # pictures, some 300 KB each: the next round asks for them again, and a mask costs half a second
 _DECIMALS = 4  # a matrix product over one box or a hundred differs in the last bits of float64; scores must not
 
 
