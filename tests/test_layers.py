@@ -12,7 +12,20 @@ PACKAGES = ("pipeline", "stages", "procrop_model")
 LOW = {"geometry", "errors", "seeds"}
 RECORDS = {"records", "stage", "settings", "resources", "contact_sheet"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
-DOING = {"work", "steps", "runner", "funnel", "executors", "report"}
+DOING = {
+    "work",
+    "steps",
+    "runner",
+    "funnel",
+    "executors",
+    "report",
+    "ledger",
+    "receipt_bytes",
+    "verify",
+    "repair",
+    "todo",
+}
+DOING |= {"lint", "lint_names", "lint_tar", "lint_json", "lint_content"}
 MODEL_MAY = {"geometry", "records", "shards", "errors", "seeds", "resources"}
 
 

@@ -5,9 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.options import Json, Quiet, Work, local_folder, open_existing, print_json
+from pipeline.cli.options import Json, Quiet, Session, Work, local_folder, open_existing, print_json
+from pipeline.errors import UsageError
 
 Failed = Annotated[bool, typer.Option("--failed", help="List the failed and rejected samples instead.")]
+Missing = Annotated[bool, typer.Option("--missing", help="List the shards that are to do, by stage, instead.")]
+Slurm = Annotated[
+    bool, typer.Option("--slurm", help="With --missing: one array expression (0-3,7) of one stage, alone.")
+]
+StageName = Annotated[
+    str, typer.Option("--stage", help="With --missing: of this stage; --slurm takes the first to do.")
+]
 Out = Annotated[str, typer.Option(help="The page; default: report/index.html in --work.")]
 
 
@@ -17,11 +25,21 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report)
 
 
-def status(work: Work = "work", failed: Failed = False, json: Json = False) -> None:
+def status(
+    work: Work = "work", failed: Failed = False, missing: Missing = False, slurm: Slurm = False, stage: StageName = "",
+    json: Json = False,
+) -> None:  # fmt: skip
     """Show how far a run is: the funnel by stage, what was dropped and why, what is missing."""
     from pipeline.funnel import failed_samples, funnel, rejected_samples
 
+    if (slurm or stage) and not missing:
+        raise UsageError(f"{'--slurm' if slurm else '--stage'} belongs to --missing: status --missing --slurm")
+    if slurm and json:
+        raise UsageError("--slurm prints an array expression alone: leave out --json")
     session = open_existing(work)
+    if missing:
+        _print_missing(_missing(session, stage, first_only=slurm), slurm=slurm, json=json)
+        return
     if failed:
         rows = [*failed_samples(session.run, session.stages), *rejected_samples(session.run, session.stages)]
         if json:
@@ -34,6 +52,35 @@ def status(work: Work = "work", failed: Failed = False, json: Json = False) -> N
         print_json({"work": work, "name": session.recipe.name, "stages": [stage.as_json() for stage in stages]})
     else:
         _print_funnel(session.recipe.name, work, stages)
+
+
+def _missing(session: Session, name: str, *, first_only: bool) -> dict[str, list[int]]:
+    """Shards to do by stage: of the stages called ``name`` (``refine`` means all its rounds), or of all."""
+    from pipeline.todo import shards_to_do
+
+    chosen = [s for s in session.stages if not name or name in (s.name, s.name.split("/")[0])]
+    if not chosen:
+        raise UsageError(f"--stage {name}: stages are {', '.join(s.name for s in session.stages)}")
+    found: dict[str, list[int]] = {}
+    for stage in chosen:
+        shards = shards_to_do(stage, session.run)
+        if shards:
+            found[stage.name] = shards
+            if first_only:
+                break
+    return found
+
+
+def _print_missing(found: dict[str, list[int]], *, slurm: bool, json: bool) -> None:
+    from pipeline.funnel import ranges
+
+    if json:
+        print_json({"missing": found})
+    elif slurm:
+        print(ranges(next(iter(found.values()), [])))
+    else:
+        for stage, shards in found.items():
+            print(f"{stage}: {ranges(shards)}")
 
 
 def _print_funnel(name: str, work: str, stages: list[Any]) -> None:

@@ -1,0 +1,111 @@
+"""Whether every sample's JSON has one schema: HF datasets infers types from the first rows, then drops late keys and
+truncates integers in silence (DESIGN 5.4).
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+# say(rule, what, fix)
+Say = Callable[[str, str, str], None]
+MOST_PATHS = 20_000
+INT64 = 1 << 63
+NULL_FIX = 'write "" for text, -1 for numbers, [] for lists'
+
+
+class JsonSchema:
+    """The schema of the first sample, and how later ones differ from it. ``where`` of a sample is a text."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[str, str]] = {}
+        self._keys: dict[str, tuple[frozenset[str], str]] = {}
+
+    def check(self, data: bytes, where: str, say: Say) -> None:
+        """One sample's JSON; never raises for what the bytes are."""
+        try:
+            value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant)
+        except (ValueError, RecursionError) as error:
+            say(
+                "json-valid",
+                f"not JSON: {' '.join(str(error).split())[:120]}",
+                "write UTF-8 JSON without NaN or doubled keys",
+            )
+            return
+        if not isinstance(value, dict):
+            say("json-valid", f"a {_kind(value)} at the top, want an object", "write one object a sample")
+            return
+        try:
+            self._look(value, "", where, _Once(say))
+        except RecursionError:
+            say("json-types", "nested too deep", "flatten it")
+
+    def _look(self, value: Any, path: str, where: str, say: "_Once") -> None:
+        kind = _kind(value)
+        if kind == "null":
+            say(f"json-null {path}", f"{path} is null", NULL_FIX)
+            return
+        first = self._kinds.get(path)
+        if first is None and len(self._kinds) < MOST_PATHS:
+            self._kinds[path] = (kind, where)
+        elif first is not None and first[0] != kind:
+            self._differs(path, kind, first, say)
+            return
+        if kind == "object":
+            self._look_inside(value, path, where, say)
+        elif kind == "list":
+            for item in value:
+                self._look(item, f"{path}[]", where, say)
+        elif kind == "int" and not -INT64 <= value < INT64:
+            say(f"json-types {path}", f"{path} does not fit 64 bits", "write it as text")
+
+    def _look_inside(self, value: dict[str, Any], path: str, where: str, say: "_Once") -> None:
+        keys = frozenset(value)
+        first, place = self._keys.setdefault(path, (keys, where))
+        if keys != first:
+            changes = [f"has no {key!r}" for key in sorted(first - keys)] + [
+                f"has a new {k!r}" for k in sorted(keys - first)
+            ]
+            what = f"{path or 'it'} {', '.join(changes[:6])} (against {place})"
+            say(f"json-keys {path}", what, "give every sample the same keys, with empty values where there is nothing")
+        for key, item in value.items():
+            self._look(item, f"{path}.{key}" if path else key, where, say)
+
+    @staticmethod
+    def _differs(path: str, kind: str, first: tuple[str, str], say: "_Once") -> None:
+        if {kind, first[0]} == {"int", "float"}:
+            what = f"{path} is {kind} here and {first[0]} in {first[1]}"
+            say(f"json-float {path}", what, "always write floats with a point (1.0): readers truncate otherwise")
+        else:
+            say(
+                f"json-types {path}",
+                f"{path} is {kind} here and {first[0]} in {first[1]}",
+                "give a key one type everywhere",
+            )
+
+
+class _Once:
+    """Says a thing once a sample, however many items of a list it concerns."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._said = say, set[str]()
+
+    def __call__(self, topic: str, what: str, fix: str) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            self._say(topic.split(" ", 1)[0], what, fix)
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "null", bool: "bool", int: "int", float: "float", str: "text", list: "list", dict: "object"}
+    return names[type(value)]
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return found
+
+
+def _constant(word: str) -> float:
+    raise ValueError(f"{word} is not JSON")
