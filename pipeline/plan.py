@@ -1,7 +1,7 @@
 """``plan.json``: what a run directory is a run of. Frozen at the first command; later ones must agree with it."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.errors import DamagedDataError, RefusedError, UsageError
@@ -50,8 +50,9 @@ def load(store: Store) -> Plan | None:
 def freeze(store: Store, plan: Plan) -> Plan:
     """Write the plan of a new run directory, or check that an old one has the same identity.
 
-    Raises RefusedError with the difference when seed, shards or name differ. Other parameters are checked stage by stage
-    against their receipts, so that a stage not yet run may still change.
+    Gives the plan as it is stored. Raises RefusedError with the difference when seed, shards or name differ. Other
+    parameters are checked stage by stage against their receipts, so that a stage not yet run may still change; what a
+    command was told is recorded when it has succeeded (``record``).
     """
     old = load(store)
     if old is None:
@@ -60,18 +61,22 @@ def freeze(store: Store, plan: Plan) -> Plan:
             return plan
         old = load(store)
         assert old is not None
+    if not old.sources:  # a command that failed before it found any input has started nothing
+        record(store, plan)
+        return plan
     identity = ("name", "run_seed", "work_shards")
     changed = difference({k: getattr(old, k) for k in identity}, {k: getattr(plan, k) for k in identity})
     if changed:
         raise RefusedError(
             f"'{store.url}' holds another run ({'; '.join(changed)}): use another --work, or the config that it was made with"
         )
-    merged = replace(
-        plan, sources=plan.sources or old.sources, sources_digest=plan.sources_digest or old.sources_digest
-    )
-    if merged != old:
-        store.write(PATH, merged.encode())
-    return merged
+    return old
+
+
+def record(store: Store, plan: Plan) -> None:
+    """Store a plan that has changed: another list of sources, or a recipe that a command has carried out."""
+    if load(store) != plan:
+        store.write(PATH, plan.encode())
 
 
 def _refuse_foreign(store: Store) -> None:

@@ -69,6 +69,8 @@ def _run_stage(
             "or add --accept-change (the old files are kept under lineage/)"
         )
     if changed:
+        if stage.prologue_needed:
+            stage.prologue(run.tables())  # what cannot be done must fail before the old files are moved
         _move_aside(stage, run, chain)
     work_shards = run.plan.work_shards
     if stage.prologue_needed:

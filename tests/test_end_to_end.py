@@ -168,3 +168,5 @@ def test_mistakes_get_one_line_and_their_code(arguments, code, message, tmp_path
     done = program(*arguments, *where, *accept, check=code)
     assert message in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    if arguments[0] == "build":
+        assert len(list((work / "dataset" / "shards").glob("*.tar"))) == 3

@@ -16,6 +16,7 @@ from pipeline.cli.options import (
     Workers,
     open_session,
     print_json,
+    remember,
     worker_count,
 )
 from pipeline.errors import UsageError
@@ -133,6 +134,7 @@ def _work(
             chosen, session.run, executor, watcher=display, chain=session.stages,
             options=Options(retry=retry, accept_change=options["accept_change"]),
         )  # fmt: skip
+    remember(session)
     if json:
         print_json({"work": session.run.store.url, "stages": [summary_of(result) for result in results]})
     _exit_with(results)

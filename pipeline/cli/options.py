@@ -65,9 +65,18 @@ def open_session(config: str, work: str, overrides: Sequence[str] | None) -> Ses
     plan = load(store)
     recipe = read_recipe(config, overrides or [], plan)
     body = recipe.model_dump(mode="json")
-    # Numbers of final shards may differ from command to command (--shards); the plan keeps what it was told last.
     frozen = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body))
     return Session(recipe, Run(store, frozen), stages_of(recipe))
+
+
+def remember(session: Session) -> None:
+    """Make the recipe of a command that succeeded the one that later commands use without ``--config``."""
+    from dataclasses import replace
+
+    from pipeline.plan import record
+
+    session.run.plan = replace(session.run.plan, config=session.recipe.model_dump(mode="json"))
+    record(session.run.store, session.run.plan)
 
 
 def open_existing(work: str) -> Session:

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import tables
 from pipeline.cli.display import Display
 from pipeline.cli.options import Session
-from pipeline.plan import PATH
+from pipeline.plan import record
 from pipeline.run import SOURCES, Run
 from pipeline.stage import Rows
 
@@ -30,7 +30,7 @@ def refresh_sources(session: Session, display: Display) -> None:
     rows: Rows = [asdict(source) for source in sorted(found, key=lambda s: s.key)]
     run.store.write(f"{SOURCES}.parquet", _encode(rows))
     run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
-    run.store.write(PATH, run.plan.encode())
+    record(run.store, run.plan)
     _forget(run)
 
 

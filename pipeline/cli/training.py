@@ -21,6 +21,7 @@ from pipeline.cli.options import (
     local_folder,
     open_session,
     print_json,
+    remember,
 )
 from pipeline.errors import MissingUpstreamError, UsageError
 
@@ -51,6 +52,7 @@ def train(
     session = open_session(config, work, overrides)
     root = _trained_on(session)
     summary = _train(session, root, device=device, quiet=quiet or json)
+    remember(session)
     if json:
         print_json(summary)
 

@@ -93,7 +93,7 @@ def test_changed_settings_are_refused_with_the_difference_and_accepted_on_reques
 
 
 def test_another_run_in_the_directory_is_refused(photos, tmp_path):
-    session_for(recipe_for(photos), tmp_path / "work")
+    run_chain(session_for(recipe_for(photos), tmp_path / "work"), until="ingest")
     with pytest.raises(RefusedError, match="run_seed: 0 -> 5"):
         session_for(recipe_for(photos, seed=5), tmp_path / "work")
     (tmp_path / "foreign").mkdir()
