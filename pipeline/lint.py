@@ -198,7 +198,7 @@ class Linter:
             self._add(
                 path, "same-parts", sample.offset, what, "give every sample the same parts, with empty ones if need be"
             )
-        elif sample.parts != first.parts:
+        elif list(dict.fromkeys(sample.parts)) != list(dict.fromkeys(first.parts)):
             what = f"sample {sample.key!r} has the order {_words(sample.parts)}; the first {_words(first.parts)}"
             self._add(path, "member-order", sample.offset, what, "write the members of each sample in one order")
 

@@ -1,11 +1,11 @@
 """``verify --repair``: what is damaged or stale is made anew by its own stage; the same bytes make later receipts true again."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pipeline.errors import DamagedDataError, RefusedError
-from pipeline.ledger import NOTE, STALE, Finding, freshness, read_ledger
+from pipeline.ledger import DAMAGE, NOTE, SUFFIX, Finding
 from pipeline.locks import shard_lock
 from pipeline.receipts import Receipt
 from pipeline.run import Run
@@ -23,45 +23,63 @@ class Workshop:
 
 
 def repair(run: Run, stages: Sequence[Stage], found: Verification, workshop: Workshop) -> list[Finding]:
-    """Make good what a stage can make good; the stages it runs are brought to their end. Gives notes on bytes that changed.
+    """Make good what a stage can make good, and after it what is then out of date. Gives notes on bytes that changed.
 
-    Raises RefusedError, with nothing touched, when such a stage was made with another recipe, or when a process holds a shard.
+    Only shards that were done before, or that others were made from, are worked on. Raises RefusedError, with nothing touched,
+    when a damaged stage was made with another recipe, or when a process holds a shard.
     """
-    wanted = [f for f in found.findings if f.severity != NOTE and f.stage in {stage.name for stage in stages}]
+    names = [stage.name for stage in stages]
+    wanted = [f for f in found.findings if f.severity != NOTE and f.stage in names]
+    if not wanted:
+        return []
     _refuse_changed(wanted, found)
     before = _digests(run, wanted)
-    # Stale by its inputs may only look so while the receipt above it is wrong: that is asked again below.
-    pending = [f for f in wanted if f.severity != STALE or not f.receipt] or wanted
-    for _ in range(len(stages) + 1):
-        if not pending:
-            break
-        _pass(run, stages, pending, workshop)
-        pending = list(freshness(run, stages, read_ledger(run, stages)))
-        _refuse_changed(pending, found)
+    scope = {stage.name: _scope(run, stage, wanted) for stage in stages}
+    for finding in wanted:
+        if finding.severity == DAMAGE:  # the runner itself removes what is out of date
+            _forget(run, finding.receipt)
+    first = min(names.index(finding.stage) for finding in wanted)
+    chosen = [s for s in stages[first:] if scope[s.name] and s.name not in found.changed]
+    with workshop.executor(chosen) as executor:
+        limited = _Within(executor, scope)
+        run_stages(chosen, run, limited, watcher=workshop.watcher, chain=stages, options=Options())
     return _changes(run, before)
 
 
 def _refuse_changed(wanted: Iterable[Finding], found: Verification) -> None:
     for finding in wanted:
-        if finding.stage in found.changed:
+        if finding.stage in found.changed and finding.severity == DAMAGE:
             raise RefusedError(
                 f"{finding.stage} was made with another recipe ({'; '.join(found.changed[finding.stage])}), so it cannot be "
                 "repaired with this one: go back to that recipe or version, or start anew with --accept-change"
             )
 
 
-def _pass(run: Run, stages: Sequence[Stage], findings: Sequence[Finding], workshop: Workshop) -> None:
-    numbers = {f.receipt: f.receipt.rsplit("/", 1)[1].split(".")[0] for f in findings if f.receipt}
-    for path, stem in sorted(numbers.items()):
-        if not stem.isdigit():
-            run.store.remove(path)
-            continue
-        with shard_lock(run.store, path.rsplit("/", 1)[0], int(stem)):
-            run.store.remove(path)
-    names = {finding.stage for finding in findings}
-    chosen = [stage for stage in stages if stage.name in names]
-    with workshop.executor(chosen) as executor:
-        run_stages(chosen, run, executor, watcher=workshop.watcher, chain=stages, options=Options())
+def _scope(run: Run, stage: Stage, wanted: Sequence[Finding]) -> set[int]:
+    """Shards that repair may work on: those with a receipt; all, when something was made from the whole stage."""
+    done = {int(n[: -len(SUFFIX)]) for n in run.store.names(stage.name) if n.endswith(SUFFIX) and n[:6].isdigit()}
+    orphaned = any(f.stage == stage.name and not f.receipt for f in wanted)
+    whole = orphaned or (bool(done) and stage.epilogue_needed)
+    return set(range(stage.shards(run.plan.work_shards))) if whole else done
+
+
+class _Within:
+    """An executor that leaves out shards beyond a scope, so that repair does not finish a stage that is half done."""
+
+    def __init__(self, executor: Executor, scope: Mapping[str, set[int]]) -> None:
+        self._executor, self._scope = executor, scope
+
+    def map(self, stage: Stage, shards: Sequence[int]) -> Iterable[Receipt]:
+        return self._executor.map(stage, [shard for shard in shards if shard in self._scope[stage.name]])
+
+
+def _forget(run: Run, path: str) -> None:
+    stem = path.rsplit("/", 1)[1].removesuffix(SUFFIX)
+    if not stem.isdigit():
+        run.store.remove(path)
+        return
+    with shard_lock(run.store, path.rsplit("/", 1)[0], int(stem)):
+        run.store.remove(path)
 
 
 def _digests(run: Run, findings: Iterable[Finding]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from stages.perceptual_hash import phash
 from stages.photo_file import Limits, decode_photo, encode_jpeg
 from stages.sources import read_source
 
+SPLITS = ("train", "val", "test")
+
 
 class IngestSettings(Settings):
     """source: folder, glob, .parquet of URLs, WebDataset .tar, or ``assets:photos`` (the bundled ones).
@@ -101,10 +103,14 @@ class Ingest(Stage):
 
 
 def split_of(key: str, shares: Mapping[str, float], run_seed: int) -> str:
-    """The split of a photo by hash: adding photos never moves one from a split to another."""
-    point = fraction_of(run_seed, "split", key) * sum(shares.values())
-    for name, share in shares.items():
-        point -= share
+    """The split of a photo by hash: adding photos never moves one from a split to another.
+
+    Shares are laid out in one order whatever theirs is: plan.json sorts its keys, and a rerun must not move a photo.
+    """
+    names = sorted(shares, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+    point = fraction_of(run_seed, "split", key) * sum(shares[name] for name in names)
+    for name in names:
+        point -= shares[name]
         if point < 0:
             return name
-    return next(iter(shares))
+    return names[0]

@@ -147,3 +147,5 @@ def test_splits_follow_the_shares_and_never_move():
     found = [split_of(f"key{i}", shares, 0) for i in range(2000)]
     assert 0.76 < found.count("train") / 2000 < 0.84 and found.count("val") > 120
     assert found == [split_of(f"key{i}", shares, 0) for i in range(2000)]
+    as_plan_json_has_them = dict(sorted(shares.items()))
+    assert found == [split_of(f"key{i}", as_plan_json_has_them, 0) for i in range(2000)]
