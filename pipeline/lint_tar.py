@@ -128,7 +128,7 @@ def _number(field: bytes) -> int | None:
     digits = field.split(b"\0", 1)[0].strip()
     if not digits:
         return 0
-    return int(digits, 8) if all(byte in b"01234567" for byte in digits) else None
+    return int(digits, 8) if digits.isdigit() and not (b"8" in digits or b"9" in digits) else None
 
 
 def _name(block: bytes) -> str:

@@ -62,11 +62,11 @@ class Receipt:
                     f"receipt '{where}' has format {body.get('format')!r}, this version reads {FORMAT}"
                 )
             receipt = Receipt(**body)
+            if fingerprint != receipt.fingerprint:
+                raise DamagedDataError(f"receipt '{where}' was edited: its fingerprint does not match its content")
+            receipt._check_counts(f"in '{where}'")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedDataError(f"receipt '{where}' is not readable: {error}") from error
-        if fingerprint != receipt.fingerprint:
-            raise DamagedDataError(f"receipt '{where}' was edited: its fingerprint does not match its content")
-        receipt._check_counts(f"in '{where}'")
         return receipt
 
     def _check_counts(self, where: str) -> None:

@@ -67,12 +67,22 @@ def test_wrong_options_and_stages_are_wrong_usage(work, program):
     assert program("status", "--missing", "--slurm", "--json", "-w", work)[0] == 2
 
 
-def test_an_edited_receipt_ends_with_five(work, program):
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"shards": 13', '"shards": 12', "was edited"),
+        ('"n_failed": {}', '"n_failed": {"lost": 5}', "kept, rejected and failed"),
+        ('"n_failed": {}', '"n_failed": 0', "not readable"),
+        ("{", "", "not readable"),
+        ('"format": 1', '"format": 2', "format 2"),
+    ],
+)
+def test_an_edited_receipt_ends_with_five(work, program, old, new, words):
     path = work / "ingest/000003.receipt.json"
-    path.write_text(path.read_text().replace('"shards": 13', '"shards": 12'))
+    path.write_text(path.read_text().replace(old, new, 1))
     for options in ((), ("--missing",), ("--missing", "--slurm")):
         code, out, err = program("status", *options, "-w", work)
-        assert (code, out) == (5, "") and "was edited" in err and err.count("\n") == 1
+        assert (code, out) == (5, "") and words in err and err.count("\n") == 1
 
 
 def test_a_lost_file_or_another_input_is_to_do(tmp_path):

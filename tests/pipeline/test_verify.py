@@ -16,7 +16,9 @@ from pipeline.cli.app import main
 from pipeline.cli.display import Display
 from pipeline.errors import RefusedError
 from pipeline.ledger import DAMAGE, NOTE, STALE
+from pipeline.plan import require
 from pipeline.repair import Workshop, repair
+from pipeline.run import Run
 from pipeline.runner import Options, run_stages
 from pipeline.storage import open_store
 from pipeline.verify import verify
@@ -293,14 +295,24 @@ def test_left_overs_are_mentioned_and_no_damage(session, work):
 def test_a_newer_receipt_is_refused_and_a_plan_edited_by_hand_named(session, work):
     body = json.loads((work / "plan.json").read_text())
     (work / "plan.json").write_text(json.dumps({**body, "run_seed": 77}))
-    from pipeline.plan import require
-    from pipeline.run import Run
 
     found = verify(Run(open_store(str(work)), require(open_store(str(work)))), session.stages)
     assert "run_seed is 77, its config says 0" in next(f.what for f in found.findings if f.where == "plan.json")
     edit(work / f"{OUTPAINT}.receipt.json", format=2)
     with pytest.raises(RefusedError, match="newer version"):
         check(session)
+
+
+def test_a_run_on_an_object_store_is_read_by_ranges(session, work):
+    store = open_store(f"memory://{work.parent.name}")
+    for path in work.rglob("*"):
+        if path.is_file():
+            store.write(str(path.relative_to(work)), path.read_bytes())
+    remote = Run(store, session.run.plan)
+    assert verify(remote, session.stages, threads=2).findings == []
+    store.write(f"{OUTPAINT}.tar", bytes(700))
+    assert bad(verify(remote, session.stages)) == {(DAMAGE, f"{OUTPAINT}.tar")}
+    store.remove("")
 
 
 def test_a_broken_list_of_sources_is_named(session, work):
