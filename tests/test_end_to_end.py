@@ -36,6 +36,11 @@ def program(*arguments, check=0):
     return done
 
 
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("end to end")
@@ -121,14 +126,14 @@ def test_crops_have_the_exact_size_and_come_from_the_original(trained, tmp_path)
         ).stdout
     )
     (entry,) = told
-    assert (entry["width"], entry["height"]) == Image.open(photo).size
+    assert (entry["width"], entry["height"]) == size_of(photo)
     assert 1 <= len(entry["crops"]) <= 2
     for found in entry["crops"]:
         x1, y1, x2, y2 = found["box_px"]
         assert 0 <= x1 < x2 <= entry["width"] and 0 <= y1 < y2 <= entry["height"]
         assert (x2 - x1) / (y2 - y1) == pytest.approx(0.8, abs=0.02)
     written = sorted((tmp_path / "out").iterdir())
-    assert [Image.open(path).size for path in written] == [(200, 250)] * len(entry["crops"])
+    assert [size_of(path) for path in written] == [(200, 250)] * len(entry["crops"])
 
 
 def test_a_bad_photo_is_named_and_the_others_are_cropped(trained, tmp_path):
