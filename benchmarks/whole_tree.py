@@ -2,7 +2,7 @@
 
     python benchmarks/whole_tree.py make demo
 
-Memory is the sum of the proportional set sizes (shared pages counted once), sampled twice a second.
+Memory is the sum of the proportional set sizes (shared pages counted once), sampled every two seconds.
 """
 
 import subprocess
@@ -11,7 +11,7 @@ import time
 
 import psutil
 
-EVERY_S = 0.5
+EVERY_S = 2.0
 
 
 def tree_bytes(root: psutil.Process) -> int:

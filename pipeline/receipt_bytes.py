@@ -146,7 +146,7 @@ def _table_problem(file: BinaryIO, receipt: Receipt, *, images: bool) -> tuple[s
             keys.update(row["key"] for row in rows)
             if images:
                 found = {r["key"]: tuple(r[name] for name in IMAGE_COLUMNS) for r in rows}
-                places.update({key: place for key, place in found.items() if place[1] is not None})  # type: ignore[misc]
+                places.update({key: place for key, place in found.items() if place[1] is not None})
         n_kept, rejected, failed = counts(verdicts)
     except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
         return f"is not a table of this stage: {' '.join(str(error).split())[:200]}", None

@@ -78,7 +78,9 @@ class Display:
         took = f"{time.monotonic() - self._started:.1f} s" if result.done_now else "already done"
         words = ", ".join(f"{name} {n}" for name, n in {**s["rejected"], **s["failed"]}.items())
         dropped = f"  dropped {s['in'] - s['kept']} ({words})" if words else ""
-        self._console.print(f"{result.stage:<16} {s['kept']} of {s['in']} kept{dropped}  [dim]{took}[/dim]")
+        self._console.print(
+            f"{result.stage:<16} {s['kept']} of {s['in']} kept{dropped}  [dim]{took}[/dim]", soft_wrap=True
+        )
 
     @contextmanager
     def counting(self, what: str) -> Iterator[Callable[[], None]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.cropping import crop_file, find_model
+from pipeline.cli.made_from import is_made_from, key_of, mark
 from pipeline.cli.options import (
     Config,
     Device,
@@ -24,6 +25,8 @@ from pipeline.cli.options import (
     remember,
 )
 from pipeline.errors import MissingUpstreamError, UsageError
+from pipeline.receipts import Receipt
+from pipeline.resources import file_digest
 
 if TYPE_CHECKING:
     from procrop_model.train import TrainConfig
@@ -51,10 +54,22 @@ def train(
     """Train the cropper on the weak labels of a run directory; resumes from its last checkpoint."""
     session = open_session(config, work, overrides)
     root = _trained_on(session)
-    summary = _train(session, root, device=device, quiet=quiet or json)
-    remember(session)
+    finished = root / "models" / "cropper" / "finished.json"
+    key = key_of([session.recipe.train.model_dump(mode="json")], _inputs(session))
+    done_before = is_made_from(finished, key)
+    if not done_before:
+        _train(session, root, device=device, quiet=quiet or json)
+        mark(finished, key)
+        remember(session)
+    summary = json_format.loads(finished.read_text(encoding="utf-8"))
     if json:
         print_json(summary)
+    elif not quiet:
+        print(f"{_one_line(summary)}{', already done' if done_before else ''}: {finished.parent / 'cropper'}")
+
+
+def _inputs(session: Session) -> list[Receipt]:
+    return [*session.run.receipts("build"), *session.run.receipts("retrieve")]
 
 
 def _trained_on(session: Session) -> Path:
@@ -67,7 +82,7 @@ def _trained_on(session: Session) -> Path:
     return root
 
 
-def _train(session: Session, root: Path, *, device: str, quiet: bool) -> dict[str, Any]:
+def _train(session: Session, root: Path, *, device: str, quiet: bool) -> None:
     import torch
 
     from procrop_model.train import train as fit
@@ -76,22 +91,19 @@ def _train(session: Session, root: Path, *, device: str, quiet: bool) -> dict[st
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     progress, close = _bar("train", quiet)
     try:
-        summary = fit(
+        fit(
             _as_config(session.recipe.train, where), root / "dataset",
             retrieve_dir=root / "retrieve", out_dir=root / "models" / "cropper", progress=progress,
         )  # fmt: skip
     finally:
         close()
-    if not quiet:
-        print(f"cropper in {root / 'models' / 'cropper' / 'cropper'}: {_one_line(summary)}", file=sys.stderr)
-    return summary
 
 
 def _one_line(summary: dict[str, Any]) -> str:
-    shown = {
-        name: value for name, value in summary.items() if isinstance(value, int | float | str) and len(str(value)) < 24
-    }
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
+    return (
+        f"cropper of epoch {summary['best_epoch']} of {summary['epochs']}, IoU {summary['val_iou']:.3f} on val, "
+        f"trained on {summary['samples']} canvases in {summary['seconds']:.0f} s"
+    )
 
 
 def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
@@ -156,29 +168,37 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure a cropper on held-out photographs' canvases, beside baselines that do not look at the picture."""
-    from procrop_model import Cropper
-    from procrop_model.evaluate import evaluate as measure
-
     session = open_session(config, work, None)
     root: Path = local_folder(session)
     if not session.run.receipts("build"):
         raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first")
     folder = find_model(model, work)
-    cropper = Cropper.load(folder)
-    progress, close = _bar("eval", quiet or json)
-    try:
-        result = measure(cropper, root / "dataset", split, progress=progress)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    finally:
-        close()
     home = root / "models" / "cropper"
     home.mkdir(parents=True, exist_ok=True)
-    (home / f"evaluation-{split}.json").write_text(json_format.dumps(result, indent=1), encoding="utf-8")
+    told = home / f"evaluation-{split}.json"
+    key = key_of([split, file_digest(str(folder / "config.json"))], session.run.receipts("build"))
+    if not is_made_from(told, key):
+        result = _measure(folder, root / "dataset", split, quiet=quiet or json)
+        told.write_text(json_format.dumps(result, indent=1), encoding="utf-8")
+        mark(told, key)
+    result = json_format.loads(told.read_text(encoding="utf-8"))
     if json:
         print_json({name: value for name, value in result.items() if name != "images"})
     else:
         _print_rows(result)
+
+
+def _measure(folder: Path, dataset: Path, split: str, *, quiet: bool) -> dict[str, Any]:
+    from procrop_model import Cropper
+    from procrop_model.evaluate import evaluate as measure
+
+    progress, close = _bar("eval", quiet)
+    try:
+        return measure(Cropper.load(folder), dataset, split, progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        close()
 
 
 def _print_rows(result: dict[str, Any]) -> None:
@@ -227,7 +247,10 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
     from procrop_model import Cropper
     from stages.sources import read_source
 
-    folder = find_model("", session.run.store.url)
+    folder, told = find_model("", session.run.store.url), out / "crops.json"
+    key = key_of([top, file_digest(str(folder / "config.json"))], session.run.receipts("ingest"))
+    if is_made_from(told, key):
+        return
     cropper = Cropper.load(folder)
     out.mkdir(parents=True, exist_ok=True)
     entries = []
@@ -236,7 +259,8 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
         file.write_bytes(read_source(session.recipe.ingest.source, row["uri"]))
         entry = crop_file(cropper, file, aspect="", size="", top=top, out=None)
         entries.append({**entry, "file": file.name, "title": row["title"]})
-    (out / "crops.json").write_text(json_format.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+    told.write_text(json_format.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+    mark(told, key)
 
 
 def _held_out(session: Session) -> list[dict[str, Any]]:
