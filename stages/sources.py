@@ -109,7 +109,8 @@ def _is_photo(name: str) -> bool:
 def _from_folder(folder: Path) -> list[Found]:
     if not os.path.isdir(folder):  # unlike Path.is_dir, False where a parent may not be entered
         raise UsageError(
-            f"ingest.source = '{folder}': no such folder, or none that may be entered; give a folder, glob, .parquet of URLs or .tar"
+            f"ingest.source = '{folder}': no such folder, or none that may be entered; "
+            "give a folder, glob, .parquet of URLs or .tar"
         )
     credits = _credits(folder / "credits.csv")
     found: list[Found] = []

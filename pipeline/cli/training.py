@@ -244,13 +244,14 @@ def train_scorer(
 
 def crop_held_out(session: Session, out: Path, top: int) -> None:
     """Crop the photographs of the test split with the run's cropper, for the report."""
-    from procrop_model import Cropper
     from stages.sources import read_source
 
     folder, told = find_model("", session.run.store.url), out / "crops.json"
     key = key_of([top, file_digest(str(folder / "config.json"))], session.run.receipts("ingest"))
     if is_made_from(told, key):
         return
+    from procrop_model import Cropper  # torch, only when there is something to crop
+
     cropper = Cropper.load(folder)
     out.mkdir(parents=True, exist_ok=True)
     entries = []
