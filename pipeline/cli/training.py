@@ -101,7 +101,7 @@ def _train(session: Session, root: Path, *, device: str, quiet: bool) -> None:
 
 def _one_line(summary: dict[str, Any]) -> str:
     return (
-        f"cropper of epoch {summary['best_epoch']} of {summary['epochs']}, IoU {summary['val_iou']:.3f} on val, "
+        f"cropper of epoch {summary['best_epoch'] + 1} of {summary['epochs']}, IoU {summary['val_iou']:.3f} on val, "
         f"trained on {summary['samples']} canvases in {summary['seconds']:.0f} s"
     )
 
