@@ -56,7 +56,7 @@ def recipe_for(source: Path, **over) -> Recipe:
     return Recipe.model_validate(data)
 
 
-def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0) -> Session:
+def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpainter=None) -> Session:
     """A recipe with stand-in models bound to a run directory."""
     store = open_store(str(work))
     plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
@@ -64,7 +64,7 @@ def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0) -> Sessi
     stages = [
         Ingest(recipe.ingest),
         CaptionStage(TemplateCaptioner(CaptionSettings())),
-        Outpaint(recipe.outpaint, FakeOutpainter(paint_seconds), segmenter),
+        Outpaint(recipe.outpaint, outpainter or FakeOutpainter(paint_seconds), segmenter),
         Propose(recipe.propose, segmenter),
         *(RefineRound(n, recipe.refine, scorer) for n in range(1, recipe.refine.rounds + 1)),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
@@ -75,8 +75,8 @@ def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0) -> Sessi
     return Session(recipe, Run(store, plan), stages)
 
 
-def run_chain(session: Session, workers: int = 1, until: str = "", accept_change: bool = False):
-    """All stages, or those up to ``until``."""
+def run_chain(session: Session, workers: int = 1, until: str = "", **options):
+    """All stages, or those up to ``until``; ``options`` are the runner's."""
     display = Display(quiet=True)
     refresh_sources(session, display)
     stages = session.stages
@@ -90,5 +90,5 @@ def run_chain(session: Session, workers: int = 1, until: str = "", accept_change
             executor,
             watcher=display,
             chain=session.stages,
-            options=Options(accept_change=accept_change),
+            options=Options(**options),
         )

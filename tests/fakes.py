@@ -1,5 +1,6 @@
 """Cheap stand-ins for the models, real enough to exercise the pipeline: deterministic, picklable, a digest each."""
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -27,6 +28,22 @@ class FakeOutpainter:
             noise = np.random.default_rng(request.seed).integers(-20, 20, (height, width, 3))
             out.append(np.clip(np.pad(request.photo, pad, mode="edge").astype(int) + noise, 0, 255).astype(np.uint8))
         return out
+
+
+@dataclass
+class TroubledOutpainter(FakeOutpainter):
+    """While ``flag`` exists, a third of the samples fail, or the process dies (``deadly``)."""
+
+    flag: str = ""
+    deadly: bool = False
+    share: int = 3
+
+    def paint(self, requests):
+        if os.path.exists(self.flag) and any(request.seed % self.share == 0 for request in requests):
+            if self.deadly:
+                os._exit(137)
+            raise ValueError("the model returned nothing")
+        return super().paint(requests)
 
 
 @dataclass

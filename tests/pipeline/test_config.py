@@ -45,6 +45,10 @@ def test_mistakes_get_one_line_that_names_key_and_value(text, message, tmp_path)
     assert caught.value.exit_code == 2
 
 
+def test_off_is_a_word_in_yaml_too(tmp_path):
+    assert parse("name: x\nmodels: {captioner: {kind: off}}", tmp_path).models.captioner.kind == "off"
+
+
 def test_unknown_recipe_lists_the_known_ones():
     with pytest.raises(UsageError, match=r"known are .*default.*demo"):
         config.find_recipe("nosuch")
