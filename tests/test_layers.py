@@ -20,6 +20,7 @@ DOING = {
     "executors",
     "report",
     "ledger",
+    "forecast",
     "receipt_bytes",
     "verify",
     "repair",
