@@ -152,6 +152,20 @@ def test_the_report_is_one_page_with_pictures(trained):
     assert "coffee" in page
 
 
+def test_a_run_ends_with_a_table_of_the_files_that_gave_no_photograph(home, tmp_path):
+    folder = tmp_path / "bad input"
+    shutil.copytree(home / "my photos", folder)
+    (folder / "zero.jpg").touch()
+    (folder / "text.png").write_text("no picture")
+    (folder / "cut.jpg").write_bytes((folder / "coffee.jpg").read_bytes()[:9000])
+    shutil.copy(folder / "fog.jpg", folder / "fog again.jpg")
+    Image.new("RGB", (1, 1)).save(folder / "pixel.png")
+    done = program("ingest", f"ingest.source={folder}", "--work", tmp_path / "work")
+    for name, reason in (("zero", "unreadable"), ("text", "unreadable"), ("cut", "truncated"), ("pixel", "too_small")):
+        assert any(name in line and reason in line for line in done.stderr.splitlines()), done.stderr
+    assert "8 of 13 kept" in done.stderr and "duplicate 1" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -2,18 +2,20 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from pipeline.receipts import Receipt
 from pipeline.runner import StageResult
 from pipeline.work import Event
 
 PLAIN_EVERY_S = 10.0
+LOST_SHOWN = 20
 
 
 class Display:
@@ -81,6 +83,17 @@ class Display:
         self._console.print(
             f"{result.stage:<16} {s['kept']} of {s['in']} kept{dropped}  [dim]{took}[/dim]", soft_wrap=True
         )
+
+    def lost_files(self, rows: Sequence[dict[str, Any]]) -> None:
+        """A table of the input files that gave no photograph, cut to a screen."""
+        if not rows:
+            return
+        table = Table("file and cause", "reason", title="files without a photograph", title_justify="left", box=None)
+        for row in rows[:LOST_SHOWN]:
+            table.add_row(row["detail"], row["reason"])
+        self._console.print(table)
+        if len(rows) > LOST_SHOWN:
+            self._console.print(f"and {len(rows) - LOST_SHOWN} more: procrop-data status --failed")
 
     @contextmanager
     def counting(self, what: str) -> Iterator[Callable[[], None]]:

@@ -135,9 +135,20 @@ def _work(
             options=Options(retry=retry, accept_change=options["accept_change"]),
         )  # fmt: skip
     remember(session)
+    if "ingest" in names:
+        display.lost_files(_lost_files(session))
     if json:
         print_json({"work": session.run.store.url, "stages": [summary_of(result) for result in results]})
     _exit_with(results)
+
+
+def _lost_files(session: Session) -> list[dict[str, str]]:
+    """Input files that gave no photograph; copies of others come last, as people often have them on purpose."""
+    from pipeline.funnel import failed_samples, rejected_samples
+
+    ingest = [stage for stage in session.stages if stage.name == "ingest"]
+    rows = [*rejected_samples(session.run, ingest), *failed_samples(session.run, ingest)]
+    return sorted(rows, key=lambda row: (row["reason"] == "duplicate", row["detail"]))
 
 
 def _exit_with(results: list["StageResult"]) -> None:
