@@ -46,5 +46,4 @@ def main() -> None:
 
 
 def _say(error: Exception) -> None:
-    word = "stopped" if isinstance(error, InterruptedRunError) else "error"
-    print(f"{word}: {error}", file=sys.stderr)
+    print(error if isinstance(error, InterruptedRunError) else f"error: {error}", file=sys.stderr)
