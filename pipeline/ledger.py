@@ -171,7 +171,7 @@ def _shard_freshness(run: Run, stage: Stage, receipt: Receipt, ledger: Ledger) -
         now = run.inputs_of(stage, receipt.shard)
     except MissingUpstreamError:
         absent = [n for n in stage.upstream if n != SOURCES and receipt.shard not in ledger.shards[n]]
-        name = absent[0] if absent and not stage.epilogue_needed else stage.name
+        name = absent[0] if absent and not stage.regroups else stage.name
         missing = f"{name} shard {receipt.shard}" if name != stage.name else f"the prologue of {name}"
         yield Finding(STALE, path, f"{missing}, which it was made from, is not done", REPAIR, name)
         return

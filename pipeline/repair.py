@@ -59,7 +59,7 @@ def _scope(run: Run, stage: Stage, wanted: Sequence[Finding]) -> set[int]:
     """Shards that repair may work on: those with a receipt; all, when something was made from the whole stage."""
     done = {int(n[: -len(SUFFIX)]) for n in run.store.names(stage.name) if n.endswith(SUFFIX) and n[:6].isdigit()}
     orphaned = any(f.stage == stage.name and not f.receipt for f in wanted)
-    whole = orphaned or (bool(done) and stage.epilogue_needed)
+    whole = orphaned or (bool(done) and stage.regroups)
     return set(range(stage.shards(run.plan.work_shards))) if whole else done
 
 

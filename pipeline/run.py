@@ -64,7 +64,7 @@ class Run:
         Raises MissingUpstreamError when an upstream shard is not done.
         """
         inputs = {}
-        if not stage.epilogue_needed:  # such a stage reads upstream through its prologue only
+        if not stage.regroups:
             for upstream in stage.upstream:
                 if upstream == SOURCES:
                     inputs[SOURCES] = digest_of(self.sources(shard))

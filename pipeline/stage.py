@@ -91,6 +91,7 @@ class Stage(ABC):
     record: the dataclass of a row. reasons: the fixed words that it may reject with.
     extensions: of the files it writes into a tar a shard, in order; empty when it writes tables only.
     prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
+    regroups: its shards are not the run's work shards; it reads upstream through its prologue only.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Stage(ABC):
     micro_batch: int = 8
     prologue_needed: bool = False
     epilogue_needed: bool = False
+    regroups: bool = False
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

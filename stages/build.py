@@ -70,6 +70,7 @@ class Build(Stage):
     micro_batch = 1024
     prologue_needed = True
     epilogue_needed = True
+    regroups = True
 
     def __init__(self, settings: BuildSettings, scorer: str) -> None:
         self._settings = settings

@@ -42,7 +42,7 @@ class Retrieve(Stage):
         self._settings = settings
         self._encoder_digest = encoder_digest
         self.micro_batch = settings.micro_batch
-        self._database: tuple[int, ReferenceDatabase] | None = None
+        self._database: ReferenceDatabase | None = None
 
     def settings(self) -> dict[str, Any]:
         return self._settings.model_dump(mode="json")
@@ -103,13 +103,12 @@ class Retrieve(Stage):
 
     def _open(self, shard: Shard) -> ReferenceDatabase:
         """The database, loaded once for all shards of a worker."""
-        data = {name: shard.shared(name) for name in ("index.json", *FILES)} if self._database is None else {}
         if self._database is None:
             with tempfile.TemporaryDirectory() as folder:
-                for name, content in data.items():
-                    (Path(folder) / name).write_bytes(content)
-                self._database = (0, ReferenceDatabase.load(folder, self._encoder_digest))
-        return self._database[1]
+                for name in ("index.json", *FILES):
+                    (Path(folder) / name).write_bytes(shard.shared(name))
+                self._database = ReferenceDatabase.load(folder, self._encoder_digest)
+        return self._database
 
 
 def _vector(row: dict[str, Any]) -> NDArray[np.float32]:
