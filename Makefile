@@ -59,8 +59,9 @@ check: setup ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## seconds a canvas of the embedded out-painter, on one thread
+bench: setup ## every benchmark, one RESULT line each (long: see BENCHMARKS.md)
 	PYTHONPATH=. $(BIN)/python benchmarks/outpaint_card.py
+	@for name in $$($(RUN) bench --names); do $(RUN) bench $$name || exit 1; done
 
 clean: ## remove run directories of this Makefile, keep .venv
 	rm -rf $(WORK) $(DEMO_WORK) crops .pytest_cache .mypy_cache .ruff_cache
