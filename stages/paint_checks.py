@@ -1,14 +1,14 @@
 """Measures of a painted canvas that betray a failed out-painting; each a number, compared with a recorded limit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from pipeline.geometry import BoxPx, cover
+from pipeline.geometry import BoxPx
 from pipeline.settings import Settings
 
 THUMB = 64
@@ -93,16 +93,34 @@ def _repeat(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> float:
     template = small[y1:y2, x1:x2]
     if template.std() < 4:
         return 0.0
-    windows = sliding_window_view(small, (h, w))  # [rows, columns, h, w]
-    scaled_box = [v * scale for v in box]
-    best = 0.0
-    centred = template - template.mean()
-    for row in range(windows.shape[0]):
-        columns = [c for c in range(windows.shape[1]) if cover((c, row, c + w, row + h), scaled_box) < 0.4]
-        if not columns:
-            continue
-        found = windows[row, columns]
-        found = found - found.mean(axis=(1, 2), keepdims=True)
-        norm = np.sqrt((found**2).sum(axis=(1, 2)) * (centred**2).sum()) + 1e-6
-        best = max(best, float(((found * centred).sum(axis=(1, 2)) / norm).max()))
-    return best
+    paint = _mostly_paint(small.shape, (h, w), [v * scale for v in box])
+    return float(_correlations(small.astype(np.float64), template)[paint].max(initial=0.0))
+
+
+def _mostly_paint(shape: tuple[int, ...], window: tuple[int, int], box: Sequence[float]) -> NDArray[np.bool_]:
+    """Whether the h x w window at each place [H - h + 1, W - w + 1] has less than 0.4 of its area in the box."""
+    inside = []
+    for length, size, low, high in ((shape[0], window[0], box[1], box[3]), (shape[1], window[1], box[0], box[2])):
+        start = np.arange(length - size + 1)
+        inside.append(np.clip(np.minimum(start + size, high) - np.maximum(start, low), 0, None) / size)
+    small: NDArray[np.bool_] = np.outer(*inside) < 0.4
+    return small
+
+
+def _correlations(picture: NDArray[np.float64], template: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Normalised correlation of the template [h, w] with every window of the picture [H, W]: [H - h + 1, W - w + 1]."""
+    (height, width), (h, w) = picture.shape, template.shape
+    centred = template - template.mean(dtype=np.float64)
+    spectrum = np.fft.rfft2(picture) * np.conj(np.fft.rfft2(centred, picture.shape))
+    products = np.fft.irfft2(spectrum, picture.shape)[: height - h + 1, : width - w + 1]
+    total, squares = _window_sums(picture, h, w), _window_sums(picture**2, h, w)
+    energy = np.clip(squares - total**2 / (h * w), 0, None)
+    correlations: NDArray[np.float64] = products / (np.sqrt(energy * (centred**2).sum()) + 1e-6)
+    return correlations
+
+
+def _window_sums(picture: NDArray[np.float64], h: int, w: int) -> NDArray[np.float64]:
+    """Sum over every h x w window, by an integral image."""
+    integral = np.pad(picture, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    sums: NDArray[np.float64] = integral[h:, w:] - integral[:-h, w:] - integral[h:, :-w] + integral[:-h, :-w]
+    return sums

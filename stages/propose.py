@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.geometry import Box, area, aspect, is_distinct, shift_inside, snap_aspect
+from pipeline.geometry import Box, area, aspect, shift_inside, snap_aspect
 from pipeline.records import Proposals
 from pipeline.seeds import seed_for
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Task
 from stages.backends.protocols import Segmenter
+from stages.distinct import choose_distinct
 from stages.photo_file import to_array
 from stages.subject_grid import SubjectGrid, pack
 
@@ -78,13 +79,13 @@ class Propose(Stage):
             *_grid(size, self._settings.grid, rng),
         ]
         kept = SubjectGrid(packed, *size).kept([box for _, box in candidates])
-        boxes, origins = [label], [PHOTO]
+        tried = [(PHOTO, label)]
         for (origin, box), share in zip(candidates, kept, strict=True):
-            whole = _whole_pixels(box, size)
-            if share >= self._settings.min_subject and is_distinct(whole, boxes, self._settings.distinct_iou):
-                boxes.append(whole)
-                origins.append(origin)
-        return Proposals(canvas["key"], canvas["photo"], [list(box) for box in boxes], origins, packed)
+            if share >= self._settings.min_subject:
+                tried.append((origin, _whole_pixels(box, size)))
+        chosen = [tried[i] for i in choose_distinct([box for _, box in tried], self._settings.distinct_iou)]
+        boxes, origins = [list(box) for _, box in chosen], [origin for origin, _ in chosen]
+        return Proposals(canvas["key"], canvas["photo"], boxes, origins, packed)
 
 
 def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:

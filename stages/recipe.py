@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.settings import Settings
 from pipeline.stage import Stage
-from stages.backends.build import Models, ModelSettings
+from stages.backends.build import Models, ModelSettings, models_of
 from stages.build import Build, BuildSettings
 from stages.caption import CaptionStage
 from stages.embed import Embed, EmbedSettings
@@ -45,7 +45,11 @@ class Recipe(Settings):
 
 def stages_of(recipe: Recipe) -> list[Stage]:
     """The stages of a recipe in order. Training reads what they leave and is not sharded, so it is not among them."""
-    models = Models(recipe.models)
+    return stages_with(recipe, models_of(recipe.models))
+
+
+def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
+    """The same around models that are built already."""
     scorer = f"{models.scorer.name}@{models.scorer.digest}"
     return [
         Ingest(recipe.ingest),

@@ -4,6 +4,7 @@ Each round is a new version of the labels with its gain on record; the pseudo-la
 aesthetic scorer, not from a detector trained on these labels, which would only confirm itself.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.geometry import Box, is_distinct, shift_inside, snap_aspect
+from pipeline.geometry import Box, shift_inside, snap_aspect
 from pipeline.records import Refined
 from pipeline.seeds import seed_for
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Task
 from stages.backends.protocols import Scorer
+from stages.distinct import choose_distinct
 from stages.photo_file import to_array
 from stages.subject_grid import SubjectGrid
 
@@ -111,21 +113,19 @@ class RefineRound(Stage):
 
     def _select(self, boxes: Sequence[Scored]) -> list[Scored]:
         """The pseudo-label, then the best distinct boxes, best first; ties go to the one found first."""
-        beam = [boxes[0]]
-        for item in sorted(boxes[1:], key=lambda item: -item.score):
-            if len(beam) > self._settings.beam:
-                break
-            if is_distinct(item.box, [kept.box for kept in beam[1:]], self._settings.distinct_iou):
-                beam.append(item)
-        return beam
+        ranked = sorted(boxes[1:], key=lambda item: -item.score)
+        chosen = choose_distinct([item.box for item in ranked], self._settings.distinct_iou, self._settings.beam)
+        return [boxes[0], *(ranked[i] for i in chosen)]
 
     def _moves(self, task: Task, beam: Sequence[Scored], run_seed: int) -> Iterator[tuple[tuple[float, ...], str]]:
         """Local moves of each beam box, the pseudo-label's among them, that keep the subject."""
         canvas = task.payload["canvas"]
         size = (canvas["width"], canvas["height"])
         rng = random.Random(seed_for(run_seed, self.name, task.key))
+        step = self._settings.step / 2 ** (self._number - 1)
+        ratios = sorted({*self._settings.aspects, *(1 / a for a in self._settings.aspects)})
         tried = [
-            (_moved(item.box, size, self._settings, self._number, rng), item.origin)
+            (_moved(item.box, size, step, ratios, rng), item.origin)
             for item in beam for _ in range(self._settings.moves)
         ]  # fmt: skip
         kept = SubjectGrid(task.payload["grid"], *size).kept([box for box, _ in tried])
@@ -171,14 +171,12 @@ def _array(boxes: Sequence[Sequence[float]]) -> Any:
 
 
 def _moved(
-    box: Box, size: tuple[int, int], settings: RefineSettings, number: int, rng: random.Random
+    box: Box, size: tuple[int, int], step: float, ratios: Sequence[float], rng: random.Random
 ) -> tuple[float, ...]:
-    """A box shifted and resized by up to ``step``, snapped to the nearest aspect ratio of the set, in whole pixels."""
-    step = settings.step / 2 ** (number - 1)
+    """A box shifted and resized by up to ``step``, snapped to the nearest of the aspect ratios, in whole pixels."""
     w, h = box[2] - box[0], box[3] - box[1]
     dx, dy, dw, dh = (rng.uniform(-step, step) for _ in range(4))
     cx, cy, w, h = (box[0] + box[2]) / 2 + dx * w, (box[1] + box[3]) / 2 + dy * h, w * (1 + dw), h * (1 + dh)
-    ratios = {*settings.aspects, *(1 / a for a in settings.aspects)}
-    ratio = min(sorted(ratios), key=lambda r: abs(np.log(r * h / w)))
+    ratio = min(ratios, key=lambda r: abs(math.log(r * h / w)))
     fitted = snap_aspect(shift_inside((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), *size), ratio, *size)
     return tuple(float(round(v)) for v in fitted)

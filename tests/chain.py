@@ -13,17 +13,9 @@ from pipeline.plan import Plan, freeze
 from pipeline.run import Run
 from pipeline.runner import Options, run_stages
 from pipeline.storage import open_store
+from stages.backends.build import Models
 from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
-from stages.build import Build
-from stages.caption import CaptionStage
-from stages.embed import Embed
-from stages.filter import Filter
-from stages.ingest import Ingest
-from stages.outpaint import Outpaint
-from stages.propose import Propose
-from stages.recipe import Recipe
-from stages.refine import RefineRound, round_name
-from stages.retrieve import Retrieve
+from stages.recipe import Recipe, stages_with
 from tests.fakes import FakeEncoder, FakeOutpainter, FakeScorer, FakeSegmenter
 
 
@@ -60,18 +52,11 @@ def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpaint
     """A recipe with stand-in models bound to a run directory."""
     store = open_store(str(work))
     plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
+    captioner = TemplateCaptioner(CaptionSettings())
     segmenter, scorer, encoder = FakeSegmenter(), FakeScorer(), FakeEncoder()
-    stages = [
-        Ingest(recipe.ingest),
-        CaptionStage(TemplateCaptioner(CaptionSettings())),
-        Outpaint(recipe.outpaint, outpainter or FakeOutpainter(paint_seconds), segmenter),
-        Propose(recipe.propose, segmenter),
-        *(RefineRound(n, recipe.refine, scorer) for n in range(1, recipe.refine.rounds + 1)),
-        Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, "fake-scorer@score0001"),
-        Embed(recipe.embed, encoder),
-        Retrieve(recipe.retrieve, encoder.digest),
-    ]
+    stages = stages_with(
+        recipe, Models(captioner, outpainter or FakeOutpainter(paint_seconds), segmenter, scorer, encoder)
+    )
     return Session(recipe, Run(store, plan), stages)
 
 

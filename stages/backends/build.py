@@ -1,8 +1,9 @@
 """The registry of models: the only place that knows which names a recipe may use and how each is built.
 
-Adding one: its settings class in the union of its role, its constructor in ``Models``.
+Adding one: its settings class in the union of its role, its constructor in ``models_of``.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -55,15 +56,25 @@ class ModelSettings(Settings):
     encoder: Lite0Settings = Lite0Settings()
 
 
+@dataclass(frozen=True)
 class Models:
-    """One object a role, shared by all stages that use it; no weights are loaded yet."""
+    """One object a role, shared by all stages that use it."""
 
-    def __init__(self, settings: ModelSettings) -> None:
-        self.captioner: Captioner = TemplateCaptioner(settings.captioner)
-        self.segmenter: Segmenter = U2NetSegmenter()
-        painter = settings.outpainter
-        self.outpainter: Outpainter = PatchOutpainter(steps=painter.steps, max_side=painter.max_side)
+    captioner: Captioner
+    outpainter: Outpainter
+    segmenter: Segmenter
+    scorer: Scorer
+    encoder: Encoder
+
+
+def models_of(settings: ModelSettings) -> Models:
+    """The models that a recipe names; no weights are loaded yet."""
+    painter = settings.outpainter
+    return Models(
+        captioner=TemplateCaptioner(settings.captioner),
+        outpainter=PatchOutpainter(steps=painter.steps, max_side=painter.max_side),
+        segmenter=U2NetSegmenter(),
         # It brings its own segmenter: its head was trained on those masks, whatever the recipe's segmenter is.
-        folder = Path(settings.scorer.folder) if settings.scorer.folder else None
-        self.scorer: Scorer = CompositionScorer(folder)
-        self.encoder: Encoder = Lite0Backend(settings.encoder.size)
+        scorer=CompositionScorer(Path(settings.scorer.folder) if settings.scorer.folder else None),
+        encoder=Lite0Backend(settings.encoder.size),
+    )

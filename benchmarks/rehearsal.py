@@ -1,0 +1,201 @@
+"""A dress rehearsal at full size: 242,000 small canvases through every stage with stand-in models, and what it costs.
+
+    procrop-data bench rehearsal --photos 60500 --variants 4
+
+Runs the recipe twice, on a tenth of the photographs and on all of them, each in a process of its own; then once more on
+the finished run. Work shards and final shards grow with the photographs, so that a shard is the same size in both.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.harness import environment, finish
+from benchmarks.stand_ins import (
+    ColourEncoder,
+    EdgeOutpainter,
+    MiddleSegmenter,
+    SilentCaptioner,
+    SizeScorer,
+    make_photos,
+)
+from pipeline.cli.display import Display, summary_of
+from pipeline.cli.options import Session
+from pipeline.cli.sources import refresh_sources
+from pipeline.executors.local import LocalExecutor
+from pipeline.plan import Plan, freeze
+from pipeline.run import Run
+from pipeline.runner import Options, run_stages
+from pipeline.storage import open_store
+from stages.backends.build import Models
+from stages.recipe import Recipe, stages_with
+
+CANVASES_A_SHARD = 1000
+FINAL_SHARDS = 256
+EVERY_S = 0.5
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def recipe_for(source: Path, photos: int, variants: int, shards: int) -> Recipe:
+    """The default recipe but for sizes: tiny photographs, tiny canvases, a thousand canvases a work shard."""
+    return Recipe.model_validate(
+        {
+            "name": "rehearsal",
+            "work_shards": max(2, photos * variants // CANVASES_A_SHARD),
+            "ingest": {"source": str(source), "limit": photos, "min_side": 16, "near_duplicate_bits": 6},
+            "outpaint": {"variants": variants, "held_out_variants": variants, "long_side": 96, "micro_batch": 64},
+            "propose": {"micro_batch": 64},
+            "refine": {"micro_batch": 64},
+            "build": {"shards": shards},
+        }
+    )
+
+
+def session_for(recipe: Recipe, work: Path) -> Session:
+    """The recipe's own stages around the stand-ins."""
+    store = open_store(str(work))
+    plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
+    models = Models(SilentCaptioner(), EdgeOutpainter(), MiddleSegmenter(), SizeScorer(), ColourEncoder())
+    return Session(recipe, Run(store, plan), stages_with(recipe, models))
+
+
+class PeakMemory:
+    """Highest resident bytes of this process and of each of its workers, in order of their start."""
+
+    def __init__(self) -> None:
+        self._me, self._done = psutil.Process(), threading.Event()
+        self.peaks: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            for process in [self._me, *self._me.children()]:
+                try:
+                    self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            if self._done.wait(EVERY_S):
+                return
+
+
+def rehearse(source: Path, work: Path, photos: int, variants: int, shards: int, workers: int) -> dict[str, Any]:
+    """One run in this process and its workers; gives seconds by stage, peak memory, and what lies on disk after it."""
+    session = session_for(recipe_for(source, photos, variants, shards), work)
+    display, took = Display(quiet=False), {}
+    started = time.perf_counter()
+    with PeakMemory() as memory:
+        refresh_sources(session, display)
+        took["sources"] = time.perf_counter() - started
+        kept: dict[str, int] = {}
+        with LocalExecutor(session.run, session.stages, workers=workers, on_event=display.on_event) as executor:
+            for stage in session.stages:
+                begun = time.perf_counter()
+                (result,) = run_stages(
+                    [stage], session.run, executor, watcher=display, options=Options(), chain=session.stages
+                )
+                took[stage.name] = time.perf_counter() - begun
+                kept[stage.name] = summary_of(result)["kept"]
+    seconds = time.perf_counter() - started
+    files = [path for path in work.rglob("*") if path.is_file()]
+    peaks = [round(peak / 2**20, 1) for _, peak in sorted(memory.peaks.items())]
+    return {
+        "photos": photos,
+        "canvases": kept["outpaint"],
+        "kept": kept["filter"],
+        "samples": kept["build"],
+        "seconds": round(seconds, 1),
+        "stages": {name: round(value, 1) for name, value in took.items()},
+        "peak_mib": {"main": peaks[0], "workers": peaks[1:]},
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Both sizes, the rerun, and one RESULT line."""
+    parser = argparse.ArgumentParser(prog="procrop-data bench rehearsal", description=__doc__)
+    parser.add_argument("--photos", type=int, default=60_500)
+    parser.add_argument("--variants", type=int, default=4)
+    parser.add_argument("--shards", type=int, default=FINAL_SHARDS)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--dir", type=Path, help="where photographs and runs go; kept (default: temporary, removed)")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one run, as a child of this command
+    options = parser.parse_args(list(arguments))
+    if options.one:
+        work = options.dir / f"run-{options.photos}"
+        told = rehearse(options.dir / "photos", work, options.photos, options.variants, options.shards, options.workers)
+        print(json.dumps(told))
+        return
+    home = options.dir or Path(tempfile.mkdtemp(prefix="procrop-rehearsal-"))
+    try:
+        _measure(options, home)
+    finally:
+        if not options.dir:
+            shutil.rmtree(home)
+
+
+def _measure(options: argparse.Namespace, home: Path) -> None:
+    print(f"making {options.photos} photographs", file=sys.stderr)
+    make_photos(home / "photos", options.photos)
+    tenth = _child(options, home, options.photos // 10, max(3, options.shards // 10))
+    whole = _child(options, home, options.photos, options.shards)
+    again = _child(options, home, options.photos, options.shards)
+    scale = whole["canvases"] / tenth["canvases"]
+    # Seconds a canvas in the whole over those in the tenth, without the start of the workers, which both pay once.
+    growth = {
+        name: round(seconds / max(tenth["stages"][name], 1e-9) / scale, 3)
+        for name, seconds in whole["stages"].items()
+        if tenth["stages"][name] >= 1
+    }
+    finish(
+        {
+            "bench": "rehearsal",
+            "unit": "s",
+            "ours": whole["seconds"],
+            "peers": {},
+            "ratio": {},
+            "whole": whole,
+            "tenth": tenth,
+            "time_growth": round(whole["seconds"] / tenth["seconds"] / scale, 3),
+            "time_growth_by_stage": growth,
+            "memory_growth": {
+                "main": round(whole["peak_mib"]["main"] / tenth["peak_mib"]["main"], 3),
+                "workers": round(max(whole["peak_mib"]["workers"]) / max(tenth["peak_mib"]["workers"]), 3),
+            },
+            "rerun_seconds": again["seconds"],
+            "env": {**environment("pyarrow", "numpy", "pillow"), "workers": options.workers},
+        }
+    )
+
+
+def _child(options: argparse.Namespace, home: Path, photos: int, shards: int) -> dict[str, Any]:
+    command = [
+        sys.executable, "-m", "benchmarks.rehearsal", "--one", "--dir", str(home), "--photos", str(photos),
+        "--variants", str(options.variants), "--shards", str(shards), "--workers", str(options.workers),
+    ]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(json.dumps(told), file=sys.stderr)
+    return told
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,39 @@
+"""Likeness of paint to the subject, against the plain definition of normalised correlation; non-square throughout."""
+
+import numpy as np
+import pytest
+
+from pipeline.geometry import cover
+from stages.paint_checks import _correlations, _mostly_paint, measure
+
+
+def test_correlations_are_those_of_each_window():
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 255, (18, 27)).astype(np.float64)
+    template = picture[4:11, 9:18].astype(np.float32)
+    found = _correlations(picture, template)
+    assert found.shape == (18 - 7 + 1, 27 - 9 + 1)
+    for row in range(found.shape[0]):
+        for column in range(found.shape[1]):
+            window = picture[row : row + 7, column : column + 9]
+            assert found[row, column] == pytest.approx(np.corrcoef(window.ravel(), template.ravel())[0, 1], abs=1e-4)
+    assert np.unravel_index(found.argmax(), found.shape) == (4, 9)
+
+
+def test_windows_mostly_in_the_photo_do_not_count():
+    paint = _mostly_paint((20, 30), (6, 8), [10.5, 4.0, 25.0, 17.0])
+    for row in range(paint.shape[0]):
+        for column in range(paint.shape[1]):
+            share = cover((column, row, column + 8, row + 6), (10.5, 4.0, 25.0, 17.0))
+            assert paint[row, column] == (share < 0.4)
+
+
+def test_a_copy_of_the_subject_in_the_paint_is_found_and_noise_is_not():
+    rng = np.random.default_rng(5)
+    canvas = rng.integers(100, 120, (60, 96, 3), dtype=np.uint8)
+    subject = rng.integers(0, 255, (18, 15, 1), dtype=np.uint8)
+    canvas[20:38, 50:65] = subject
+    box, own = (40, 5, 96, 55), (50, 20, 65, 38)
+    assert measure(canvas, box, own).repeat_correlation < 0.6
+    canvas[20:38, 10:25] = subject
+    assert measure(canvas, box, own).repeat_correlation > 0.92
