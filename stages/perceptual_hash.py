@@ -1,14 +1,15 @@
 """64-bit perceptual hashes (DCT, Zauner 2010) and the groups of pictures that they call the same."""
 
+import itertools
 from collections.abc import Sequence
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
 BITS = 64
+BLOCK = 1024
 
 
 def phash(gray: NDArray[np.uint8]) -> str:
@@ -27,16 +28,58 @@ def near_groups(items: Sequence[tuple[str, str, int]], limit: int) -> dict[str, 
 
     items: (key, hash, pixels). limit: hashes that differ in at most so many bits are one picture.
     """
-    if not items:
-        return {}
     order = sorted(items, key=lambda item: (-item[2], item[0]))
-    codes = np.array([list(bytes.fromhex(code)) for _, code, _ in order], dtype=np.uint8)
-    index = faiss.IndexBinaryFlat(BITS)
-    index.add(codes)
-    starts, _, hits = index.range_search(codes, limit + 1)  # faiss finds distances strictly below the radius
-    found: dict[str, str] = {}
-    for row, (key, _, _) in enumerate(order):
-        earlier = [int(hit) for hit in hits[starts[row] : starts[row + 1]] if hit < row and order[hit][0] not in found]
-        if earlier:
-            found[key] = order[min(earlier)][0]
+    if not order:
+        return {}
+    codes = np.array([int(code, 16) for _, code, _ in order], np.uint64)
+    unique, first, which = np.unique(codes, return_index=True, return_inverse=True)
+    near = near_pairs(unique, limit)
+    original = _originals(first, near)
+    return {
+        key: order[original[code]][0] for row, (key, _, _) in enumerate(order) if original[code := which[row]] != row
+    }
+
+
+def _originals(first: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each code the first row of the code that it is a duplicate of, or its own.
+
+    first [N]: the first row of each code; near [M, 2]: codes that are near. Going by first rows, a code is an original
+    unless one near it was made an original before.
+    """
+    later = np.where(first[near[:, 0]] > first[near[:, 1]], near[:, 0], near[:, 1])
+    earlier = near.sum(axis=1) - later
+    out = first.copy()
+    for a, b in sorted(zip(later.tolist(), earlier.tolist(), strict=True), key=lambda p: (first[p[0]], first[p[1]])):
+        if out[b] == first[b] and out[a] == first[a]:
+            out[a] = first[b]
+    return out
+
+
+def near_pairs(codes: NDArray[np.uint64], limit: int) -> NDArray[np.intp]:
+    """Pairs [M, 2] of rows whose distinct codes [N] differ in at most ``limit`` bits, each once.
+
+    Of limit + 1 bands of bits at least one is equal in such a pair, so only codes that share a band are compared.
+    """
+    edges = np.linspace(0, BITS, limit + 2).astype(int)
+    found = []
+    for low, high in itertools.pairwise(edges.tolist()):
+        band = (codes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        order = np.argsort(band, kind="stable")
+        starts = np.flatnonzero(np.diff(band[order], prepend=band[order[:1]] + np.uint64(1)))
+        for rows in np.split(order, starts[1:]):
+            found += _within(codes, rows, limit)
+    pairs = np.concatenate([np.zeros((0, 2), np.intp), *found])
+    return np.unique(pairs, axis=0)
+
+
+def _within(codes: NDArray[np.uint64], rows: NDArray[np.intp], limit: int) -> list[NDArray[np.intp]]:
+    """Near pairs among some rows, compared in blocks."""
+    found = []
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        distances = np.bitwise_count(codes[block][:, None] ^ codes[rows])  # [BLOCK, len(rows)]
+        a, b = np.nonzero(distances <= limit)
+        ordered = block[a] < rows[b]
+        if ordered.any():
+            found.append(np.stack([block[a][ordered], rows[b][ordered]], axis=1))
     return found

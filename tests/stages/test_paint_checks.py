@@ -30,10 +30,10 @@ def test_windows_mostly_in_the_photo_do_not_count():
 
 def test_a_copy_of_the_subject_in_the_paint_is_found_and_noise_is_not():
     rng = np.random.default_rng(5)
-    canvas = rng.integers(100, 120, (60, 96, 3), dtype=np.uint8)
-    subject = rng.integers(0, 255, (18, 15, 1), dtype=np.uint8)
-    canvas[20:38, 50:65] = subject
-    box, own = (40, 5, 96, 55), (50, 20, 65, 38)
-    assert measure(canvas, box, own).repeat_correlation < 0.85
-    canvas[20:38, 10:25] = subject
+    canvas = rng.integers(100, 120, (48, 64, 3), dtype=np.uint8)
+    subject = rng.integers(0, 255, (14, 11, 1), dtype=np.uint8)
+    canvas[20:34, 40:51] = subject
+    box, own = (30, 5, 64, 45), (40, 20, 51, 34)
+    assert measure(canvas, box, own).repeat_correlation < 0.6
+    canvas[12:26, 8:19] = subject
     assert measure(canvas, box, own).repeat_correlation > 0.92
