@@ -51,12 +51,18 @@ class Run:
         return [receipt for receipt in found if receipt is not None]
 
     @cached_property
-    def _sources(self) -> Rows:
-        return tables.decode(self.store.read(f"{SOURCES}.parquet"))
+    def _sources(self) -> bytes:
+        """Kept as it is on disk: of all files of a run, a worker needs those of a shard at a time."""
+        return self.store.read(f"{SOURCES}.parquet")
 
     def sources(self, shard: int) -> Rows:
         """Input files that belong to a work shard, by key."""
-        return sorted((row for row in self._sources if row["shard"] == shard), key=lambda row: str(row["key"]))
+        rows = tables.decode(self._sources, where=("shard", shard))
+        return sorted(rows, key=lambda row: str(row["key"]))
+
+    def forget_sources(self) -> None:
+        """Read the list of input files anew when it is next wanted."""
+        self.__dict__.pop("_sources", None)
 
     def inputs_of(self, stage: Stage, shard: int) -> dict[str, str]:
         """What a shard is made from: upstream output digests, source rows, prologue files.
@@ -96,9 +102,12 @@ class Run:
         """All rows of a shard's table, kept or not."""
         if stage == SOURCES:
             return self.sources(shard)
-        path = self.output_of(self._done(stage, shard, "this step"), ".parquet")
+        rows: Rows = self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns).to_pylist()
+        return rows
+
+    def _table(self, path: str, columns: Sequence[str] | None) -> Any:
         try:
-            return tables.decode(self.store.read(path), columns)
+            return tables.decode_table(self.store.read(path), columns)
         except (OSError, ValueError) as error:
             raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
 
@@ -141,18 +150,19 @@ class Run:
     def tables(self) -> Tables:
         """What a prologue or epilogue may read."""
 
-        def rows(stage: str, columns: Sequence[str] | None) -> Rows:
-            wanted = None if columns is None else sorted({"key", "status", *columns})
-            found: Rows = []
-            for receipt in self.receipts(stage):
-                for row in tables.kept(self.rows(stage, receipt.shard, wanted)):
-                    found.append({**row, "shard": receipt.shard})
+        def columns(stage: str, shard: int, names: Sequence[str] | None) -> Any:
+            wanted = None if names is None else sorted({"key", "status", *names})
+            path = self.output_of(self._done(stage, shard, "this step"), ".parquet")
+            return tables.kept_table(self._table(path, wanted))
+
+        def rows(stage: str, shard: int, names: Sequence[str] | None) -> Rows:
+            found: Rows = columns(stage, shard, names).to_pylist()
             return found
 
         def path(stage: str, shard: int) -> str:
             return self.output_of(self._done(stage, shard, "this step"), ".tar")
 
-        return Tables(self.plan.run_seed, rows, self.receipts, path, self.store.read_range)
+        return Tables(self.plan.run_seed, self.receipts, rows, columns, path, self.store.read_range)
 
 
 def recipe_of(stage: Stage) -> dict[str, Any]:

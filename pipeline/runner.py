@@ -70,7 +70,7 @@ def _run_stage(
         )
     if changed:
         if stage.prologue_needed:
-            stage.prologue(run.tables())  # what cannot be done must fail before the old files are moved
+            next(stage.prologue(run.tables()), None)  # what cannot be done must fail before the old files are moved
         _move_aside(stage, run, chain)
     work_shards = run.plan.work_shards
     if stage.prologue_needed:

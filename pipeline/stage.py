@@ -4,7 +4,7 @@ Which tasks share a micro-batch follows from the shard alone, so a rerun, or a r
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,17 +70,23 @@ class Shard:
 
 @dataclass(frozen=True)
 class Tables:
-    """What a prologue or epilogue may read: kept rows of a stage over all shards, ordered by shard and key.
+    """What a prologue or epilogue may read of all shards, one shard at a time, so that memory does not grow with the run.
 
-    rows(stage, columns): each row has ``shard`` beside its columns. receipts(stage): one a shard. path(stage, shard): its
-    tar, for ``read_range(path, offset, size)``.
+    receipts(stage): one a shard, by shard. rows(stage, shard, columns): kept rows, by key; all columns for None.
+    columns(stage, shard, columns): the same as an Arrow table. path(stage, shard): its tar, for
+    ``read_range(path, offset, size)``.
     """
 
     run_seed: int
-    rows: Callable[[str, Sequence[str] | None], Rows]
     receipts: Callable[[str], list[Any]]
+    rows: Callable[[str, int, Sequence[str] | None], Rows]
+    columns: Callable[[str, int, Sequence[str]], Any]
     path: Callable[[str, int], str]
     read_range: Callable[[str, int, int], bytes]
+
+    def shards(self, stage: str) -> list[int]:
+        """The shards of a stage that are done, ascending."""
+        return [receipt.shard for receipt in self.receipts(stage)]
 
 
 class Stage(ABC):
@@ -129,14 +135,17 @@ class Stage(ABC):
         """Where a shard's tar and table go, relative to the run directory."""
         return f"{self.name}/{shard:06d}.tar", f"{self.name}/{shard:06d}.parquet"
 
-    def prologue(self, tables: Tables) -> dict[str, bytes]:
-        """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read."""
-        return {}
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
+        """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read.
+
+        What is asked for and cannot be done must raise before the first file.
+        """
+        return iter(())
 
     def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
         """Which of the prologue's files this shard depends on; all, unless the stage says otherwise."""
         return list(names)
 
-    def epilogue(self, tables: Tables) -> dict[str, bytes]:
+    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Files by path in the run directory, made once when all its own shards are done."""
-        return {}
+        return iter(())

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pipeline.errors import MissingUpstreamError, RefusedError
@@ -30,8 +30,8 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
     )
 
 
-def _under(stage: Stage, files: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"{stage.name}/shared/{name}": data for name, data in files.items()}
+def _under(stage: Stage, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    return ((f"{stage.name}/shared/{name}", data) for name, data in files)
 
 
 def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
@@ -44,7 +44,9 @@ def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
     return digest_of([receipt.output_digest for receipt in receipts])
 
 
-def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], dict[str, bytes]]) -> None:
+def _once(
+    stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Iterable[tuple[str, bytes]]]
+) -> None:
     path = step_receipt_path(stage.name, step)
     old = run.receipt_at(path)
     if old is not None:
@@ -55,7 +57,7 @@ def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Calla
         run.store.remove(path)
     started = time.perf_counter()
     outputs: dict[str, Any] = {}
-    for name, data in make().items():
+    for name, data in make():
         run.store.write(name, data)
         outputs[name] = describe(data)
     receipt = Receipt(

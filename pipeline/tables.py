@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.stage import KEPT, Outcome
@@ -58,18 +59,35 @@ def _shallow(record: Any) -> dict[str, Any]:
 
 def encode(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> bytes:
     """Parquet bytes of rows, the same for the same rows (no timestamps, fixed compression and row groups)."""
-    table = pa.Table.from_pylist(list(rows), schema=schema)
+    return encode_table(pa.Table.from_pylist(list(rows), schema=schema))
+
+
+def encode_table(table: pa.Table, rows_a_group: int = 16384) -> bytes:
+    """Parquet bytes of a table."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=16384)
+    pq.write_table(table, sink, compression="zstd", row_group_size=rows_a_group)
     return sink.getvalue()
 
 
-def decode(data: bytes, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Rows of Parquet bytes; raises pyarrow.ArrowInvalid when they are damaged."""
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data), columns=columns).to_pylist()
+def decode(
+    data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of Parquet bytes, or those with one value in one column; raises pyarrow.ArrowInvalid when they are damaged."""
+    rows: list[dict[str, Any]] = decode_table(data, columns, where).to_pylist()
     return rows
+
+
+def decode_table(data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None) -> pa.Table:
+    """The same as a table."""
+    filters = None if where is None else [(where[0], "=", where[1])]
+    return pq.read_table(io.BytesIO(data), columns=columns, filters=filters)
 
 
 def kept(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that the next stage sees."""
     return [row for row in rows if row["status"] == KEPT]
+
+
+def kept_table(table: pa.Table) -> pa.Table:
+    """The same of a table."""
+    return table.filter(pc.equal(table["status"], KEPT))

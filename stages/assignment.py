@@ -1,7 +1,11 @@
 """Which kept canvas goes to which final shard: splits by photo, order shuffled by hash, exactly the number asked."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.seeds import seed_for
@@ -31,21 +35,40 @@ def allot(counts: Mapping[str, int], shards: int) -> dict[str, int]:
     return given
 
 
-def assign(rows: Sequence[Mapping[str, Any]], shards: int, run_seed: int, name: str) -> list[tuple[str, list[Any]]]:
-    """For each final shard its stem (``<name>-<split>-000000``) and its rows, in an order fixed by hashes alone.
-
-    rows: kept canvases with ``key`` and ``split``. Raises UsageError as ``allot`` does.
+@dataclass(frozen=True)
+class Assignment:
+    """stems: of the final shards, ``<name>-<split>-000000``. places: for each part of the input, int64 [rows, 2]: the final
+    shard of each row, and its place in it.
     """
-    by_split: dict[str, list[Any]] = {}
-    for row in sorted(rows, key=lambda row: (seed_for(run_seed, "shuffle", row["key"]), row["key"])):
-        by_split.setdefault(row["split"], []).append(row)
-    given = allot({split: len(found) for split, found in by_split.items()}, shards)
-    out = []
+
+    stems: list[str]
+    places: list[NDArray[np.int64]]
+
+
+def assign(parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, run_seed: int, name: str) -> Assignment:
+    """Where each kept canvas goes, in an order fixed by hashes alone.
+
+    parts: keys and splits of the rows of each work shard, consumed one by one. Raises UsageError as ``allot`` does.
+    """
+    names: dict[str, int] = {}
+    drawn, codes, lengths = [], [], []
+    for keys, splits in parts:
+        drawn.append(np.array([seed_for(run_seed, "shuffle", key) for key in keys], np.int64))
+        codes.append(np.array([names.setdefault(split, len(names)) for split in splits], np.int64))
+        lengths.append(len(keys))
+    split_of = np.concatenate([np.zeros(0, np.int64), *codes])
+    order = np.argsort(np.concatenate([np.zeros(0, np.int64), *drawn]), kind="stable")
+    given = allot({split: int((split_of == code).sum()) for split, code in names.items()}, shards)
+    stems: list[str] = []
+    places = np.zeros((len(order), 2), np.int64)
     for split in sorted(given, key=_split_order):
-        found, parts = by_split[split], given[split]
-        edges = [len(found) * part // parts for part in range(parts + 1)]
-        out += [(f"{name}-{split}-{part:06d}", found[edges[part] : edges[part + 1]]) for part in range(parts)]
-    return out
+        rows = order[split_of[order] == names[split]]
+        edges = [len(rows) * part // given[split] for part in range(given[split] + 1)]
+        for part, (start, end) in enumerate(itertools.pairwise(edges)):
+            places[rows[start:end], 0] = len(stems)
+            places[rows[start:end], 1] = np.arange(end - start)
+            stems.append(f"{name}-{split}-{part:06d}")
+    return Assignment(stems, np.split(places, np.cumsum(lengths)[:-1]))
 
 
 def _split_order(split: str) -> tuple[int, str]:

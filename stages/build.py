@@ -2,8 +2,10 @@
 
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from pydantic import Field
 
 from pipeline import tables as parquet
 from pipeline.settings import Settings
-from pipeline.stage import Outcome, Rows, Shard, Stage, Tables, Task
+from pipeline.stage import Outcome, Shard, Stage, Tables, Task
 from stages.assignment import assign
 from stages.dataset_card import card_files
+from stages.spool import Spool
 
 NAMES = "names.json"
 
@@ -85,37 +88,45 @@ class Build(Stage):
     def shards(self, work_shards: int) -> int:
         return self._settings.shards
 
-    def prologue(self, tables: Tables) -> dict[str, bytes]:
-        """Which sample goes where, decided once over all work shards."""
-        canvases = {row["key"]: row for row in tables.rows("outpaint", None)}
-        rows = [{**row, "split": canvases[row["key"]]["split"]} for row in tables.rows("filter", None)]
-        assigned = assign(rows, self._settings.shards, tables.run_seed, self._settings.name)
-        files = {NAMES: json.dumps([stem for stem, _ in assigned]).encode()}
-        for number, (_, part) in enumerate(assigned):
-            placed = [self._place(row, canvases[row["key"]], tables) for row in part]
-            schema = parquet.schema_of(_Placed)
-            files[f"{number:06d}.parquet"] = parquet.encode(
-                [parquet.row_of(Outcome.kept(item)) for item in placed], schema
-            )
-        return files
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
+        """Which sample goes where, decided once over all work shards; the samples themselves pass through a spool on disk."""
+        parts = tables.shards("filter")
+        assigned = assign(
+            (_keys_and_splits(tables, part) for part in parts),
+            self._settings.shards,
+            tables.run_seed,
+            self._settings.name,
+        )
+        yield NAMES, json.dumps(assigned.stems).encode()
+        schema = parquet.schema_of(_Placed)
+        with tempfile.TemporaryDirectory() as folder:
+            spool = Spool(Path(folder))
+            for part, places in zip(parts, assigned.places, strict=True):
+                spool.add(
+                    (number, place, asdict(item))
+                    for (number, place), item in zip(places.tolist(), self._placed(tables, part), strict=True)
+                )
+            for number in range(len(assigned.stems)):
+                items = [_Placed(**value) for value in spool.take(number)]
+                rows = [parquet.row_of(Outcome.kept(item)) for item in items]
+                yield f"{number:06d}.parquet", parquet.encode(rows, schema)
 
-    def _place(self, crops: dict[str, Any], canvas: dict[str, Any], tables: Tables) -> _Placed:
-        copied = {f.name: canvas[f.name] for f in fields(Sample) if f.name in canvas}
-        sample = Sample(
-            **copied,
-            crops=[[float(v) for v in box] for box in crops["boxes"]],
-            scores=[float(v) for v in crops["scores"]],
-            origins=crops["origins"],
-            scorer=self._scorer,
-        )
-        return _Placed(
-            key=crops["key"],
-            sample=_json(sample),
-            path=tables.path("outpaint", canvas["shard"]),
-            offset=canvas["image_offset"],
-            size=canvas["image_size"],
-            sha256=canvas["image_sha256"],
-        )
+    def _placed(self, tables: Tables, part: int) -> Iterator[_Placed]:
+        """The samples of a work shard."""
+        path = tables.path("outpaint", part)
+        canvases = {row["key"]: row for row in tables.rows("outpaint", part, None)}
+        for crops in tables.rows("filter", part, None):
+            canvas = canvases[crops["key"]]
+            copied = {f.name: canvas[f.name] for f in fields(Sample) if f.name in canvas}
+            sample = Sample(
+                **copied,
+                crops=[[float(v) for v in box] for box in crops["boxes"]],
+                scores=[float(v) for v in crops["scores"]],
+                origins=crops["origins"],
+                scorer=self._scorer,
+            )
+            place = (canvas["image_offset"], canvas["image_size"], canvas["image_sha256"])
+            yield _Placed(crops["key"], _json(sample), path, *place)
 
     def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
         return [f"{shard:06d}.parquet"]
@@ -136,11 +147,17 @@ class Build(Stage):
         files = {"jpg": image, "json": row["sample"].encode(), "npy": _labels(sample)}
         return Outcome.kept(sample, files)
 
-    def epilogue(self, tables: Tables) -> dict[str, bytes]:
+    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Index, checksums and card, beside the tars."""
-        receipts = tables.receipts(self.name)
-        rows: Rows = tables.rows(self.name, None)
-        return card_files(self._settings.name, receipts, rows, tables)
+        return card_files(self._settings.name, self.name, tables)
+
+
+def _keys_and_splits(tables: Tables, part: int) -> tuple[list[str], list[str]]:
+    """Of the kept canvases of a work shard."""
+    canvases = tables.columns("outpaint", part, ["key", "split"])
+    splits = dict(zip(canvases["key"].to_pylist(), canvases["split"].to_pylist(), strict=True))
+    keys = tables.columns("filter", part, ["key"])["key"].to_pylist()
+    return keys, [splits[key] for key in keys]
 
 
 def _json(sample: Sample) -> str:

@@ -1,35 +1,78 @@
 """What lies beside the final tars: index, checksums, reader templates and the card that people read first."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
 
 from pipeline.contact_sheet import sheet_of
 from pipeline.stage import Rows, Tables
 
 EXAMPLES = 12
+EDGES = np.linspace(0, 10, 11)
+SAID = ("source", "author", "licence", "outpainter", "scorer")
 SPLITS = ("train", "val", "test")
 SMALL_SHARD, LARGE_SHARD = 100_000_000, 1_000_000_000
 
 
-def card_files(name: str, receipts: Sequence[Any], rows: Rows, tables: Tables) -> dict[str, bytes]:
-    """Files by path in the run directory; the same dataset gives the same bytes."""
+@dataclass
+class Contents:
+    """What the card tells of the samples, gathered shard by shard."""
+
+    total: int = 0
+    crops: int = 0
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(10, np.int64))
+    credits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    outpainters: set[str] = field(default_factory=set)
+    scorers: set[str] = field(default_factory=set)
+    photos: set[int] = field(default_factory=set)  # of their keys, 64 bits: text would be several times as large
+    examples: list[tuple[bytes, list[float], list[list[float]]]] = field(default_factory=list)
+
+    def add(self, rows: Rows) -> None:
+        """Take in the samples of a shard."""
+        scores = np.asarray([score for row in rows for score in row["scores"]])
+        self.total += len(rows)
+        self.crops += len(scores)
+        self.histogram += np.histogram(np.clip(scores, 0, 10), EDGES)[0]
+        self.credits.update((row["source"], row["author"], row["licence"]) for row in rows)
+        self.outpainters.update(row["outpainter"] for row in rows)
+        self.scorers.update(row["scorer"] for row in rows)
+        self.photos.update(int.from_bytes(hashlib.sha256(row["photo"].encode()).digest()[:8]) for row in rows)
+
+
+def card_files(name: str, stage: str, tables: Tables) -> Iterator[tuple[str, bytes]]:
+    """Files by path in the run directory; the same dataset gives the same bytes. stage: whose shards they are about."""
+    receipts = tables.receipts(stage)
     tars = {path: about for r in receipts for path, about in r.outputs.items() if path.endswith(".tar")}
-    examples = _examples(rows, receipts, tables)
-    return {
-        "dataset/index/wids.json": _wids(name, receipts),
-        "dataset/checksums/sha256sum.txt": _checksums(receipts),
-        "dataset/.nv-meta/dataset.yaml": _render("energon-dataset.yaml", name=name),
-        "dataset/.nv-meta/split.yaml": _render("energon-split.yaml", splits=_by_split(tars)),
-        "dataset/.nv-meta/.info.yaml": _render("energon-info.yaml", counts=_sample_counts(receipts)),
-        "dataset/examples.jpg": examples,
-        "dataset/README.md": _card(name, tars, rows, receipts, tables),
-    }
+    contents = _contents(stage, receipts, tables)
+    yield "dataset/index/wids.json", _wids(name, receipts)
+    yield "dataset/checksums/sha256sum.txt", _checksums(receipts)
+    yield "dataset/.nv-meta/dataset.yaml", _render("energon-dataset.yaml", name=name)
+    yield "dataset/.nv-meta/split.yaml", _render("energon-split.yaml", splits=_by_split(tars))
+    yield "dataset/.nv-meta/.info.yaml", _render("energon-info.yaml", counts=_sample_counts(receipts))
+    yield "dataset/examples.jpg", sheet_of(contents.examples)
+    yield "dataset/README.md", _card(name, tars, contents, receipts, tables)
+
+
+def _contents(stage: str, receipts: Sequence[Any], tables: Tables) -> Contents:
+    """Goes through the tables of all shards once; examples are evenly spread over the samples."""
+    found, shown = Contents(), ["crops", "photo_box", "image_offset", "image_size"]
+    step = max(1, sum(r.n_kept for r in receipts) // EXAMPLES)
+    for receipt in receipts:
+        rows = tables.rows(stage, receipt.shard, ["photo", "scores", *shown, *SAID])
+        for row in rows[-found.total % step :: step][: EXAMPLES - len(found.examples)]:
+            tar = next(path for path in receipt.outputs if path.endswith(".tar"))
+            data = tables.read_range(tar, row["image_offset"], row["image_size"])
+            found.examples.append((data, row["photo_box"], row["crops"][1:]))
+        found.add(rows)
+    return found
 
 
 def _wids(name: str, receipts: Sequence[Any]) -> bytes:
@@ -60,37 +103,22 @@ def _by_split(tars: dict[str, Any]) -> dict[str, list[str]]:
     return {split: [n for n in names if f"-{split}-" in n] for split in SPLITS if any(f"-{split}-" in n for n in names)}
 
 
-def _examples(rows: Rows, receipts: Sequence[Any], tables: Tables) -> bytes:
-    """A sheet of canvases with the photo's rectangle and the kept crops drawn."""
-    paths = {r.shard: path for r in receipts for path in r.outputs if path.endswith(".tar")}
-    chosen = rows[:: max(1, len(rows) // EXAMPLES)][:EXAMPLES]
-    pictures = []
-    for row in chosen:
-        data = tables.read_range(paths[row["shard"]], row["image_offset"], row["image_size"])
-        pictures.append((data, row["photo_box"], row["crops"][1:]))
-    return sheet_of(pictures)
-
-
-def _card(name: str, tars: dict[str, Any], rows: Rows, receipts: Sequence[Any], tables: Tables) -> bytes:
-    scores = np.asarray([s for row in rows for s in row["scores"]])
-    edges = np.linspace(0, 10, 11)
-    counts, _ = np.histogram(np.clip(scores, 0, 10), edges)
+def _card(name: str, tars: dict[str, Any], contents: Contents, receipts: Sequence[Any], tables: Tables) -> bytes:
     sizes = sorted(about["size"] for about in tars.values())
-    credit = Counter((row["source"], row["author"], row["licence"]) for row in rows)
     return _render(
         "dataset-card.md",
         name=name,
         splits=_by_split(tars),
         samples={split: _count(receipts, split) for split in _by_split(tars)},
-        photos=len({row["photo"] for row in rows}),
-        total=len(rows),
-        crops=len(scores),
-        licences=sorted({row["licence"] or "not stated" for row in rows}),
-        credits=sorted(credit.items()),
-        histogram=[(f"{edges[i]:.0f}-{edges[i + 1]:.0f}", int(n)) for i, n in enumerate(counts)],
+        photos=len(contents.photos),
+        total=contents.total,
+        crops=contents.crops,
+        licences=sorted({licence or "not stated" for _, _, licence in contents.credits}),
+        credits=sorted(contents.credits.items()),
+        histogram=[(f"{EDGES[i]:.0f}-{EDGES[i + 1]:.0f}", int(n)) for i, n in enumerate(contents.histogram)],
         funnel=_funnel(tables),
-        outpainters=sorted({row["outpainter"] for row in rows}),
-        scorers=sorted({row["scorer"] for row in rows}),
+        outpainters=sorted(contents.outpainters),
+        scorers=sorted(contents.scorers),
         sizes=(sizes[0], sizes[len(sizes) // 2], sizes[-1]),
     )
 

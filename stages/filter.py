@@ -1,7 +1,8 @@
 """Filter: the verdict on each canvas and at most m distinct crops of it, by thresholds calibrated on the run itself."""
 
 import json
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,20 +57,24 @@ class Filter(Stage):
     def settings(self) -> dict[str, Any]:
         return self._settings.model_dump(mode="json")
 
-    def prologue(self, tables: Tables) -> dict[str, bytes]:
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Thresholds from the score distributions of the whole run."""
-        labels: list[float] = []
-        crops: list[float] = []
-        for row in tables.rows(self._last, ["scores"]):
-            labels.append(row["scores"][0])
-            crops += row["scores"][1:]
+        labels, crops = array("f"), array("f")  # scorers give float32, so nothing is lost
+        for shard in tables.shards(self._last):
+            column = tables.columns(self._last, shard, ["scores"])["scores"].combine_chunks()
+            first, lengths = column.offsets.to_numpy(), column.value_lengths().to_numpy()
+            values = column.values.to_numpy().astype(np.float32)
+            is_label = np.zeros(len(values), bool)
+            is_label[first[:-1][lengths > 0]] = True
+            labels.frombytes(values[is_label].tobytes())
+            crops.frombytes(values[~is_label].tobytes())
         calibration = {
-            "canvas_threshold": _quantile(labels, self._settings.canvas_quantile),
-            "crop_threshold": _quantile(crops, self._settings.crop_quantile),
+            "canvas_threshold": quantile(labels, self._settings.canvas_quantile),
+            "crop_threshold": quantile(crops, self._settings.crop_quantile),
             "canvases": len(labels),
             "crops": len(crops),
         }
-        return {CALIBRATION: json.dumps(calibration, indent=1, sort_keys=True).encode()}
+        yield CALIBRATION, json.dumps(calibration, indent=1, sort_keys=True).encode()
 
     def tasks(self, shard: Shard) -> list[Task]:
         canvases = {row["key"]: row for row in shard.rows("outpaint")}
@@ -132,6 +137,16 @@ class Filter(Stage):
         return any(abs(ratio - known) <= slack for known in self._settings.aspects)
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
-    """A quantile; minus infinity would not be JSON, so an empty run gets 0."""
-    return float(np.quantile(values, share)) if values else 0.0
+def quantile(values: "array[float]", share: float) -> float:
+    """A quantile, linear between neighbours, found in place: the order of ``values`` changes.
+
+    Minus infinity would not be JSON, so an empty run gets 0.
+    """
+    if not len(values):
+        return 0.0
+    found = np.frombuffer(values, np.float32)
+    at = share * (len(found) - 1)
+    low = min(int(at), len(found) - 1)
+    high = min(low + 1, len(found) - 1)
+    found.partition((low, high))
+    return float(found[low]) + (float(found[high]) - float(found[low])) * (at - low)

@@ -3,8 +3,9 @@
 The database holds the photos of the train split; the index and its parameters go to ``retrieve/shared``.
 """
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pipeline.records import CANVAS, PHOTO, Neighbours
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
 from procrop_model.references import FILES, NearDuplicates, Reference, ReferenceDatabase
+
+CREDITS = ("phash", "title", "author", "licence", "source")
 
 
 class RetrieveSettings(Settings):
@@ -50,23 +53,28 @@ class Retrieve(Stage):
     def models(self) -> dict[str, str]:
         return {"encoder": self._encoder_digest}
 
-    def prologue(self, tables: Tables) -> dict[str, bytes]:
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """The reference database of all train photos, as files."""
-        photos = {row["key"]: row for row in tables.rows("ingest", None)}
-        rows = tables.rows("embed", ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
-        rows = [row for row in rows if row["kind"] == PHOTO and row["split"] == "train"]
-        names = ("phash", "title", "author", "licence", "source")
-        entries = [
-            Reference(key=row["key"], photo=row["key"], **{name: photos[row["key"]][name] for name in names})
-            for row in rows
-        ]
-        vectors = np.stack([_vector(row) for row in rows]) if rows else np.zeros((0, 1), np.float32)
-        tokens = np.stack([_tokens(row) for row in rows]) if rows else np.zeros((0, 1, 1), np.float16)
+        vectors, tokens, entries = [np.zeros((0, 1), np.float16)], [np.zeros((0, 1, 1), np.float16)], []
+        for shard in tables.shards("embed"):
+            photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
+            rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
+            rows = [row for row in rows if row["kind"] == PHOTO and row["split"] == "train"]
+            if rows:
+                vectors.append(np.stack([np.frombuffer(row["vector"], np.float16) for row in rows]))
+                tokens.append(np.stack([_tokens(row) for row in rows]))
+                entries += [_reference(row["key"], photos[row["key"]]) for row in rows]
+        first = 1 if len(vectors) > 1 else 0  # the empty ones stand for a run without train photos
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
-        database = ReferenceDatabase.build(vectors, tokens, entries, self._encoder_digest, limits)
+        database = ReferenceDatabase.build(
+            np.concatenate(vectors[first:]), np.concatenate(tokens[first:]), entries, self._encoder_digest, limits
+        )
+        del vectors, tokens
         with tempfile.TemporaryDirectory() as folder:
             database.save(folder)
-            return {name: (Path(folder) / name).read_bytes() for name in ("index.json", *FILES)}
+            del database, entries
+            for name in (*FILES, "index.json"):
+                yield name, (Path(folder) / name).read_bytes()
 
     def tasks(self, shard: Shard) -> list[Task]:
         photos = {row["key"]: row for row in shard.rows("ingest")}
@@ -109,6 +117,12 @@ class Retrieve(Stage):
                     (Path(folder) / name).write_bytes(shard.shared(name))
                 self._database = ReferenceDatabase.load(folder, self._encoder_digest)
         return self._database
+
+
+def _reference(key: str, photo: dict[str, Any]) -> Reference:
+    """Author, licence and source are the same text in many rows: kept once."""
+    said = {name: sys.intern(photo[name]) for name in ("author", "licence", "source")}
+    return Reference(key=key, photo=key, phash=photo["phash"], title=photo["title"], **said)
 
 
 def _vector(row: dict[str, Any]) -> NDArray[np.float32]:

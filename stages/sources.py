@@ -1,72 +1,49 @@
-"""Finding the input: a folder, a glob, a Parquet of URLs or a WebDataset becomes a list of sources with content keys.
-
-Keys are content hashes, so the same photo has the same key whatever it is called and wherever it lies.
-"""
+"""Finding the input: what a folder, a glob, a Parquet of URLs or a WebDataset holds, and how each of it is read."""
 
 import csv
-import hashlib
-import io
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 import fsspec
-import numpy as np
-from PIL import Image
 
 from pipeline.errors import UsageError
-from pipeline.records import Source
 from pipeline.resources import bundled
-from pipeline.seeds import digest_of, shard_of
-from stages.perceptual_hash import near_groups, phash
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
 CREDIT_FIELDS = ("title", "author", "licence", "licence_url", "source", "split")
-KEY_DIGITS = 24
 BUNDLED = "assets:"
 
 
-@dataclass(frozen=True)
+NO_CREDITS: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """One input as listed: its address, what credits say of it, and how to read it.
 
     uri: relative to the source where that is a folder, so that a run does not depend on where the folder lies.
+    stamp: changes whenever the file does, "" where that is not known; changed_ns: when that was, by the file's clock.
     """
 
     uri: str
     credits: dict[str, str]
     read: Callable[[], bytes]
+    stamp: str = ""
+    changed_ns: int = 0
 
 
-def scan(spec: str, shards: int, *, near_bits: int, limit: int, tick: Callable[[], None]) -> list[Source]:
-    """All sources of an input, ordered by address, with keys, credits and what each duplicates.
-
-    near_bits: perceptual hashes this close are one picture (0: exact copies only); limit: at most so many (0: all).
-    Raises UsageError when the input does not exist or is empty.
-    """
-    found = sorted(list_inputs(spec), key=lambda item: item.uri)
-    found = found[:limit] if limit else found
-    if not found:
-        raise UsageError(f"no photographs in '{spec}': want files ending in {', '.join(EXTENSIONS)}")
-
-    def look(item: Found) -> tuple[Source, str, int]:
-        looked = _look(item, shards)
-        tick()
-        return looked
-
-    with ThreadPoolExecutor(4) as pool:
-        looked = list(pool.map(look, found))
-    return _mark_duplicates(looked, near_bits, shards)
-
-
-def list_inputs(spec: str) -> list[Found]:
-    """The inputs that ``spec`` names, unread; raises UsageError when there is no such thing."""
+def list_inputs(spec: str) -> Iterator[Found]:
+    """The inputs that ``spec`` names, unread, by address; raises UsageError when there is no such thing."""
     folder = _folder_of(spec)
     if folder is not None:
         return _from_folder(folder)
+    return iter(sorted(_from_elsewhere(spec), key=lambda item: item.uri))
+
+
+def _from_elsewhere(spec: str) -> Iterable[Found]:
     if spec.endswith(".parquet"):
         return _from_parquet(spec)
     if spec.endswith(".tar") or "{" in spec:
@@ -106,24 +83,44 @@ def _is_photo(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def _from_folder(folder: Path) -> list[Found]:
+def _from_folder(folder: Path) -> Iterator[Found]:
     if not os.path.isdir(folder):  # unlike Path.is_dir, False where a parent may not be entered
         raise UsageError(
             f"ingest.source = '{folder}': no such folder, or none that may be entered; "
             "give a folder, glob, .parquet of URLs or .tar"
         )
     credits = _credits(folder / "credits.csv")
-    found: list[Found] = []
+    closed: dict[str, OSError] = {}
+    root = str(folder)
 
     def cannot_list(error: OSError) -> None:
         # A folder that cannot be listed gets a row, so that its photographs are not missing in silence.
-        found.append(Found(Path(error.filename).relative_to(folder).as_posix(), {}, partial(_fail, error)))
+        closed[Path(error.filename).relative_to(folder).as_posix()] = error
 
-    for home, _, names in os.walk(folder, onerror=cannot_list):
-        for path in (Path(home) / name for name in names if _is_photo(name)):
-            uri = path.relative_to(folder).as_posix()
-            found.append(Found(uri, credits.get(uri, {}), path.read_bytes))
-    return found
+    names = [
+        os.path.relpath(os.path.join(home, name), root).replace(os.sep, "/")
+        for home, _, files in os.walk(root, onerror=cannot_list) for name in files if _is_photo(name)
+    ]  # fmt: skip
+    return (_in_folder(root, uri, credits, closed) for uri in sorted([*names, *closed]))
+
+
+def _in_folder(root: str, uri: str, credits: dict[str, dict[str, str]], closed: dict[str, OSError]) -> Found:
+    if uri in closed:
+        return Found(uri, NO_CREDITS, partial(_fail, closed[uri]))
+    path = os.path.join(root, uri)
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        return Found(uri, credits.get(uri, NO_CREDITS), partial(_fail, error))
+    # The change time too: copying tools can set the modification time back, not this one.
+    stamp = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
+    read = partial(_read, path)
+    return Found(uri, credits.get(uri, NO_CREDITS), read, stamp, max(about.st_mtime_ns, about.st_ctime_ns))
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _fail(error: OSError) -> bytes:
@@ -166,51 +163,3 @@ def _from_webdataset(spec: str) -> list[Found]:
             uri = f"{sample['__url__']}#{sample['__key__']}.{image}"
             found.append(Found(uri, credits, partial(bytes, sample[image])))
     return found
-
-
-def _look(item: Found, shards: int) -> tuple[Source, str, int]:
-    """A source, its perceptual hash ("" when it cannot be decoded) and its pixels."""
-    credits = {name: item.credits.get(name, "") for name in CREDIT_FIELDS}
-    try:
-        data = item.read()
-    except OSError:
-        key = _key_of(f"unreadable {item.uri}".encode())
-        return Source(key=key, uri=item.uri, shard=shard_of(key, shards), duplicate_of="", **credits), "", 0
-    key = _key_of(data)
-    source = Source(key=key, uri=item.uri, shard=shard_of(key, shards), duplicate_of="", **credits)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            size = image.size
-            if size[0] * size[1] > Image.MAX_IMAGE_PIXELS or min(size) < 8:  # type: ignore[operator]
-                return source, "", 0
-            image.draft("L", (256, 256))
-            return source, phash(np.asarray(image.convert("L"))), size[0] * size[1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return source, "", 0
-
-
-def _key_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:KEY_DIGITS]
-
-
-def _mark_duplicates(looked: Iterable[tuple[Source, str, int]], near_bits: int, shards: int) -> list[Source]:
-    """Exact copies get a key of their own, so that every file has one row; the largest of near ones is the original."""
-    sources: list[Source] = []
-    originals: dict[str, str] = {}
-    hashes: list[tuple[str, str, int]] = []
-    for source, code, pixels in looked:
-        if source.key in originals:
-            key = _key_of(f"copy {source.key} {source.uri}".encode())
-            sources.append(replace(source, key=key, shard=shard_of(key, shards), duplicate_of=source.key))
-            continue
-        originals[source.key] = source.uri
-        sources.append(source)
-        if code:
-            hashes.append((source.key, code, pixels))
-    near = near_groups(hashes, near_bits) if near_bits else {}
-    return [replace(s, duplicate_of=s.duplicate_of or near.get(s.key, "")) for s in sources]
-
-
-def digest(sources: list[Source]) -> str:
-    """Digest of the list, whatever order it was found in."""
-    return digest_of(sorted([s.key, s.uri, s.duplicate_of] for s in sources))

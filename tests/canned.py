@@ -39,7 +39,7 @@ class Canned(Stage):
         return {"scorer": "canned-scorer"} if self.name.startswith("refine") else {}
 
     def prologue(self, tables):
-        return self._shared
+        return iter(self._shared.items())
 
     def tasks(self, shard):
         found = sorted(self._outcomes, key=lambda outcome: outcome.key)

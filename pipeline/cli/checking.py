@@ -78,17 +78,16 @@ def _verify(session: Session, workers: int, silent: bool) -> "Verification":
 
 
 def _edited_sources(session: Session) -> bool:
-    from pipeline.records import Source
-    from stages.sources import digest
+    from pipeline import tables
+    from pipeline.run import SOURCES
+    from stages.source_list import SOURCES as SCHEMA
+    from stages.source_list import digest_of_rows
 
     run = session.run
     if not run.plan.sources_digest:
         return False
-    try:
-        listed = [Source(**row) for shard in range(run.plan.work_shards) for row in run.sources(shard)]
-    except TypeError:
-        return True
-    return digest(listed) != run.plan.sources_digest
+    table = tables.decode_table(run.store.read(f"{SOURCES}.parquet"))
+    return bool(table.schema.names != SCHEMA.names or digest_of_rows(table) != run.plan.sources_digest)
 
 
 def _repair(session: Session, found: "Verification", workers: int, silent: bool) -> list[Any]:
@@ -114,14 +113,14 @@ def _repair(session: Session, found: "Verification", workers: int, silent: bool)
 
 def _refuse_other_photos(session: Session, display: Any) -> None:
     """Ingest can only be repaired from the photographs that it was made from."""
-    from stages.sources import digest, scan
+    from stages.source_list import scan
 
     settings, plan = session.recipe.ingest, session.run.plan
     with display.counting("looking at input files") as tick:
         found = scan(
             settings.source, plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick
         )
-    if digest(found) != plan.sources_digest:
+    if found.digest != plan.sources_digest:
         raise RefusedError(
             f"'{settings.source}' no longer holds the photographs that this run was made from, so ingest cannot be repaired: "
             "put them back, or take the new ones with 'procrop-data run'"

@@ -59,7 +59,7 @@ def _forecast(
     from pipeline.run import Run
     from stages.sources import list_inputs
 
-    listed = list_inputs(recipe.ingest.source) if not photos else []
+    listed = list(list_inputs(recipe.ingest.source)) if not photos else []
     count = photos or min(len(listed), recipe.ingest.limit or len(listed))
     held_out = _held_out_share(recipe, [item.credits.get("split", "") for item in listed])
     each = recipe.outpaint.variants * (1 - held_out) + recipe.outpaint.held_out_variants * held_out

@@ -1,6 +1,6 @@
 """Looking for input files and recording them in ``sources.parquet``, before ingest."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from pipeline import tables
@@ -8,40 +8,37 @@ from pipeline.cli.display import Display
 from pipeline.cli.options import Session
 from pipeline.plan import record
 from pipeline.run import SOURCES, Run
-from pipeline.stage import Rows
+
+SEEN = ".cache/seen.parquet"  # a memory of the scan, not data: without it all files are read again
+ROWS_A_GROUP = 1024  # a worker reads the groups that hold its shard
 
 
 def refresh_sources(session: Session, display: Display) -> None:
     """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them."""
-    from stages.sources import digest, scan
+    from stages.source_list import LOOKS, scan
 
     settings, run = session.recipe.ingest, session.run
+    known = _known(run, LOOKS)
     with display.counting("looking at input files") as tick:
         found = scan(
-            settings.source,
-            run.plan.work_shards,
-            near_bits=settings.near_duplicate_bits,
-            limit=settings.limit,
-            tick=tick,
-        )
-    fresh = digest(found)
+            settings.source, run.plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick,
+            known=known,
+        )  # fmt: skip
+    if known is None or not found.looks.equals(known):
+        run.store.write(SEEN, tables.encode_table(found.looks))
+    fresh = found.digest
     if fresh == run.plan.sources_digest and run.store.exists(f"{SOURCES}.parquet"):
         return
-    rows: Rows = [asdict(source) for source in sorted(found, key=lambda s: s.key)]
-    run.store.write(f"{SOURCES}.parquet", _encode(rows))
+    run.store.write(f"{SOURCES}.parquet", tables.encode_table(found.sources, ROWS_A_GROUP))
     run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
     record(run.store, run.plan)
-    _forget(run)
+    run.forget_sources()
 
 
-def _encode(rows: list[dict[str, Any]]) -> bytes:
-    import pyarrow as pa
-
-    schema = pa.schema(
-        [(name, pa.int64() if isinstance(value, int) else pa.string()) for name, value in rows[0].items()]
-    )
-    return tables.encode(rows, schema)
-
-
-def _forget(run: Run) -> None:
-    run.__dict__.pop("_sources", None)
+def _known(run: Run, schema: Any) -> Any:
+    """What the last scan saw; None when there was none, or when its file is of no use: then all is read again."""
+    try:
+        table = tables.decode_table(run.store.read(SEEN))
+    except (OSError, ValueError):
+        return None
+    return table if table.schema.equals(schema) else None

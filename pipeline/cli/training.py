@@ -265,5 +265,6 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
 
 
 def _held_out(session: Session) -> list[dict[str, Any]]:
-    rows = [row for row in session.run.tables().rows("ingest", None) if row["split"] == "test"]
+    tables = session.run.tables()
+    rows = [row for s in tables.shards("ingest") for row in tables.rows("ingest", s, None) if row["split"] == "test"]
     return sorted(rows, key=lambda row: str(row["key"]))[:24]

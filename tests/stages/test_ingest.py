@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline import tables
 from pipeline.errors import UsageError
 from stages.ingest import split_of
-from stages.sources import scan
+from stages.source_list import scan
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ def test_an_unreadable_file_and_folder_are_rows(trouble, tmp_path):
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1]);"
         "from PIL import Image; Image.init();"
-        "from stages.sources import scan;"
+        "from stages.source_list import scan;"
         "os.geteuid() or os.setuid(65534);"
         "found = scan(sys.argv[2], 3, near_bits=6, limit=0, tick=lambda: None);"
         "print(sorted(s.uri for s in found))"

@@ -73,12 +73,30 @@ def test_verdicts_keep_distinct_crops_that_pass_every_rule(session):
 @pytest.mark.parametrize("shards", [3, 7, 40, 100])
 def test_exactly_the_number_of_shards_and_none_empty(shards):
     found = [{"key": f"k{i:04d}", "split": "train" if i % 10 else ("val" if i % 20 else "test")} for i in range(100)]
-    assigned = assign(found, shards, 0, "x")
-    assert len(assigned) == shards and all(part for _, part in assigned)
-    assert sorted(row["key"] for _, part in assigned for row in part) == sorted(row["key"] for row in found)
-    for stem, part in assigned:
-        assert {row["split"] for row in part} == {stem.split("-")[1]}
-    assert assigned == assign(found[::-1], shards, 0, "x")
+    parts = [found[:33], found[33:34], [], found[34:]]
+    into = filled(parts, shards)
+    assert len(into) == shards and all(into.values())
+    assert sorted(key for placed in into.values() for key in placed) == sorted(row["key"] for row in found)
+    split_of = {row["key"]: row["split"] for row in found}
+    for stem, placed in into.items():
+        assert {split_of[key] for key in placed} == {stem.split("-")[1]}
+    assert into == filled([found[::-1]], shards)
+
+
+def filled(parts, shards):
+    """Keys of each final shard, in their places."""
+    assigned = assign(((column(p, "key"), column(p, "split")) for p in parts), shards, 0, "x")
+    into = {stem: {} for stem in assigned.stems}
+    for part, places in zip(parts, assigned.places, strict=True):
+        for row, (number, place) in zip(part, places.tolist(), strict=True):
+            assert place not in into[assigned.stems[number]]
+            into[assigned.stems[number]][place] = row["key"]
+    assert all(sorted(placed) == list(range(len(placed))) for placed in into.values())
+    return {stem: [placed[i] for i in range(len(placed))] for stem, placed in into.items()}
+
+
+def column(rows, name):
+    return [row[name] for row in rows]
 
 
 def test_impossible_numbers_say_what_is_possible():
