@@ -225,7 +225,7 @@ def test_a_damaged_evaluation_is_named(tmp_path):
 
 def test_the_strip_shows_one_canvas_and_refuses_others(full):
     *_, run, _ = full
-    key = run.tables().rows("filter", ["key"])[0]["key"]
+    key = run.tables().rows("filter", 0, ["key"])[0]["key"]
     strip = story_strip(run, key)
     assert strip.mode == "RGB" and strip.width > 3 * strip.height and strip.width < 2400
     with pytest.raises(UsageError, match="not a kept canvas"):
