@@ -57,10 +57,11 @@ class EpochOrder:
             yield whole[share.rank :: share.ranks] or whole[:1]
 
 
-class Position:
-    """Where a training is in an ``EpochOrder``, between two of its batches. It is one for all ranks, whatever their number.
+class Feed:
+    """Where a training is in an ``EpochOrder``. The state is one for all ranks and does not know of workers.
 
-    Iterating gives the rest of the epoch and counts each batch as it is asked for the next one, that is, when it was used.
+    Iterating gives the rank's batches to the end of the epoch and counts each as it is handed out: a state taken while a batch is
+    in hand goes on with the next one. ``end_epoch`` comes after the last.
     """
 
     def __init__(self, order: EpochOrder, rank: int = 0, ranks: int = 1) -> None:
@@ -69,23 +70,20 @@ class Position:
         self._share = Share(rank, ranks)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.order.batches(self.epoch, self._share, self.step):
+        for batch in self.of_worker():
+            self.step += 1
             yield batch
-            self.used()
-        self.end_epoch()
 
-    def used(self) -> None:
-        """One more batch of this epoch is done; for loops that get their batches elsewhere (``of_worker``)."""
-        self.step += 1
+    def of_worker(self, worker: int = 0, workers: int = 1) -> Iterator[list[int]]:
+        """What one of several loaders makes from here to the end of the epoch, counting nothing: who collects from them in turn
+        adds to ``step``.
+        """
+        share = Share(self._share.rank, self._share.ranks, worker, workers)
+        return self.order.batches(self.epoch, share, self.step)
 
     def end_epoch(self) -> None:
         """Go on to the first batch of the next epoch."""
         self.epoch, self.step = self.epoch + 1, 0
-
-    def of_worker(self, worker: int, workers: int) -> Iterator[list[int]]:
-        """The batches that one of several loaders makes from here to the end of the epoch, for round-robin collection."""
-        share = Share(self._share.rank, self._share.ranks, worker, workers)
-        return self.order.batches(self.epoch, share, self.step)
 
     def state_dict(self) -> dict[str, Any]:
         """What ``load_state_dict`` needs to go on with exactly the same samples: plain numbers."""
@@ -96,13 +94,12 @@ class Position:
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another Position was; raises RefusedError when its order was another one."""
+        """Go on where another Feed was; raises RefusedError when its order was another one."""
         mine = self.state_dict()
-        other = {name: state.get(name) for name in mine}
-        differ = [name for name in ("count", "size", "seed", "drop_last") if mine[name] != other[name]]
+        differ = [n for n in ("count", "size", "seed", "drop_last") if mine[n] != state.get(n)]
         if differ:
-            changes = ", ".join(f"{name} {other[name]} -> {mine[name]}" for name in differ)
+            changes = ", ".join(f"{name} {state.get(name)} -> {mine[name]}" for name in differ)
             raise RefusedError(
-                f"the state belongs to another order of samples ({changes}): go on with the same data and settings"
+                f"the state belongs to another order of samples ({changes}): use the same data and settings"
             )
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
