@@ -111,6 +111,12 @@ class ShardSet(Sequence[Sample]):
         """Let go of open files; a later read opens them again."""
         self._open.clear()
 
+    def __enter__(self) -> "ShardSet":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
