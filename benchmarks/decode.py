@@ -1,6 +1,6 @@
 """Decoding photographs of 1024 px to 256 px RGB with two workers: our loader and JPEG's own scaling beside webdataset and PIL.
 
-procrop-data bench decode [--samples 660] [--rounds 5] [--side 256] [--detail 1]
+procrop-data bench decode [--samples 396] [--rounds 5] [--side 256] [--detail 1]
 
 The peer decodes fully and resizes with the same filter. The RESULT says how far the pixels are apart: PSNR of each picture, ours
 against the peer's, for --detail 1 (what is timed) and for 2.
@@ -72,7 +72,7 @@ def psnr(mine: dict[str, Any], others: dict[str, Any]) -> dict[str, float]:
 def main(arguments: Sequence[str]) -> None:
     """Check, measure, print."""
     parser = argparse.ArgumentParser(prog="bench decode", description=__doc__)
-    parser.add_argument("--samples", type=int, default=660)
+    parser.add_argument("--samples", type=int, default=396)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--detail", type=int, default=1)
@@ -93,6 +93,11 @@ def main(arguments: Sequence[str]) -> None:
             PEER: lambda: rate(lambda: theirs(tars, options.side)),
         }
         figures = alternate(contenders, options.rounds)
-    env = {**versions("webdataset", "pillow", "torch"), "workers": WORKERS, "encoded_side": ENCODED_SIDE, "cache": "warm"}
+    env = {
+        **versions("webdataset", "pillow", "torch"),
+        "workers": WORKERS,
+        "encoded_side": ENCODED_SIDE,
+        "cache": "warm",
+    }
     details = {"side": options.side, "detail": options.detail, "psnr_db": apart}
     finish(result("decode", "pictures/s", figures, higher_is_better=True, env=env, **details))

@@ -1,4 +1,4 @@
-"""Samples for the benchmarks of shards: pictures of random bytes (or real photographs) with a JSON and an array, and their shards."""
+"""Samples for the benchmarks of shards: random bytes or real photographs, each with a JSON and an array, and their shards."""
 
 import io
 import json
@@ -45,7 +45,12 @@ def photographs(count: int, side: int) -> list[Pair]:
 
 def _parts(number: int, picture: bytes, rng: np.random.Generator) -> dict[str, bytes]:
     crops = rng.uniform(0, 1000, (8, 4)).round(2)
-    about = {"key": f"{number:08d}", "photo": f"photo{number // 5}", "crops": crops.tolist(), "prompt": "a photograph " * 10}
+    about = {
+        "key": f"{number:08d}",
+        "photo": f"photo{number // 5}",
+        "crops": crops.tolist(),
+        "prompt": "a photograph " * 10,
+    }
     sink = io.BytesIO()
     np.save(sink, crops.astype(np.float32), allow_pickle=False)
     return {"jpg": picture, "json": json.dumps(about).encode(), "npy": sink.getvalue()}

@@ -94,7 +94,9 @@ def main(arguments: Sequence[str]) -> None:
             FLUSHED: lambda: timed(folder, samples, lambda: theirs(folder, samples, flush=True)),
         }
         figures = alternate(contenders, options.rounds)
-    env = {**versions("webdataset"), "payload_mb": round(megabytes(samples), 1), "shards": -(-len(samples) // PER_SHARD)}
+    env = {
+        **versions("webdataset"),
+        "payload_mb": round(megabytes(samples), 1),
+        "shards": -(-len(samples) // PER_SHARD),
+    }
     finish(result("shards-write", "MB/s", figures, higher_is_better=True, env=env, equal_samples=True, same_bytes=True))
-
-

@@ -63,8 +63,10 @@ def decode_small(data: bytes, side: int, detail: int = 1) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data)) as image:
             scale = side / max(image.size)
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            image.draft("RGB", (detail * size[0], detail * size[1]))
+            drafted = image.draft("RGB", (detail * size[0], detail * size[1]))
             picture = image.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise DamagedDataError(f"a picture does not decode: {error}") from error
-    return np.asarray(picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR))
+    # The last row and column of a scaled decode may stand for less than a pixel; ``box`` is what the whole picture covers.
+    box = drafted[1] if drafted is not None else (0, 0, *picture.size)
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=box))
