@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import webdataset as wds
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
@@ -46,6 +47,16 @@ def timed(count: int, samples: Callable[[], Iterable[Any]]) -> float:
     return count / seconds
 
 
+def growth(tars: Sequence[Path]) -> float:
+    """How much the process grows at most, in MB, while it reads all samples in shuffled order and keeps none."""
+    process = psutil.Process()
+    before = most = process.memory_info().rss
+    for number, _ in enumerate(shuffled(tars)):
+        if number % 20 == 0:
+            most = max(most, process.memory_info().rss)
+    return (most - before) / 1e6
+
+
 def check(tars: Sequence[Path], samples: Sequence[Pair]) -> None:
     """All three give the samples that were written; raises AssertionError."""
     raw = [(s["__key__"], {name: s[name] for name in ("jpg", "json", "npy")}) for s in streamed(tars)]
@@ -65,6 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     with quiet_folder(options.folder) as home:
         tars = write_dataset(home, samples)
         check(tars, samples)
+        grown = growth(tars)
         contenders = {
             OURS: lambda: timed(len(samples), lambda: in_order(tars)),
             PEER: lambda: timed(len(samples), lambda: streamed(tars)),
@@ -74,4 +86,4 @@ def main(arguments: Sequence[str]) -> None:
     own = sorted(figures.pop(SHUFFLED))
     env = {**versions("webdataset"), "payload_mb": round(megabytes(samples), 1), "shards": len(tars), "cache": "warm"}
     told = result("shards-read", "samples/s", figures, higher_is_better=True, env=env, equal_samples=True)
-    finish({**told, "ours_shuffled": round(own[len(own) // 2], 1)})
+    finish({**told, "ours_shuffled": round(own[len(own) // 2], 1), "ours_grows_mb": round(grown, 1)})
