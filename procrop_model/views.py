@@ -36,15 +36,23 @@ class View:
 
 
 class Views:
-    """Views of samples, made on first use. Features are kept up to ``KEPT_BYTES``; the rest is made again each time."""
+    """Views of samples, made on first use. Features are kept up to ``kept_bytes``; the rest is made again each time."""
 
-    def __init__(self, *, samples: CanvasSet, config: CropperConfig, extractor: Extractor, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        samples: CanvasSet,
+        config: CropperConfig,
+        extractor: Extractor,
+        seed: int,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self.samples = samples
         self.config = config
         self.extractor = extractor
         self.seed = seed
         self._made: dict[tuple[int, int], View] = {}
-        self._kept_bytes = 0
+        self._room = kept_bytes
 
     def get(self, index: int, number: int, augmentation: AugmentConfig | None) -> View:
         """View ``number`` of sample ``index``; with no augmentation the canvas as it is."""
@@ -53,9 +61,9 @@ class Views:
             return found
         made = self._make(self.samples[index], number, augmentation)
         size = sum(level.nbytes for level in made.levels or ())
-        if made.levels is not None and self._kept_bytes + size <= KEPT_BYTES:
+        if made.levels is not None and size <= self._room:
             self._made[index, number] = made
-            self._kept_bytes += size
+            self._room -= size
         return made
 
     def _make(self, sample: CanvasSample, number: int, augmentation: AugmentConfig | None) -> View:

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.epoch_order import EpochOrder, Feed
 from pipeline.errors import DamagedDataError
 from pipeline.shard_set import Sample, ShardSet
+from procrop_model.augment import AugmentConfig
+from procrop_model.build import build_network
+from procrop_model.config import CropperConfig
 from procrop_model.data import read_split
 from procrop_model.loading import SampleLoader, decode_small
+from procrop_model.views import Views
 
 
 def seen(sample: Sample) -> tuple[str, int]:
@@ -65,3 +70,16 @@ def test_small_pictures_are_those_of_a_full_decode(size: tuple[int, int], mode: 
 def test_bytes_that_are_no_picture_are_named() -> None:
     with pytest.raises(DamagedDataError, match="does not decode"):
         decode_small(b"no picture", 64)
+
+
+def test_a_view_that_was_not_kept_is_made_again_to_the_same_numbers(workplace: Path, tiny: CropperConfig) -> None:
+    extractor = build_network(tiny).extractor
+    shared = {"samples": read_split(workplace / "dataset", "val"), "config": tiny, "extractor": extractor, "seed": 1}
+    room_for_one = sum(level.nbytes for level in Views(**shared).get(0, 0, AugmentConfig()).levels)
+    views = Views(**shared, kept_bytes=room_for_one)
+    kept, other = views.get(0, 0, AugmentConfig()), views.get(1, 0, AugmentConfig())
+    assert views.get(0, 0, AugmentConfig()) is kept
+    again = views.get(1, 0, AugmentConfig())
+    assert again is not other
+    assert all(torch.equal(a, b) for a, b in zip(again.levels, other.levels, strict=True))
+    assert torch.equal(again.targets.boxes, other.targets.boxes)
