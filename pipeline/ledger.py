@@ -129,9 +129,10 @@ def expected_outputs(stage: Stage, run: Run, number: int) -> set[str] | None:
     shared: Callable[[str], bytes] = lru_cache(maxsize=8)(lambda name: run.store.read(f"{stage.name}/shared/{name}"))
     try:
         tar, table = stage.paths(number, shared)
+        index = stage.index_path(number, shared)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return {tar, table} if stage.extensions else {table}
+    return {table, *([tar] if stage.extensions else []), *([index] if index else [])}
 
 
 def _compare_recipes(ledger: Ledger, run: Run, stage: Stage) -> None:

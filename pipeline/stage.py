@@ -135,6 +135,10 @@ class Stage(ABC):
         """Where a shard's tar and table go, relative to the run directory."""
         return f"{self.name}/{shard:06d}.tar", f"{self.name}/{shard:06d}.parquet"
 
+    def index_path(self, shard: int, shared: Callable[[str], bytes]) -> str:
+        """Where the index of a shard's tar goes (``pipeline.shard_index``); empty for none."""
+        return ""
+
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read.
 

@@ -17,7 +17,7 @@ from pipeline.receipts import Receipt, counts
 from pipeline.run import Run, receipt_path, recipe_of
 from pipeline.seeds import digest_of
 from pipeline.stage import FAILED, Outcome, Shard, Stage, Task
-from pipeline.storage import LocalStore, describe, sha256_of
+from pipeline.storage import LocalStore, describe
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
 SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
@@ -157,19 +157,17 @@ def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str,
     tar_path, table_path = stage.paths(shard.number, shard.shared)
     outputs = {}
     if isinstance(sink, Journal):
-        outputs[tar_path] = _commit_tar(run, sink, tar_path)
+        outputs[tar_path] = sink.finish()
+        run.store.adopt(sink.tar_path, tar_path)
+        index_path = stage.index_path(shard.number, shard.shared)
+        if index_path:
+            index = sink.index().encode()
+            run.store.write(index_path, index)
+            outputs[index_path] = describe(index)
     data = tables.encode(sink.rows, tables.schema_of(stage.record, images=bool(stage.extensions)))
     run.store.write(table_path, data)
     outputs[table_path] = describe(data)
     return outputs
-
-
-def _commit_tar(run: Run, journal: Journal, path: str) -> dict[str, Any]:
-    journal.finish()
-    with open(journal.tar_path, "rb") as file:
-        digest, size = sha256_of(file)
-    run.store.adopt(journal.tar_path, path)
-    return {"size": size, "sha256": digest}
 
 
 def _receipt(

@@ -52,12 +52,6 @@ class BatchConfig:
     roi: int = 16
 
 
-def epoch_batches(count: int, size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Sample indices of each step of an epoch: all ``count`` samples once, in an order fixed by seed and epoch."""
-    order = np.random.default_rng(seed_for(seed, "order", str(epoch))).permutation(count)
-    return [order[start : start + size].tolist() for start in range(0, count, size)]
-
-
 class BatchMaker:
     """Makes batches from views, neighbours and references."""
 
@@ -83,7 +77,7 @@ class BatchMaker:
         """The batch of some samples in an epoch; each sample's draws are seeded by its key and the epoch."""
         views, lists, boxes = [], [], []
         for index in indices:
-            key = self.views.samples[index].key
+            key = self.views.samples.keys[index]
             rng = np.random.default_rng(seed_for(self.seed, "batch", key, epoch))
             view = self.views.get(index, epoch % self.config.views, self.augmentation)
             views.append(view)

@@ -2,18 +2,16 @@
 
 import io
 import json
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from pipeline.errors import DamagedDataError, MissingUpstreamError
+from pipeline.errors import DamagedDataError
+from pipeline.shard_set import ShardSet
 from procrop_model.augment import Annotated
 from procrop_model.references import Neighbour
 
@@ -44,41 +42,48 @@ class CanvasSample:
         return Annotated(pixels, crops, scores)
 
 
-def read_split(dataset_dir: Path | str, split: str, needed: bool = True) -> list[CanvasSample]:
-    """All samples of a split, ordered by key, as encoded bytes (10-100 KB each).
+class CanvasSet(Sequence[CanvasSample]):
+    """Samples ordered by key. Each is read from its shard when it is asked for, so memory holds the shards' indexes only.
 
-    dataset_dir: the ``dataset`` folder of a run, or its ``shards``. Raises MissingUpstreamError when it has no such
-    split.
+    Raises DamagedDataError when a shard is cut off or a sample is malformed.
     """
-    home = Path(dataset_dir)
-    folder = home / "shards" if (home / "shards").is_dir() else home
-    tars = sorted(folder.glob(f"*-{split}-*.tar"))
-    if not tars and needed:
-        raise MissingUpstreamError(f"no shards of the split '{split}' in {folder}: run `procrop-data build` first")
-    return sorted((sample for path in tars for sample in read_shard(path)), key=lambda sample: sample.key)
+
+    def __init__(self, shards: ShardSet) -> None:
+        self._shards = shards
+        found = list(shards.keys())
+        self._order = np.array(sorted(range(len(found)), key=found.__getitem__), np.int64)
+        self.keys = [found[position] for position in self._order]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> CanvasSample:  # type: ignore[override]  # no slices: they would load many
+        return self._read(index, ("jpg", "json"))
+
+    def labels(self) -> Iterator[CanvasSample]:
+        """All samples with an empty picture: what labels and sizes need, without reading the pixels."""
+        return (self._read(index, ("json",)) for index in range(len(self)))
+
+    def _read(self, index: int, extensions: tuple[str, ...]) -> CanvasSample:
+        shard, row = self._shards.locate(int(self._order[index]))
+        sample = self._shards.read(shard, row, extensions)
+        return _sample(sample.key, {"jpg": b"", **sample.parts}, self._shards.tars[shard])
 
 
-def read_shard(path: Path) -> Iterator[CanvasSample]:
-    """The samples of one tar, in its order. Raises DamagedDataError when it is cut off or a sample is malformed.
-
-    webdataset's own iterators, over a file that is closed here: its ``WebDataset`` leaves that to the garbage
-    collector.
+def read_split(dataset_dir: Path | str, split: str, needed: bool = True) -> CanvasSet:
+    """The samples of a split. dataset_dir: the ``dataset`` folder of a run, or its ``shards``. Raises MissingUpstreamError
+    when it has no such split.
     """
-    try:
-        with path.open("rb") as file:
-            for raw in group_by_keys(tar_file_expander([{"url": str(path), "stream": file}])):
-                yield _sample(raw, path)
-    except tarfile.TarError as error:
-        raise DamagedDataError(f"the shard {path} is damaged: {error}") from error
+    return CanvasSet(ShardSet.of_split(dataset_dir, split, needed=needed))
 
 
-def _sample(raw: dict[str, Any], path: Path) -> CanvasSample:
+def _sample(key: str, parts: dict[str, bytes], path: Path) -> CanvasSample:
     try:
-        about = json.loads(raw["json"])
+        about = json.loads(parts["json"])
         return CanvasSample(
             key=about["key"],
             photo=about["photo"],
-            image=raw["jpg"],
+            image=parts["jpg"],
             width=about["width"],
             height=about["height"],
             photo_box=tuple(about["photo_box"]),
@@ -86,7 +91,7 @@ def _sample(raw: dict[str, Any], path: Path) -> CanvasSample:
             scores=tuple(map(float, about["scores"])),
         )
     except (KeyError, ValueError) as error:
-        raise DamagedDataError(f"sample {raw.get('__key__')} in {path} is malformed: {error!r}") from error
+        raise DamagedDataError(f"sample {key} in {path} is malformed: {error!r}") from error
 
 
 def references_of(retrieve_dir: Path | str) -> Path:

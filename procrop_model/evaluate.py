@@ -39,8 +39,9 @@ def evaluate(
         raise ValueError(f"the split '{split}' of {dataset_dir} is empty")
     boxes = _predict(cropper, samples, k=k, batch=batch, progress=progress)
     constants = {**BASELINES, "constant": _constant(dataset_dir)}
-    images = [_image_row(sample, box, constants) for sample, box in zip(samples, boxes, strict=True)]
-    photos = [sample.photo for sample in samples]
+    labels = list(samples.labels())
+    images = [_image_row(sample, box, constants) for sample, box in zip(labels, boxes, strict=True)]
+    photos = [sample.photo for sample in labels]
     return {
         "dataset": Path(dataset_dir).name,
         "protocol": PROTOCOL,
@@ -58,7 +59,7 @@ def _predict(
 ) -> list[list[float]]:
     top: list[list[float]] = []
     for start in range(0, len(samples), batch):
-        chosen = samples[start : start + batch]
+        chosen = [samples[index] for index in range(start, min(start + batch, len(samples)))]
         images = [sample.decode().image for sample in chosen]
         found, _ = cropper.propose(images, k=k, exclude=[{sample.photo} for sample in chosen])
         top += [[float(x) for x in rows[0]] for rows in found]
@@ -69,7 +70,7 @@ def _predict(
 
 def _constant(dataset_dir: Path | str) -> tuple[float, float, float, float]:
     train = read_split(dataset_dir, "train")
-    return best_constant_box([to_norm(sample.photo_box, sample.width, sample.height) for sample in train])
+    return best_constant_box([to_norm(sample.photo_box, sample.width, sample.height) for sample in train.labels()])
 
 
 def _image_row(

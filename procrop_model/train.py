@@ -6,6 +6,7 @@ A run can be stopped at any step and started again; it ends with the same weight
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,13 +16,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from pipeline.epoch_order import EpochOrder, Feed
 from pipeline.errors import InterruptedRunError, RefusedError
 from pipeline.seeds import seed_for
-from procrop_model.batches import Batch, BatchMaker, epoch_batches
+from procrop_model.batches import Batch, BatchMaker
 from procrop_model.build import build_network
 from procrop_model.checkpoint import load_checkpoint, save_checkpoint
 from procrop_model.config import CropperConfig, shares_pass
-from procrop_model.data import CanvasSample, read_neighbours, read_split, references_of
+from procrop_model.data import CanvasSet, read_neighbours, read_split, references_of
 from procrop_model.interrupts import StopFlag
 from procrop_model.lite0 import Lite0Encoder
 from procrop_model.losses import total_loss
@@ -41,11 +43,9 @@ STOPPED = "training was interrupted; its checkpoint is saved, the same command g
 
 
 @dataclass
-class Position:
-    """Where a run is, between two steps. sums: losses so far in this epoch."""
+class Record:
+    """What a run has come to, between two steps. sums: losses so far in this epoch."""
 
-    epoch: int = 0
-    step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best_iou: float = -1.0
@@ -65,7 +65,7 @@ def train(
     validation = read_split(dataset_dir, "val", needed=False)
     database = ReferenceDatabase.load(references_of(retrieve_dir))
     neighbours = read_neighbours(retrieve_dir)
-    identity = identity_of(config, [*samples, *validation], database)
+    identity = identity_of(config, chain(samples.labels(), validation.labels()), database)
     if (summary := read_finished(out_dir, identity)) is not None:
         return summary
     sizes = _fitting(config.model, database, samples)
@@ -75,14 +75,14 @@ def train(
         return run.go(stop, progress)
 
 
-def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Sequence[CanvasSample]) -> CropperConfig:
+def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: CanvasSet) -> CropperConfig:
     """The sizes with what the data dictate: the references' channels and encoder, its input for one shared pass, and the
     median long side of the canvases.
     """
     encoder = Lite0Encoder.from_digest(database.encoder)
     side = encoder.size if shares_pass(sizes) else sizes.input_side
     channels = int(database.tokens.shape[2])
-    long_side = int(median(max(sample.width, sample.height) for sample in samples))
+    long_side = int(median(max(sample.width, sample.height) for sample in samples.labels()))
     return replace(sizes, encoder=database.encoder, reference_dim=channels, input_side=side, source_side=long_side)
 
 
@@ -97,13 +97,13 @@ class Run:
         torch.manual_seed(seed_for(config.seed, "weights", ""))
         self.network: CropNetwork = build_network(config.model)
         self.average = MovingAverage(self.network, config.average)
-        self.position = Position()
+        self.record = Record()
         self.best: dict[str, Tensor] = {}
 
     def feed(
         self,
-        samples: Sequence[CanvasSample],
-        validation: Sequence[CanvasSample],
+        samples: CanvasSet,
+        validation: CanvasSet,
         *,
         neighbours: dict[str, Any],
         database: ReferenceDatabase,
@@ -126,29 +126,28 @@ class Run:
             TrainStep(self.network, config.loss), self.optimiser
         )
         self.average.to(self.accelerator.device)
+        order = EpochOrder(len(samples), config.batch.size, config.seed)
+        self.place = Feed(order, self.accelerator.process_index, self.accelerator.num_processes)
         self._restore()
 
     @property
     def steps_an_epoch(self) -> int:
         """Steps of one epoch."""
-        return -(-len(self.samples) // self.config.batch.size)
+        return self.place.order.batches_an_epoch
 
     def go(self, stop: StopFlag, progress: Progress | None) -> dict[str, Any]:
         """Trains to the end, saves the model and gives the summary."""
-        position, log = self.position, None
+        record, place, log = self.record, self.place, None
         if self.accelerator.is_main_process:
-            log = SummaryWriter(str(self.out_dir / "tensorboard"), purge_step=position.epoch)
+            log = SummaryWriter(str(self.out_dir / "tensorboard"), purge_step=place.epoch)
         started, saved = time.monotonic(), time.monotonic()
-        before = position.seconds
-        while position.epoch < self.config.epochs and not self._stale():
-            for indices in epoch_batches(len(self.samples), self.config.batch.size, self.config.seed, position.epoch)[
-                position.step :
-            ]:
+        before = record.seconds
+        while place.epoch < self.config.epochs and not self._stale():
+            for indices in place:
                 losses = self._step(indices)
-                position.step += 1
-                position.seconds = before + time.monotonic() - started
+                record.seconds = before + time.monotonic() - started
                 if progress is not None:
-                    done = position.epoch * self.steps_an_epoch + position.step
+                    done = place.epoch * self.steps_an_epoch + place.step
                     progress(done, self.config.epochs * self.steps_an_epoch, losses)
                 if stop.raised:
                     self._checkpoint()
@@ -162,14 +161,13 @@ class Run:
         return self._finish()
 
     def _step(self, indices: Sequence[int]) -> dict[str, float]:
-        config, position = self.config, self.position
-        number = position.epoch * self.steps_an_epoch + position.step
+        config, place = self.config, self.place
+        number = place.epoch * self.steps_an_epoch + place.step - 1  # the step in hand is counted already
         torch.manual_seed(seed_for(config.seed, "dropout", str(number)))
         rate = cosine_with_warmup(number, config.epochs * self.steps_an_epoch, config.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = group["base"] * rate
-        share = indices[self.accelerator.process_index :: self.accelerator.num_processes] or indices[:1]
-        batch: Batch = self.maker.make(share, position.epoch).to(self.accelerator.device)
+        batch: Batch = self.maker.make(indices, place.epoch).to(self.accelerator.device)
         self.network.train()
         parts = self.step_module(batch)
         self.accelerator.backward(total_loss(parts, config.loss))
@@ -179,26 +177,27 @@ class Run:
         self.average.update(self.network)
         losses = {name: float(value.detach()) for name, value in parts.items()}
         for name, value in losses.items():
-            position.sums[name] = position.sums.get(name, 0.0) + value
+            self.record.sums[name] = self.record.sums.get(name, 0.0) + value
         return losses
 
     def _end_epoch(self, log: SummaryWriter | None) -> None:
-        position = self.position
+        record, epoch = self.record, self.place.epoch
         self.average.swap(self.network)
         value = self._validate()
-        if value > position.best_iou or not self.validation.samples:
-            position.best_iou, position.best_epoch = value, position.epoch
+        if value > record.best_iou or not self.validation.samples:
+            record.best_iou, record.best_epoch = value, epoch
             self.best = {
                 name: x.detach().cpu().clone() for name, x in learned_state(self.network, self.config.model).items()
             }
         self.average.swap(self.network)
-        losses = {f"loss/{name}": total / self.steps_an_epoch for name, total in position.sums.items()}
-        row = {"epoch": position.epoch, **losses, "val_iou": value}
-        position.history.append(row)
+        losses = {f"loss/{name}": total / self.steps_an_epoch for name, total in record.sums.items()}
+        row = {"epoch": epoch, **losses, "val_iou": value}
+        record.history.append(row)
         if log is not None:
             for name, number in row.items():
-                log.add_scalar(name, number, position.epoch)
-        position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+                log.add_scalar(name, number, epoch)
+        record.sums = {}
+        self.place.end_epoch()
         self._checkpoint()
 
     def _validate(self) -> float:
@@ -214,19 +213,18 @@ class Run:
         )
 
     def _stale(self) -> bool:
-        position = self.position
-        return 0 < self.config.patience <= position.epoch - 1 - position.best_epoch
+        return 0 < self.config.patience <= self.place.epoch - 1 - self.record.best_epoch
 
     def _finish(self) -> dict[str, Any]:
-        position = self.position
+        record = self.record
         summary = {
             "identity": self.identity,
             "model": "cropper",
-            "val_iou": position.best_iou,
-            "best_epoch": position.best_epoch,
-            "epochs": position.epoch,
+            "val_iou": record.best_iou,
+            "best_epoch": record.best_epoch,
+            "epochs": self.place.epoch,
             "samples": len(self.samples),
-            "seconds": round(position.seconds, 1),
+            "seconds": round(record.seconds, 1),
         }
         if self.accelerator.is_main_process:
             save_model(
@@ -236,7 +234,7 @@ class Run:
                 references=self.database,
                 trained={**summary, "settings": settings_of(self.config)},
             )
-            write_finished(self.out_dir, position.history, summary)
+            write_finished(self.out_dir, record.history, summary)
         return summary
 
     def _checkpoint(self) -> None:
@@ -244,7 +242,8 @@ class Run:
             return
         state = {
             "identity": self.identity,
-            "position": asdict(self.position),
+            "record": asdict(self.record),
+            "place": self.place.state_dict(),
             "network": learned_state(self.network, self.config.model),
             "average": self.average.state(),
             "optimiser": self.optimiser.state_dict(),
@@ -256,12 +255,13 @@ class Run:
         state = load_checkpoint(self.out_dir / "checkpoint.pt")
         if state is None:
             return
-        if state["identity"] != self.identity:
+        if state["identity"] != self.identity or "place" not in state:
             raise RefusedError(other_run(self.out_dir))
         self.network.load_state_dict(state["network"], strict=False)
         self.average.restore(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.position, self.best = Position(**state["position"]), state["best"]
+        self.place.load_state_dict(state["place"])
+        self.record, self.best = Record(**state["record"]), state["best"]
 
 
 def _groups(network: CropNetwork, config: TrainConfig) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Settings of a training run, and what makes two runs the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,7 +43,7 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in ("checkpoint_seconds", "model")}
 
 
-def identity_of(config: TrainConfig, samples: Sequence[CanvasSample], database: ReferenceDatabase) -> str:
+def identity_of(config: TrainConfig, samples: Iterable[CanvasSample], database: ReferenceDatabase) -> str:
     """Digest of settings, samples and references: a run only goes on, or counts as done, under the same one."""
     listing = [[sample.key, sample.crops, sample.scores] for sample in samples]
     references = [entry.key for entry in database.entries]

@@ -32,7 +32,7 @@ def top_iou(
     for start in range(0, len(views.samples), batch):
         chosen = range(start, min(start + batch, len(views.samples)))
         values += _batch_iou(
-            network, views, chosen, [neighbours.get(views.samples[i].key, [])[:k] for i in chosen], database
+            network, views, chosen, [neighbours.get(views.samples.keys[i], [])[:k] for i in chosen], database
         )
     network.train(was_training)
     return sum(values) / len(values)

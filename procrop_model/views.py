@@ -4,7 +4,6 @@ A frozen backbone gives the same features each time, so each view is computed on
 whether a view was cached or computed again after a restart, the training sees the same numbers.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,9 +15,12 @@ from procrop_model.augment import Annotated, AugmentConfig, augment
 from procrop_model.backbone import Extractor, Levels
 from procrop_model.boxes import xyxy_to_cxcywh
 from procrop_model.config import CropperConfig
-from procrop_model.data import CanvasSample
+from procrop_model.data import CanvasSample, CanvasSet
 from procrop_model.preprocess import prepare
 from procrop_model.targets import Targets
+
+# Beyond it, what was made first stays: an epoch goes through all views, so making room would keep none until it is needed.
+KEPT_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -34,25 +36,35 @@ class View:
 
 
 class Views:
-    """Views of samples, made on first use."""
+    """Views of samples, made on first use. Features are kept up to ``kept_bytes``; the rest is made again each time."""
 
     def __init__(
-        self, *, samples: Sequence[CanvasSample], config: CropperConfig, extractor: Extractor, seed: int
+        self,
+        *,
+        samples: CanvasSet,
+        config: CropperConfig,
+        extractor: Extractor,
+        seed: int,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.samples = samples
         self.config = config
         self.extractor = extractor
         self.seed = seed
         self._made: dict[tuple[int, int], View] = {}
+        self._room = kept_bytes
 
     def get(self, index: int, number: int, augmentation: AugmentConfig | None) -> View:
         """View ``number`` of sample ``index``; with no augmentation the canvas as it is."""
-        if (index, number) not in self._made:
-            made = self._make(self.samples[index], number, augmentation)
-            if made.levels is None:
-                return made
+        found = self._made.get((index, number))
+        if found is not None:
+            return found
+        made = self._make(self.samples[index], number, augmentation)
+        size = sum(level.nbytes for level in made.levels or ())
+        if made.levels is not None and size <= self._room:
             self._made[index, number] = made
-        return self._made[index, number]
+            self._room -= size
+        return made
 
     def _make(self, sample: CanvasSample, number: int, augmentation: AugmentConfig | None) -> View:
         annotated = sample.decode()

@@ -66,7 +66,7 @@ class Build(Stage):
     """See the module. Its prologue writes one small table a final shard, so that a shard depends on its own samples only."""
 
     name = "build"
-    version = 1
+    version = 2
     upstream = ("outpaint", "filter")
     record = Sample
     extensions = ("jpg", "json", "npy")
@@ -134,6 +134,9 @@ class Build(Stage):
     def paths(self, shard: int, shared: Callable[[str], bytes]) -> tuple[str, str]:
         stem = json.loads(shared(NAMES))[shard]
         return f"dataset/shards/{stem}.tar", f"dataset/metadata/{stem}.parquet"
+
+    def index_path(self, shard: int, shared: Callable[[str], bytes]) -> str:
+        return f"dataset/index/{json.loads(shared(NAMES))[shard]}.idx"
 
     def tasks(self, shard: Shard) -> list[Task]:
         return [Task(row["key"], row) for row in parquet.decode(shard.shared(f"{shard.number:06d}.parquet"))]

@@ -12,6 +12,7 @@ PACKAGES = ("pipeline", "stages", "procrop_model")
 LOW = {"geometry", "errors", "seeds"}
 RECORDS = {"records", "stage", "settings", "resources", "contact_sheet"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
+FILES |= {"hashed_file", "shard_index", "shard_set", "shard_writer", "epoch_order"}
 DOING = {
     "work",
     "steps",
@@ -27,7 +28,7 @@ DOING = {
     "todo",
 }
 DOING |= {"lint", "lint_names", "lint_tar", "lint_json", "lint_content"}
-MODEL_MAY = {"geometry", "records", "shards", "errors", "seeds", "resources"}
+MODEL_MAY = {"geometry", "records", "shards", "shard_set", "epoch_order", "errors", "seeds", "resources"}
 
 
 def modules():

@@ -1,5 +1,6 @@
 """The journal: what was flushed is found again, what was torn never happened."""
 
+import hashlib
 import tarfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.journal import Journal
+from pipeline.shard_index import scan
 from pipeline.stage import Outcome
 
 
@@ -82,3 +84,23 @@ def test_discard_leaves_nothing(half_done):
     journal.close()
     journal.discard()
     assert list(half_done.iterdir()) == []
+
+
+def test_a_tar_that_is_not_what_its_lines_say_is_written_anew(half_done):
+    tar = half_done / "000007.tar"
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(data)
+    with closing(Journal(half_done, 7, "identity")) as journal:
+        assert journal.batches == 0 and journal.rows == []
+        journal.append([outcome("z")])
+        assert names(half_done, journal) == ["z.jpg"]
+
+
+def test_size_digest_and_index_are_those_of_the_file_also_after_a_resume(half_done):
+    with closing(Journal(half_done, 7, "identity")) as journal:
+        journal.append([outcome("d")])
+        about = journal.finish()
+        data = (half_done / "000007.tar").read_bytes()
+        assert about == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        assert journal.index().encode() == scan(half_done / "000007.tar").encode()

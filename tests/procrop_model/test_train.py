@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pipeline.errors import InterruptedRunError, MissingUpstreamError, RefusedError
 from procrop_model import Cropper
-from procrop_model.batches import BatchConfig, epoch_batches
+from procrop_model.batches import BatchConfig
 from procrop_model.config import CropperConfig
 from procrop_model.evaluate import evaluate
 from procrop_model.train import TrainConfig, train
@@ -86,14 +86,6 @@ def test_another_runs_folder_is_refused(settings: TrainConfig, workplace: Path, 
 def test_without_shards_it_says_what_to_run(settings: TrainConfig, workplace: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingUpstreamError, match="procrop-data build"):
         train(settings, tmp_path, retrieve_dir=workplace / "retrieve", out_dir=tmp_path)
-
-
-def test_an_epoch_shows_each_sample_once_in_its_own_order() -> None:
-    first, second = epoch_batches(7, 3, 0, 0), epoch_batches(7, 3, 0, 1)
-    assert sorted(i for batch in first for i in batch) == list(range(7))
-    assert [len(batch) for batch in first] == [3, 3, 1]
-    assert first != second
-    assert first == epoch_batches(7, 3, 0, 0)
 
 
 def test_the_trained_model_is_evaluated_beside_its_baselines(workplace: Path, trained: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
+from pipeline.shard_index import scan
+from pipeline.shard_set import ShardSet
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 KEYS = [
@@ -94,6 +96,19 @@ def test_hugging_face_datasets_reads_images_and_fixed_types(dataset, tmp_path):
     assert set(types) == set(KEYS)
     assert loaded[0]["jpg"].size == (loaded[0]["json"]["width"], loaded[0]["json"]["height"])
     assert str(types["scores"].feature.dtype) == "float64"
+
+
+def test_each_shard_has_an_index_that_its_receipt_names_and_the_indexed_reader_agrees(dataset):
+    for receipt in (json.loads(p.read_text()) for p in (dataset / "build").glob("0*.receipt.json")):
+        (name,) = (path for path in receipt["outputs"] if path.endswith(".idx"))
+        assert hashlib.sha256((dataset / name).read_bytes()).hexdigest() == receipt["outputs"][name]["sha256"]
+    for path in tars(dataset):
+        index = dataset / "dataset" / "index" / f"{path.stem}.idx"
+        assert index.read_bytes() == scan(path).encode()
+    with ShardSet(tars(dataset)) as shards:
+        mine = [(sample.key, sample.parts) for sample in shards]
+        assert [shards[n].key for n in range(len(shards))] == [key for key, _ in mine]
+    assert mine == [(s["__key__"], {name: s[name] for name in ("jpg", "json", "npy")}) for s in samples(dataset)]
 
 
 def test_checksums_index_and_card_agree_with_the_tars(dataset):
