@@ -16,6 +16,7 @@ from pipeline.storage import describe
 def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
     """Make a stage's shared files unless they are there; raises MissingUpstreamError, RefusedError as a shard would."""
     inputs = {name: _digest_of_all(run, name, count, stage.name) for name, count in upstream_shards.items()}
+    inputs |= stage.outside()
     _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables())))
 
 

@@ -11,18 +11,28 @@ from pydantic import Field
 
 from pipeline import tables as parquet
 from pipeline.settings import Settings
-from pipeline.stage import Outcome, Rows, Shard, Stage, Tables, Task
+from pipeline.stage import KEPT, Outcome, Rows, Shard, Stage, Tables, Task
 from stages.assignment import assign
+from stages.backends.protocols import Encoder
 from stages.dataset_card import card_files
+from stages.excluded import excluded_digest
+from stages.leak_guard import LEAKS, guard
+from stages.leaks import REASONS
 
 NAMES = "names.json"
 
 
 class BuildSettings(Settings):
-    """name: of the dataset, part of every file name; shards: over all splits together."""
+    """name: of the dataset, part of every file name; shards: over all splits together.
+
+    exclude_near: folders (or what else ``ingest.source`` may be) of test sets; photographs near one of their pictures are
+    left out. near_duplicates: leave out all but the largest of near photographs within a split; across splits they always are.
+    """
 
     name: str = Field("procrop", pattern=r"^[a-z0-9_]+$", max_length=40)
     shards: int = Field(256, ge=1, le=999_999)
+    exclude_near: tuple[str, ...] = ()
+    near_duplicates: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,24 +73,30 @@ class Build(Stage):
     """See the module. Its prologue writes one small table a final shard, so that a shard depends on its own samples only."""
 
     name = "build"
-    version = 1
-    upstream = ("outpaint", "filter")
+    version = 2
+    upstream = ("dedup", "outpaint", "filter")
     record = Sample
+    reasons = REASONS
     extensions = ("jpg", "json", "npy")
     micro_batch = 1024
     prologue_needed = True
     epilogue_needed = True
     regroups = True
 
-    def __init__(self, settings: BuildSettings, scorer: str) -> None:
+    def __init__(self, settings: BuildSettings, scorer: str, encoder: Encoder) -> None:
         self._settings = settings
         self._scorer = scorer
+        self._encoder = encoder
 
     def settings(self) -> dict[str, Any]:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
-        return {"scorer": self._scorer}
+        return {"scorer": self._scorer, "encoder": self._encoder.digest}
+
+    def outside(self) -> dict[str, str]:
+        folders = self._settings.exclude_near
+        return {"exclude_near": excluded_digest(folders)} if folders else {}
 
     def shards(self, work_shards: int) -> int:
         return self._settings.shards
@@ -89,14 +105,16 @@ class Build(Stage):
         """Which sample goes where, decided once over all work shards."""
         canvases = {row["key"]: row for row in tables.rows("outpaint", None)}
         rows = [{**row, "split": canvases[row["key"]]["split"]} for row in tables.rows("filter", None)]
+        leaks = guard(tables.rows("dedup", None), {row["photo"] for row in rows}, self._settings, self._encoder)
+        dropped = [row for row in rows if row["photo"] in leaks.found]
+        rows = [row for row in rows if row["photo"] not in leaks.found]
         assigned = assign(rows, self._settings.shards, tables.run_seed, self._settings.name)
-        files = {NAMES: json.dumps([stem for stem, _ in assigned]).encode()}
+        files = {NAMES: json.dumps([stem for stem, _ in assigned]).encode(), LEAKS: leaks.encode()}
         for number, (_, part) in enumerate(assigned):
             placed = [self._place(row, canvases[row["key"]], tables) for row in part]
             schema = parquet.schema_of(_Placed)
-            files[f"{number:06d}.parquet"] = parquet.encode(
-                [parquet.row_of(Outcome.kept(item)) for item in placed], schema
-            )
+            outcomes = [Outcome.kept(item) for item in placed] + leaks.rejects(dropped, number, len(assigned))
+            files[f"{number:06d}.parquet"] = parquet.encode([parquet.row_of(o) for o in outcomes], schema)
         return files
 
     def _place(self, crops: dict[str, Any], canvas: dict[str, Any], tables: Tables) -> _Placed:
@@ -131,6 +149,8 @@ class Build(Stage):
         return [self._one(task.payload, shard) for task in tasks]
 
     def _one(self, row: dict[str, Any], shard: Shard) -> Outcome:
+        if row["status"] != KEPT:
+            return Outcome.rejected(row["key"], row["reason"], row["detail"])
         sample = Sample(**json.loads(row["sample"]))
         image = shard.read_range(row["path"], row["offset"], row["size"])
         files = {"jpg": image, "json": row["sample"].encode(), "npy": _labels(sample)}

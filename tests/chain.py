@@ -16,6 +16,7 @@ from pipeline.storage import open_store
 from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
 from stages.build import Build
 from stages.caption import CaptionStage
+from stages.dedup import Dedup
 from stages.embed import Embed
 from stages.filter import Filter
 from stages.ingest import Ingest
@@ -63,12 +64,13 @@ def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpaint
     segmenter, scorer, encoder = FakeSegmenter(), FakeScorer(), FakeEncoder()
     stages = [
         Ingest(recipe.ingest),
+        Dedup(encoder),
         CaptionStage(TemplateCaptioner(CaptionSettings())),
         Outpaint(recipe.outpaint, outpainter or FakeOutpainter(paint_seconds), segmenter),
         Propose(recipe.propose, segmenter),
         *(RefineRound(n, recipe.refine, scorer) for n in range(1, recipe.refine.rounds + 1)),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, "fake-scorer@score0001"),
+        Build(recipe.build, "fake-scorer@score0001", encoder),
         Embed(recipe.embed, encoder),
         Retrieve(recipe.retrieve, encoder.digest),
     ]

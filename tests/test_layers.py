@@ -64,7 +64,7 @@ def module_exists(name):
 
 
 GRAPH = {name: list(project_imports(tree)) for name, tree in modules()}
-STAGES = {"ingest", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"}
+STAGES = {"ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"}
 
 
 def allowed(importer, imported):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "ingest": "Decode, check and store photographs.",
+    "dedup": "Compute what each photograph is recognised by.",
     "caption": "Put each photograph into prompts.",
     "outpaint": "Paint surroundings for each photograph.",
     "propose": "Propose candidate crops of each canvas.",
@@ -44,6 +45,12 @@ AcceptChange = Annotated[
 Executor = Annotated[str, typer.Option(help="local; ray and array run many machines.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Shards = Annotated[int, typer.Option(help="Final shards, over all splits; 0: the recipe's.", min=0)]
+ExcludeNear = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-near", help="Leave out photographs near a picture of this folder (a test set); repeatable."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,10 +64,10 @@ def register(app: typer.Typer) -> None:
 def run(
     overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
     executor: Executor = "local", retry_failed: RetryFailed = False, reason: Reason = "",
-    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    exclude_near: ExcludeNear = None, accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run all stages in order, from photographs to shards and neighbours."""
-    session = open_session(config, work, overrides)
+    session = open_session(config, work, [*(overrides or []), *_excluding(exclude_near)])
     last = until or "retrieve"
     if last not in VERBS:
         raise UsageError(f"--until {until}: stages are {', '.join(VERBS)}")
@@ -85,15 +92,22 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 def build(
     overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = 0, workers: Workers = 0,
-    executor: Executor = "local", with_upstream: WithUpstream = False, accept_change: AcceptChange = False,
-    json: Json = False, quiet: Quiet = False,
+    executor: Executor = "local", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
+    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
     asked = [f"build.shards={shards}"] if shards else []
-    session = open_session(config, work, [*(overrides or []), *asked])
+    session = open_session(config, work, [*(overrides or []), *asked, *_excluding(exclude_near)])
     names = _with_upstream(session, "build") if with_upstream else ["build"]
     options = {"retry_failed": False, "reason": "", "accept_change": accept_change, "executor": executor}
     _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+
+
+def _excluding(folders: list[str] | None) -> list[str]:
+    """The override that the option stands for; without the option the recipe's folders stay."""
+    from json import dumps
+
+    return [f"build.exclude_near={dumps(folders)}"] if folders else []
 
 
 def _with_upstream(session: Session, name: str) -> list[str]:
@@ -119,6 +133,9 @@ def _work(
 
     if options["executor"] != "local":
         raise UsageError(f"--executor {options['executor']}: this version has 'local'")
+    for stage in session.stages:
+        if stage.name in names:
+            stage.outside()  # what is not there must stop the command before anything is touched
     display = Display(quiet=quiet or json)
     if "ingest" in names:
         refresh_sources(session, display)

@@ -117,7 +117,7 @@ def test_adding_photos_touches_only_their_shards(photos, tmp_path):
     extra = make_photos(tmp_path / "extra", 1, seed=99)
     os.rename(extra / "photo 0.jpg", source / "new.jpg")
     results = {r.stage: r.done_now for r in run_chain(session_for(recipe, work), until="propose")}
-    assert results == {"ingest": 1, "caption": 1, "outpaint": 1, "propose": 1}
+    assert results == {"ingest": 1, "dedup": 1, "caption": 1, "outpaint": 1, "propose": 1}
 
 
 def test_a_removed_photo_leaves_no_trace(photos, tmp_path):
