@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.changes import MANIFEST, encode, manifest_of
 from pipeline.errors import MissingUpstreamError, RefusedError
 from pipeline.receipts import Receipt, difference
 from pipeline.run import Run, recipe_of, step_receipt_path
@@ -27,8 +28,13 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
         run,
         "epilogue",
         {stage.name: _digest_of_all(run, stage.name, shards, stage.name)},
-        lambda: stage.epilogue(run.tables()),
+        lambda: {**stage.epilogue(run.tables()), **_manifest(stage, run)},
     )
+
+
+def _manifest(stage: Stage, run: Run) -> dict[str, bytes]:
+    """What the next run tells the changes by; work shards keep their names, so they need none."""
+    return {f"{stage.name}/{MANIFEST}": encode(manifest_of(stage, run))} if stage.regroups else {}
 
 
 def _under(stage: Stage, files: dict[str, bytes]) -> dict[str, bytes]:

@@ -24,11 +24,11 @@ SURE_BITS = 6
 # A close vector and a hash that is at least related: rotations and small crops. Unrelated hashes are 32 bits apart.
 NEAR_COSINE, NEAR_BITS = 0.9, 16
 # A related vector, and one thumbnail found inside the other: crops. Either alone is fooled by skies.
-PART_COSINE, PART_MATCH = 0.8, 0.94
-# Sides of the part, as shares of the whole, that are tried; a smaller part is too coarse on a thumbnail to tell.
-PART_SIDES = (1.0, 0.94, 0.88, 0.82, 0.76, 0.7, 0.64, 0.58)
+PART_COSINE, PART_MATCH = 0.8, 0.92
+# Sides of the part, in pixels of the whole's thumbnail, that are tried; a smaller part is too coarse to tell.
+PART_SIDES = range(18, THUMB + 1)
 # Most pairs that are looked at for parts, the most similar first: it bounds the time.
-MOST_PARTS = 20_000
+MOST_PARTS = 10_000
 BLOCK = 512
 # Vectors are searched by their main directions first: a projection never lengthens a distance, so that nothing is missed.
 DIRECTIONS = 64
@@ -155,8 +155,7 @@ def part_match(first: bytes, second: bytes) -> float:
 def _best_window(whole: NDArray[np.uint8], part: NDArray[np.uint8]) -> float:
     picture, ground = Image.fromarray(np.ascontiguousarray(part)), whole.astype(np.float32)
     best = -1.0
-    for share in PART_SIDES:
-        side = round(THUMB * share)
+    for side in PART_SIDES:
         small = np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS), np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(ground, (side, side)).reshape(-1, side * side)
         windows = windows - windows.mean(1, keepdims=True)

@@ -25,6 +25,7 @@ DOING = {
     "verify",
     "repair",
     "todo",
+    "changes",
 }
 DOING |= {"lint", "lint_names", "lint_tar", "lint_json", "lint_content"}
 MODEL_MAY = {"geometry", "records", "shards", "errors", "seeds", "resources"}

@@ -1,7 +1,7 @@
 """Commands that make the dataset: ``run`` and one a stage."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,10 +104,19 @@ def build(
 
 
 def _excluding(folders: list[str] | None) -> list[str]:
-    """The override that the option stands for; without the option the recipe's folders stay."""
+    """The override that the option stands for; without the option the recipe's folders stay. Raises UsageError."""
     from json import dumps
 
+    _require_folders(folders or [])  # before a new run directory remembers them
     return [f"build.exclude_near={dumps(folders)}"] if folders else []
+
+
+def _require_folders(folders: Sequence[str]) -> None:
+    """What is not there must stop the command before anything is touched."""
+    from stages.excluded import excluded_files
+
+    if folders:
+        excluded_files(folders)
 
 
 def _with_upstream(session: Session, name: str) -> list[str]:
@@ -133,12 +142,10 @@ def _work(
 
     if options["executor"] != "local":
         raise UsageError(f"--executor {options['executor']}: this version has 'local'")
-    for stage in session.stages:
-        if stage.name in names:
-            stage.outside()  # what is not there must stop the command before anything is touched
+    if "build" in names:
+        _require_folders(session.recipe.build.exclude_near)
     display = Display(quiet=quiet or json)
-    if "ingest" in names:
-        refresh_sources(session, display)
+    removed = refresh_sources(session, display) if "ingest" in names else 0
     chosen = [stage for stage in session.stages if stage.name.split("/")[0] in names]
     reason = options["reason"]
 
@@ -152,11 +159,25 @@ def _work(
             options=Options(retry=retry, accept_change=options["accept_change"]),
         )  # fmt: skip
     remember(session)
+    left = _leftovers(session, removed)
+    for line in left:
+        display.say(line)
     if "ingest" in names:
         display.lost_files(_lost_files(session))
     if json:
-        print_json({"work": session.run.store.url, "stages": [summary_of(result) for result in results]})
+        told = {"work": session.run.store.url, "stages": [summary_of(result) for result in results]}
+        print_json({**told, "removed_sources": removed, "leftovers": left})
     _exit_with(results)
+
+
+def _leftovers(session: Session, removed: int) -> list[str]:
+    """Places that may still hold something of photographs taken down; a remote run directory has none but its stages."""
+    from pipeline.cli.leftovers import leftovers
+    from pipeline.cli.sources import known_files
+    from pipeline.storage import LocalStore
+
+    store = session.run.store
+    return leftovers(store.root, known_files(session.run), removed=removed) if isinstance(store, LocalStore) else []
 
 
 def _lost_files(session: Session) -> list[dict[str, str]]:

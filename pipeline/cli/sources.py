@@ -11,8 +11,11 @@ from pipeline.run import SOURCES, Run
 from pipeline.stage import Rows
 
 
-def refresh_sources(session: Session, display: Display) -> None:
-    """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them."""
+def refresh_sources(session: Session, display: Display) -> int:
+    """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them.
+
+    Gives how many are gone.
+    """
     from stages.sources import digest, scan
 
     settings, run = session.recipe.ingest, session.run
@@ -26,12 +29,21 @@ def refresh_sources(session: Session, display: Display) -> None:
         )
     fresh = digest(found)
     if fresh == run.plan.sources_digest and run.store.exists(f"{SOURCES}.parquet"):
-        return
+        return 0
+    before = set(known_files(run))
     rows: Rows = [asdict(source) for source in sorted(found, key=lambda s: s.key)]
     run.store.write(f"{SOURCES}.parquet", _encode(rows))
     run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
     record(run.store, run.plan)
     _forget(run)
+    return len(before - set(known_files(run)))
+
+
+def known_files(run: Run) -> dict[str, str]:
+    """Key -> address of the input files that were listed last; empty before the first time."""
+    if not run.store.exists(f"{SOURCES}.parquet"):
+        return {}
+    return {row["key"]: row["uri"] for row in tables.decode(run.store.read(f"{SOURCES}.parquet"), ["key", "uri"])}
 
 
 def _encode(rows: list[dict[str, Any]]) -> bytes:
