@@ -11,6 +11,7 @@ from pipeline.receipts import Receipt
 # the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them as soon as there are some.
 REFERENCE: dict[str, tuple[float, float]] = {
     "ingest": (0.053, 172_000),
+    "dedup": (0.06, 1_500),
     "caption": (0.015, 1_300),
     "outpaint": (2.31, 16_200),
     "propose": (0.69, 670),
@@ -97,6 +98,7 @@ def samples_of(stage: str, size: Size) -> int:
     kept = math.ceil(size.canvases * size.kept)
     by_root = {
         "ingest": size.photos,
+        "dedup": size.photos,
         "caption": size.photos,
         "build": kept,
         "embed": size.photos + kept,

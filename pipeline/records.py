@@ -45,6 +45,23 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """What a photo is recognised by, however it was edited.
+
+    phash, mirrored: perceptual hashes of it and of its mirror image; thumb: gray uint8 [32, 32]; vector: fp16 [D].
+    """
+
+    key: str
+    uri: str
+    split: str
+    pixels: int
+    phash: str
+    mirrored: str
+    thumb: bytes
+    vector: bytes
+
+
+@dataclass(frozen=True)
 class Caption:
     """Prompts of one photo: what is within its frame, what lies beyond it, and what to avoid."""
 

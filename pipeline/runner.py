@@ -1,9 +1,10 @@
 """The loop: for each stage in order, find the shards that are not done, hand them to an executor, close the stage."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.changes import Changes, compare, last_manifest, manifest_of, sweep
 from pipeline.errors import RefusedError
 from pipeline.receipts import Receipt, difference
 from pipeline.run import SOURCES, Run, receipt_path, recipe_of
@@ -21,12 +22,16 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage came to: shards done now, shards found done, and all receipts."""
+    """What a stage came to: shards done now, shards found done, and all receipts.
+
+    changes: of a stage that groups anew, against the last time that it was complete.
+    """
 
     stage: str
     done_now: int
     skipped: int
     receipts: list[Receipt]
+    changes: Changes = field(default_factory=Changes)
 
 
 class Watcher(Protocol):
@@ -77,13 +82,20 @@ def _run_stage(
         counts = {other.name: other.shards(work_shards) for other in chain}
         run_prologue(stage, run, {name: counts[name] for name in stage.upstream if name != SOURCES})
     total = stage.shards(work_shards)
+    before = last_manifest(stage, run) if stage.regroups else None
     todo = [shard for shard in range(total) if not _is_done(stage, run, shard, options)]
     watcher.begin(stage.name, len(todo), total)
     for receipt in executor.map(stage, todo):
         watcher.shard_done(receipt)
+    receipts = run.receipts(stage.name)
+    changes = Changes()
+    if stage.regroups and len(receipts) == total:
+        after = manifest_of(stage, run)
+        sweep(run, after)
+        changes = compare(before, after)
     if stage.epilogue_needed:
         run_epilogue(stage, run, total)
-    return StageResult(stage.name, len(todo), total - len(todo), run.receipts(stage.name))
+    return StageResult(stage.name, len(todo), total - len(todo), receipts, changes)
 
 
 def changed_recipe(stage: Stage, run: Run) -> list[str]:

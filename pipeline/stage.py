@@ -146,6 +146,13 @@ class Stage(ABC):
         """
         return iter(())
 
+    def outside(self) -> dict[str, str]:
+        """Name -> digest of what its prologue reads beyond the run directory; another digest makes the prologue anew.
+
+        Raises UsageError when it is not there.
+        """
+        return {}
+
     def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
         """Which of the prologue's files this shard depends on; all, unless the stage says otherwise."""
         return list(names)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from pipeline.changes import MANIFEST, encode, manifest_of
 from pipeline.errors import MissingUpstreamError, RefusedError
 from pipeline.receipts import Receipt, difference
 from pipeline.run import Run, recipe_of, step_receipt_path
@@ -16,6 +17,7 @@ from pipeline.storage import describe
 def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
     """Make a stage's shared files unless they are there; raises MissingUpstreamError, RefusedError as a shard would."""
     inputs = {name: _digest_of_all(run, name, count, stage.name) for name, count in upstream_shards.items()}
+    inputs |= stage.outside()
     _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables())))
 
 
@@ -26,8 +28,14 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
         run,
         "epilogue",
         {stage.name: _digest_of_all(run, stage.name, shards, stage.name)},
-        lambda: stage.epilogue(run.tables()),
+        lambda: {**stage.epilogue(run.tables()), **_manifest(stage, run)},
     )
+
+
+def _manifest(stage: Stage, run: Run) -> Iterator[tuple[str, bytes]]:
+    """What the next run tells the changes by; work shards keep their names, so they need none."""
+    if stage.regroups:
+        yield f"{stage.name}/{MANIFEST}", encode(manifest_of(stage, run))
 
 
 def _under(stage: Stage, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

@@ -13,19 +13,29 @@ from pydantic import Field
 
 from pipeline import tables as parquet
 from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Tables, Task
+from pipeline.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from stages.assignment import assign
+from stages.backends.protocols import Encoder
 from stages.dataset_card import card_files
+from stages.excluded import excluded_digest
+from stages.leak_guard import LEAKS, Guard, guard
+from stages.leaks import REASONS
 from stages.spool import Spool
 
 NAMES = "names.json"
 
 
 class BuildSettings(Settings):
-    """name: of the dataset, part of every file name; shards: over all splits together."""
+    """name: of the dataset, part of every file name; shards: over all splits together.
+
+    exclude_near: folders (or what else ``ingest.source`` may be) of test sets; photographs near one of their pictures are
+    left out. near_duplicates: leave out all but the largest of near photographs within a split; across splits they always are.
+    """
 
     name: str = Field("procrop", pattern=r"^[a-z0-9_]+$", max_length=40)
     shards: int = Field(256, ge=1, le=999_999)
+    exclude_near: tuple[str, ...] = ()
+    near_duplicates: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,55 +77,77 @@ class Build(Stage):
 
     name = "build"
     version = 2
-    upstream = ("outpaint", "filter")
+    upstream = ("dedup", "outpaint", "filter")
     record = Sample
+    reasons = REASONS
     extensions = ("jpg", "json", "npy")
     micro_batch = 1024
     prologue_needed = True
     epilogue_needed = True
     regroups = True
 
-    def __init__(self, settings: BuildSettings, scorer: str) -> None:
+    def __init__(self, settings: BuildSettings, scorer: str, encoder: Encoder) -> None:
         self._settings = settings
         self._scorer = scorer
+        self._encoder = encoder
 
     def settings(self) -> dict[str, Any]:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
-        return {"scorer": self._scorer}
+        return {"scorer": self._scorer, "encoder": self._encoder.digest}
+
+    def outside(self) -> dict[str, str]:
+        folders = self._settings.exclude_near
+        return {"exclude_near": excluded_digest(folders)} if folders else {}
 
     def shards(self, work_shards: int) -> int:
         return self._settings.shards
 
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Which sample goes where, decided once over all work shards; the samples themselves pass through a spool on disk."""
-        parts = tables.shards("filter")
+        parts, shards = tables.shards("filter"), self._settings.shards
+        leaks = guard(tables, self._settings, self._encoder)
+        gone: list[tuple[str, str]] = []
         assigned = assign(
-            (_keys_and_splits(tables, part) for part in parts),
-            self._settings.shards,
-            tables.run_seed,
-            self._settings.name,
+            (self._wanted(tables, part, leaks, gone) for part in parts), shards, tables.run_seed, self._settings.name
         )
         yield NAMES, json.dumps(assigned.stems).encode()
+        yield LEAKS, leaks.encode()
         schema = parquet.schema_of(_Placed)
         with tempfile.TemporaryDirectory() as folder:
             spool = Spool(Path(folder))
             for part, places in zip(parts, assigned.places, strict=True):
                 spool.add(
                     (number, place, asdict(item))
-                    for (number, place), item in zip(places.tolist(), self._placed(tables, part), strict=True)
+                    for (number, place), item in zip(places.tolist(), self._placed(tables, part, leaks), strict=True)
                 )
-            for number in range(len(assigned.stems)):
-                items = [_Placed(**value) for value in spool.take(number)]
-                rows = [parquet.row_of(Outcome.kept(item)) for item in items]
-                yield f"{number:06d}.parquet", parquet.encode(rows, schema)
+            for number in range(shards):
+                placed = [Outcome.kept(_Placed(**value)) for value in spool.take(number)]
+                outcomes = [*placed, *leaks.rejects(gone, number, shards)]
+                yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in outcomes], schema)
 
-    def _placed(self, tables: Tables, part: int) -> Iterator[_Placed]:
+    @staticmethod
+    def _wanted(
+        tables: Tables, part: int, leaks: Guard, gone: list[tuple[str, str]]
+    ) -> tuple[list[str], list[str]]:
+        """Keys and splits of a work shard's canvases; those of photos that leak go to ``gone`` with their photo."""
+        canvases = tables.columns("outpaint", part, ["key", "split"])
+        splits = dict(zip(canvases["key"].to_pylist(), canvases["split"].to_pylist(), strict=True))
+        kept = tables.columns("filter", part, ["key", "photo"])
+        pairs = list(zip(kept["key"].to_pylist(), kept["photo"].to_pylist(), strict=True))
+        gone += [pair for pair in pairs if pair[1] in leaks.found]
+        keys = [key for key, photo in pairs if photo not in leaks.found]
+        return keys, [splits[key] for key in keys]
+
+
+    def _placed(self, tables: Tables, part: int, leaks: Guard) -> Iterator[_Placed]:
         """The samples of a work shard."""
         path = tables.path("outpaint", part)
         canvases = {row["key"]: row for row in tables.rows("outpaint", part, None)}
         for crops in tables.rows("filter", part, None):
+            if crops["photo"] in leaks.found:
+                continue
             canvas = canvases[crops["key"]]
             copied = {f.name: canvas[f.name] for f in fields(Sample) if f.name in canvas}
             sample = Sample(
@@ -145,6 +177,8 @@ class Build(Stage):
         return [self._one(task.payload, shard) for task in tasks]
 
     def _one(self, row: dict[str, Any], shard: Shard) -> Outcome:
+        if row["status"] != KEPT:
+            return Outcome.rejected(row["key"], row["reason"], row["detail"])
         sample = Sample(**json.loads(row["sample"]))
         image = shard.read_range(row["path"], row["offset"], row["size"])
         files = {"jpg": image, "json": row["sample"].encode(), "npy": _labels(sample)}
@@ -153,14 +187,6 @@ class Build(Stage):
     def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Index, checksums and card, beside the tars."""
         return card_files(self._settings.name, self.name, tables)
-
-
-def _keys_and_splits(tables: Tables, part: int) -> tuple[list[str], list[str]]:
-    """Of the kept canvases of a work shard."""
-    canvases = tables.columns("outpaint", part, ["key", "split"])
-    splits = dict(zip(canvases["key"].to_pylist(), canvases["split"].to_pylist(), strict=True))
-    keys = tables.columns("filter", part, ["key"])["key"].to_pylist()
-    return keys, [splits[key] for key in keys]
 
 
 def _json(sample: Sample) -> str:

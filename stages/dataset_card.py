@@ -130,7 +130,7 @@ def _count(receipts: Sequence[Any], split: str) -> int:
 def _funnel(tables: Tables) -> list[tuple[str, int, int, str]]:
     """(stage, in, kept, rejects by reason) of the stages that reject."""
     out = []
-    for stage in ("ingest", "outpaint", "filter"):
+    for stage in ("ingest", "outpaint", "filter", "build"):
         receipts = tables.receipts(stage)
         rejected: Counter[str] = Counter()
         for receipt in receipts:

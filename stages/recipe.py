@@ -9,6 +9,7 @@ from pipeline.stage import Stage
 from stages.backends.build import Models, ModelSettings, models_of
 from stages.build import Build, BuildSettings
 from stages.caption import CaptionStage
+from stages.dedup import Dedup
 from stages.embed import Embed, EmbedSettings
 from stages.filter import Filter, FilterSettings
 from stages.ingest import Ingest, IngestSettings
@@ -53,12 +54,13 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
     scorer = f"{models.scorer.name}@{models.scorer.digest}"
     return [
         Ingest(recipe.ingest),
+        Dedup(models.encoder),
         CaptionStage(models.captioner),
         Outpaint(recipe.outpaint, models.outpainter, models.segmenter),
         Propose(recipe.propose, models.segmenter),
         *(RefineRound(number, recipe.refine, models.scorer) for number in range(1, recipe.refine.rounds + 1)),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, scorer),
+        Build(recipe.build, scorer, models.encoder),
         Embed(recipe.embed, models.encoder),
         Retrieve(recipe.retrieve, models.encoder.digest),
     ]

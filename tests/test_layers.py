@@ -26,6 +26,7 @@ DOING = {
     "verify",
     "repair",
     "todo",
+    "changes",
 }
 DOING |= {"lint", "lint_names", "lint_tar", "lint_json", "lint_content"}
 MODEL_MAY = {"geometry", "records", "shards", "shard_set", "epoch_order", "errors", "seeds", "resources"}
@@ -65,7 +66,7 @@ def module_exists(name):
 
 
 GRAPH = {name: list(project_imports(tree)) for name, tree in modules()}
-STAGES = {"ingest", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"}
+STAGES = {"ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"}
 
 
 def allowed(importer, imported):

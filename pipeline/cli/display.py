@@ -83,6 +83,8 @@ class Display:
         self._console.print(
             f"{result.stage:<16} {s['kept']} of {s['in']} kept{dropped}  [dim]{took}[/dim]", soft_wrap=True
         )
+        for line in result.changes.lines():
+            self._console.print(f"  {line}", soft_wrap=True)
 
     def lost_files(self, rows: Sequence[dict[str, Any]]) -> None:
         """A table of the input files that gave no photograph, cut to a screen."""
@@ -129,4 +131,5 @@ def summary_of(result: StageResult) -> dict[str, Any]:
         "rejected": dict(sorted(rejected.items())),
         "failed": dict(sorted(failed.items())),
         "seconds": round(sum(sum(r.seconds.values()) for r in result.receipts), 2),
+        "final_shards": result.changes.as_json() if result.changes else {},
     }

@@ -1,7 +1,7 @@
 """Commands that make the dataset: ``run`` and one a stage."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "ingest": "Decode, check and store photographs.",
+    "dedup": "Compute what each photograph is recognised by.",
     "caption": "Put each photograph into prompts.",
     "outpaint": "Paint surroundings for each photograph.",
     "propose": "Propose candidate crops of each canvas.",
@@ -44,6 +45,12 @@ AcceptChange = Annotated[
 Executor = Annotated[str, typer.Option(help="local; ray and array run many machines.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 Shards = Annotated[int, typer.Option(help="Final shards, over all splits; 0: the recipe's.", min=0)]
+ExcludeNear = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude-near", help="Leave out photographs near a picture of this folder (a test set); repeatable."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,10 +64,10 @@ def register(app: typer.Typer) -> None:
 def run(
     overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
     executor: Executor = "local", retry_failed: RetryFailed = False, reason: Reason = "",
-    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    exclude_near: ExcludeNear = None, accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run all stages in order, from photographs to shards and neighbours."""
-    session = open_session(config, work, overrides)
+    session = open_session(config, work, [*(overrides or []), *_excluding(exclude_near)])
     last = until or "retrieve"
     if last not in VERBS:
         raise UsageError(f"--until {until}: stages are {', '.join(VERBS)}")
@@ -85,15 +92,31 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 def build(
     overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = 0, workers: Workers = 0,
-    executor: Executor = "local", with_upstream: WithUpstream = False, accept_change: AcceptChange = False,
-    json: Json = False, quiet: Quiet = False,
+    executor: Executor = "local", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
+    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
     asked = [f"build.shards={shards}"] if shards else []
-    session = open_session(config, work, [*(overrides or []), *asked])
+    session = open_session(config, work, [*(overrides or []), *asked, *_excluding(exclude_near)])
     names = _with_upstream(session, "build") if with_upstream else ["build"]
     options = {"retry_failed": False, "reason": "", "accept_change": accept_change, "executor": executor}
     _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+
+
+def _excluding(folders: list[str] | None) -> list[str]:
+    """The override that the option stands for; without the option the recipe's folders stay. Raises UsageError."""
+    from json import dumps
+
+    _require_folders(folders or [])  # before a new run directory remembers them
+    return [f"build.exclude_near={dumps(folders)}"] if folders else []
+
+
+def _require_folders(folders: Sequence[str]) -> None:
+    """What is not there must stop the command before anything is touched."""
+    from stages.excluded import excluded_files
+
+    if folders:
+        excluded_files(folders)
 
 
 def _with_upstream(session: Session, name: str) -> list[str]:
@@ -119,9 +142,10 @@ def _work(
 
     if options["executor"] != "local":
         raise UsageError(f"--executor {options['executor']}: this version has 'local'")
+    if "build" in names:
+        _require_folders(session.recipe.build.exclude_near)
     display = Display(quiet=quiet or json)
-    if "ingest" in names:
-        refresh_sources(session, display)
+    removed = refresh_sources(session, display) if "ingest" in names else 0
     chosen = [stage for stage in session.stages if stage.name.split("/")[0] in names]
     reason = options["reason"]
 
@@ -135,11 +159,25 @@ def _work(
             options=Options(retry=retry, accept_change=options["accept_change"]),
         )  # fmt: skip
     remember(session)
+    left = _leftovers(session, removed)
+    for line in left:
+        display.say(line)
     if "ingest" in names:
         display.lost_files(_lost_files(session))
     if json:
-        print_json({"work": session.run.store.url, "stages": [summary_of(result) for result in results]})
+        told = {"work": session.run.store.url, "stages": [summary_of(result) for result in results]}
+        print_json({**told, "removed_sources": removed, "leftovers": left})
     _exit_with(results)
+
+
+def _leftovers(session: Session, removed: int) -> list[str]:
+    """Places that may still hold something of photographs taken down; a remote run directory has none but its stages."""
+    from pipeline.cli.leftovers import leftovers
+    from pipeline.cli.sources import known_files
+    from pipeline.storage import LocalStore
+
+    store = session.run.store
+    return leftovers(store.root, known_files(session.run), removed=removed) if isinstance(store, LocalStore) else []
 
 
 def _lost_files(session: Session) -> list[dict[str, str]]:

@@ -13,8 +13,11 @@ SEEN = ".cache/seen.parquet"  # a memory of the scan, not data: without it all f
 ROWS_A_GROUP = 1024  # a worker reads the groups that hold its shard
 
 
-def refresh_sources(session: Session, display: Display) -> None:
-    """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them."""
+def refresh_sources(session: Session, display: Display) -> int:
+    """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them.
+
+    Gives how many are gone.
+    """
     from stages.source_list import LOOKS, scan
 
     settings, run = session.recipe.ingest, session.run
@@ -28,11 +31,20 @@ def refresh_sources(session: Session, display: Display) -> None:
         run.store.write(SEEN, tables.encode_table(found.looks))
     fresh = found.digest
     if fresh == run.plan.sources_digest and run.store.exists(f"{SOURCES}.parquet"):
-        return
+        return 0
+    before = set(known_files(run))
     run.store.write(f"{SOURCES}.parquet", tables.encode_table(found.sources, ROWS_A_GROUP))
     run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
     record(run.store, run.plan)
     run.forget_sources()
+    return len(before - set(known_files(run)))
+
+
+def known_files(run: Run) -> dict[str, str]:
+    """Key -> address of the input files that were listed last; empty before the first time."""
+    if not run.store.exists(f"{SOURCES}.parquet"):
+        return {}
+    return {row["key"]: row["uri"] for row in tables.decode(run.store.read(f"{SOURCES}.parquet"), ["key", "uri"])}
 
 
 def _known(run: Run, schema: Any) -> Any:

@@ -254,6 +254,8 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
 
     cropper = Cropper.load(folder)
     out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.jpg"):
+        old.unlink()  # of a photograph that may have been taken down since
     entries = []
     for row in _held_out(session):
         file = out / f"{Path(row['uri'].split('#')[-1]).stem}.jpg"

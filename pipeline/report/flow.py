@@ -6,7 +6,7 @@ from pipeline.funnel import StageStatus
 from pipeline.report.charts import stacked_bar
 from pipeline.report.section import Material, Section
 
-UNITS = {"ingest": "files", "caption": "photos", "build": "samples", "embed": "pictures"}
+UNITS = {"ingest": "files", "dedup": "photos", "caption": "photos", "build": "samples", "embed": "pictures"}
 PHASES = ("read", "compute", "write", "prologue", "epilogue")
 # Classes of the style sheet for dropped parts; a reason keeps its colour within a stage.
 DROPPED = ("s1", "s2", "s3", "s4", "s6", "s7")

@@ -1,0 +1,40 @@
+"""Dedup: what each photograph is recognised by, for ``build`` to find near-duplicates. It drops nothing itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.records import Signature
+from pipeline.stage import Outcome, Shard, Stage, Task
+from stages.backends.protocols import Encoder
+from stages.likeness import signature_of
+from stages.photo_file import to_array
+
+
+class Dedup(Stage):
+    """See the module. It is early so that only photographs are looked at, and once, however often ``build`` is run."""
+
+    name = "dedup"
+    version = 1
+    upstream = ("ingest",)
+    record = Signature
+    micro_batch = 8
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def models(self) -> dict[str, str]:
+        return {"encoder": self._encoder.digest}
+
+    def tasks(self, shard: Shard) -> list[Task]:
+        return [Task(row["key"], row) for row in shard.rows("ingest")]
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        images = [to_array(shard.image("ingest", task.key)) for task in tasks]
+        encoded = self._encoder.encode(images)
+        return [
+            Outcome.kept(signature_of(task.key, task.payload["uri"], task.payload["split"], image, features.vector))
+            for task, image, features in zip(tasks, images, encoded, strict=True)
+        ]
