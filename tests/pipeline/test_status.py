@@ -63,7 +63,7 @@ def test_nothing_missing_is_an_empty_line_and_the_next_stage_is_the_default(work
 def test_wrong_options_and_stages_are_wrong_usage(work, program):
     assert program("status", "--slurm", "-w", work)[0] == 2
     code, out, err = program("status", "--missing", "--stage", "polish", "-w", work)
-    assert (code, out) == (2, "") and "stages are ingest, caption" in err and err.count("\n") == 1
+    assert (code, out) == (2, "") and "stages are ingest, dedup, caption" in err and err.count("\n") == 1
     assert program("status", "--missing", "--slurm", "--json", "-w", work)[0] == 2
 
 
