@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from pipeline.changes import MANIFEST, encode, manifest_of
@@ -28,7 +29,7 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
         run,
         "epilogue",
         {stage.name: _digest_of_all(run, stage.name, shards, stage.name)},
-        lambda: {**stage.epilogue(run.tables()), **_manifest(stage, run)},
+        lambda: chain(stage.epilogue(run.tables()), _manifest(stage, run)),
     )
 
 

@@ -128,9 +128,7 @@ class Build(Stage):
                 yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in outcomes], schema)
 
     @staticmethod
-    def _wanted(
-        tables: Tables, part: int, leaks: Guard, gone: list[tuple[str, str]]
-    ) -> tuple[list[str], list[str]]:
+    def _wanted(tables: Tables, part: int, leaks: Guard, gone: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
         """Keys and splits of a work shard's canvases; those of photos that leak go to ``gone`` with their photo."""
         canvases = tables.columns("outpaint", part, ["key", "split"])
         splits = dict(zip(canvases["key"].to_pylist(), canvases["split"].to_pylist(), strict=True))
@@ -139,7 +137,6 @@ class Build(Stage):
         gone += [pair for pair in pairs if pair[1] in leaks.found]
         keys = [key for key, photo in pairs if photo not in leaks.found]
         return keys, [splits[key] for key in keys]
-
 
     def _placed(self, tables: Tables, part: int, leaks: Guard) -> Iterator[_Placed]:
         """The samples of a work shard."""

@@ -1,19 +1,18 @@
 """The guard of ``build``: from recorded signatures and excluded folders to rejected rows and the report of leaks."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from pipeline.records import Signature
 from pipeline.seeds import shard_of
-from pipeline.stage import Outcome
+from pipeline.stage import Outcome, Tables
 from stages.backends.protocols import Encoder
 from stages.excluded import excluded_signatures
 from stages.leaks import Leak, Leaks, find_leaks
+from stages.signatures import Signatures
 
 LEAKS = "leaks.json"
-_FIELDS = tuple(Signature.__dataclass_fields__)
 
 
 class Guarding(Protocol):
@@ -39,15 +38,15 @@ class Guard:
         """Leaks by the photo that goes."""
         return self.leaks.found
 
-    def rejects(self, canvases: Sequence[Mapping[str, Any]], number: int, shards: int) -> list[Outcome]:
+    def rejects(self, canvases: Sequence[tuple[str, str]], number: int, shards: int) -> list[Outcome]:
         """Rows of the dropped canvases that final shard ``number`` records, so that the counts of ``build`` add up.
 
-        canvases: with ``key`` and ``photo``, all of dropped photos. A photo's go to the shard that its hash says.
+        canvases: (key, photo), all of dropped photos. A photo's go to the shard that its hash says.
         """
-        mine = [row for row in canvases if shard_of(row["photo"], shards) == number]
         return [
-            Outcome.rejected(row["key"], self.found[row["photo"]].reason, self.found[row["photo"]].detail)
-            for row in sorted(mine, key=lambda row: str(row["key"]))
+            Outcome.rejected(key, self.found[photo].reason, self.found[photo].detail)
+            for key, photo in sorted(canvases)
+            if shard_of(photo, shards) == number
         ]
 
     def encode(self) -> bytes:
@@ -59,12 +58,16 @@ class Guard:
         return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def guard(rows: Sequence[Mapping[str, Any]], photos: Collection[str], settings: Guarding, encoder: Encoder) -> Guard:
-    """Look among ``photos`` (those that still have a canvas) for near ones. rows: the table of ``dedup``.
+def guard(tables: Tables, settings: Guarding, encoder: Encoder) -> Guard:
+    """Look among the photographs that still have a canvas for near ones.
 
     Raises UsageError for an excluded folder that is not there.
     """
     outside, unreadable = excluded_signatures(settings.exclude_near, encoder)
-    own = [Signature(**{name: row[name] for name in _FIELDS}) for row in rows if row["key"] in photos]
-    leaks = find_leaks(own, outside, within=settings.near_duplicates)
+    theirs = Signatures.of(sorted(outside, key=lambda s: s.uri))
+
+    def wanted(shard: int) -> set[str]:
+        return set(tables.columns("filter", shard, ["photo"])["photo"].to_pylist())
+
+    leaks = find_leaks(Signatures.of_run(tables, "dedup", wanted), theirs, within=settings.near_duplicates)
     return Guard(leaks, settings.exclude_near, len(outside), unreadable)

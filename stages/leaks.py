@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.records import Signature
 from stages.assignment import SPLITS
 from stages.likeness import Likeness, alike
+from stages.signatures import Signatures
 
 NEAR_TEST, SPLIT_LEAK, NEAR_DUPLICATE = "near_test", "split_leak", "near_duplicate"
 REASONS = (NEAR_TEST, SPLIT_LEAK, NEAR_DUPLICATE)
@@ -51,14 +52,13 @@ class Leaks:
         return {"compared": self.compared, "unchecked": self.unchecked, "photos": counts, "leaks": rows}
 
 
-def find_leaks(photos: Sequence[Signature], outside: Sequence[Signature], *, within: bool = True) -> Leaks:
-    """Photos to leave out; the order that they come in does not matter.
+def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) -> Leaks:
+    """Photos to leave out. photos: by key; outside: pictures of excluded folders, by address; a photo near one goes.
 
-    outside: pictures of excluded folders; a photo near one goes. Of two near photos in two splits the one goes that is
-    less held out (train before val before test). Of two in one split the smaller goes (ties: greater key), if ``within``.
+    Of two near photos in two splits the one goes that is less held out (train before val before test). Of two in one split
+    the smaller goes (ties: greater key), if ``within``.
     """
-    mine = sorted(photos, key=lambda s: s.key)
-    everything = [*mine, *sorted(outside, key=lambda s: s.uri)]
+    everything = photos.joined(outside)
     result = alike(everything)
     near = _neighbours(result.pairs)
     found: dict[str, Leak] = {}
@@ -67,17 +67,18 @@ def find_leaks(photos: Sequence[Signature], outside: Sequence[Signature], *, wit
         if not candidates:
             return False
         other = min(candidates, key=lambda n: (near[index][n].bits, -near[index][n].cosine, n))
-        found[mine[index].key] = _leak(mine[index], everything[other], reason, near[index][other])
+        found[photos.keys[index]] = _leak(everything.row(index), everything.row(other), reason, near[index][other])
         return True
 
-    left = [n for n in range(len(mine)) if not drop(n, [m for m in near.get(n, {}) if m >= len(mine)], NEAR_TEST)]
+    count, splits = len(photos), photos.splits
+    left = [n for n in range(count) if not drop(n, [m for m in near.get(n, {}) if m >= count], NEAR_TEST)]
     standing: set[int] = set()
-    for split in sorted({mine[n].split for n in left}, key=_held_out, reverse=True):
-        own = [n for n in left if mine[n].split == split]
+    for split in sorted({splits[n] for n in left}, key=_held_out, reverse=True):
+        own = [n for n in left if splits[n] == split]
         standing |= {n for n in own if not drop(n, [m for m in near.get(n, {}) if m in standing], SPLIT_LEAK)}
     kept: set[int] = set()
-    for n in sorted(standing if within else (), key=lambda n: (-mine[n].pixels, n)):
-        twins = [m for m in near.get(n, {}) if m in kept and mine[m].split == mine[n].split]
+    for n in sorted(standing & near.keys() if within else (), key=lambda n: (-photos.pixels[n], n)):
+        twins = [m for m in near[n] if m in kept and splits[m] == splits[n]]
         if not drop(n, twins, NEAR_DUPLICATE):
             kept.add(n)
     return Leaks(found, len(everything), result.unchecked)

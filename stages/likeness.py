@@ -4,17 +4,17 @@ Thresholds were set on the bundled photographs with ``procrop-data bench near-du
 what they mistake.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.records import Signature
-from stages.perceptual_hash import BITS, phash
+from stages.perceptual_hash import near_pairs, phash
+from stages.signatures import Signatures
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -30,6 +30,7 @@ PART_SIDES = range(18, THUMB + 1)
 # Most pairs that are looked at for parts, the most similar first: it bounds the time.
 MOST_PARTS = 2_000
 BLOCK = 512
+KEYS = 4096
 # Vectors are searched by their main directions first: a projection never lengthens a distance, so that nothing is missed.
 DIRECTIONS = 64
 
@@ -70,16 +71,15 @@ def signature_of(key: str, uri: str, split: str, image: NDArray[np.uint8], vecto
     )
 
 
-def alike(signatures: Sequence[Signature]) -> Alike:
+def alike(signatures: Signatures) -> Alike:
     """All pairs of one photograph among pictures; the same pictures in the same order give the same answer."""
     if len(signatures) < 2:
         return Alike({}, 0)
-    codes, mirrored = _codes([s.phash for s in signatures]), _codes([s.mirrored for s in signatures])
-    vectors = _unit(np.stack([np.frombuffer(s.vector, np.float16) for s in signatures]).astype(np.float32))
+    codes, mirrored, vectors = signatures.codes, signatures.mirrored, signatures.vectors
     pairs: dict[tuple[int, int], Likeness] = {}
     open_pairs = _Closest(MOST_PARTS)
-    for i, j in (*_close_hashes(codes, codes), *_close_hashes(mirrored, codes), *_close_vectors(vectors)):
-        cosine = np.einsum("nd,nd->n", vectors[i], vectors[j])
+    for i, j in (_close_hashes(codes, mirrored), *_close_vectors(vectors)):
+        cosine = np.einsum("nd,nd->n", _unit(vectors[i]), _unit(vectors[j]))
         bits = np.minimum(_distance(codes[i], codes[j]), _distance(mirrored[i], codes[j]))
         same = (bits <= SURE_BITS) | ((cosine >= NEAR_COSINE) & (bits <= NEAR_BITS))
         for n in np.flatnonzero(same):
@@ -87,7 +87,7 @@ def alike(signatures: Sequence[Signature]) -> Alike:
         maybe = ~same & (cosine >= PART_COSINE)
         open_pairs.add(i[maybe], j[maybe], cosine[maybe], bits[maybe])
     for a, b, near, apart in open_pairs.best():
-        match = part_match(signatures[a].thumb, signatures[b].thumb)
+        match = part_match(signatures.row(a).thumb, signatures.row(b).thumb)
         if match >= PART_MATCH:
             pairs[a, b] = Likeness(apart, round(near, 4), round(match, 4))
     return Alike(pairs, open_pairs.dropped)
@@ -117,33 +117,49 @@ class _Closest:
         self._rows = self._rows[order[: self._most]]
 
 
-def _close_hashes(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> Iterator[tuple[Integers, Integers]]:
-    """(i, j), i < j, whose hashes are ``SURE_BITS`` or less apart, block by block."""
-    index = faiss.IndexBinaryFlat(BITS)
-    for start in range(0, len(codes), BLOCK):
-        index.add(codes[start : start + BLOCK])
-        found = index.range_search(queries[start : start + BLOCK], SURE_BITS + 1)  # strictly below the radius
-        yield _pairs(start, found)
+def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tuple[Integers, Integers]:
+    """(i, j), i < j, whose hashes, one of them mirrored or not, are ``SURE_BITS`` or less apart."""
+    unique, which = np.unique(np.concatenate([codes, mirrored]), return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)  # rows of each hash, plain or mirrored
+    same = np.flatnonzero([len(group) > 1 for group in groups])
+    found = {
+        (min(a, b) % len(codes), max(a, b) % len(codes))
+        for u, v in [*near_pairs(unique, SURE_BITS), *zip(same, same, strict=True)]
+        for a in groups[u].tolist() for b in groups[v].tolist() if min(a, b) < len(codes)
+    }  # fmt: skip
+    pairs = np.array(sorted({(min(p), max(p)) for p in found if p[0] != p[1]}), np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
-def _close_vectors(vectors: Floats) -> Iterator[tuple[Integers, Integers]]:
+def _close_vectors(vectors: NDArray[np.float16]) -> Iterator[tuple[Integers, Integers]]:
     """(i, j), i < j, that include all whose cosine is ``PART_COSINE`` or more, block by block."""
-    centred = vectors - vectors.mean(0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    flat = np.ascontiguousarray(centred @ directions[:, -DIRECTIONS:], dtype=np.float32)
-    index = faiss.IndexFlatL2(flat.shape[1])
+    flat = _flattened(vectors)
+    lengths = np.einsum("nd,nd->n", flat, flat)
     for start in range(0, len(flat), BLOCK):
-        index.add(flat[start : start + BLOCK])
-        # Squared distance of unit vectors is 2 - 2 cosine; the slack covers rounding.
-        yield _pairs(start, index.range_search(flat[start : start + BLOCK], 2 - 2 * PART_COSINE + 1e-4))
+        block = slice(start, start + BLOCK)
+        for low in range(0, start + BLOCK, KEYS):
+            keys = slice(low, min(low + KEYS, start + BLOCK, len(flat)))
+            # Squared distance of unit vectors is 2 - 2 cosine; the slack covers rounding.
+            apart = lengths[block][:, None] + lengths[keys] - 2 * (flat[block] @ flat[keys].T)
+            rows, columns = np.nonzero(apart <= 2 - 2 * PART_COSINE + 1e-4)
+            i, j = columns + low, rows + start
+            yield i[i < j].astype(np.int64), j[i < j].astype(np.int64)
 
 
-def _pairs(start: int, found: tuple[Integers, Any, Integers]) -> tuple[Integers, Integers]:
-    limits, _, hits = found
-    ends = limits.astype(np.int64)
-    rows = np.repeat(np.arange(len(limits) - 1), ends[1:] - ends[:-1]) + start
-    before = hits < rows
-    return hits[before].astype(np.int64), rows[before].astype(np.int64)
+def _flattened(vectors: NDArray[np.float16]) -> Floats:
+    """Unit vectors about their mean, projected on their main directions: float32 [N, at most DIRECTIONS]."""
+    blocks = [slice(start, start + KEYS) for start in range(0, len(vectors), KEYS)]
+    mean = sum(_unit(vectors[block]).sum(0, dtype=np.float64) for block in blocks) / len(vectors)
+
+    def centred(block: slice) -> Any:
+        return _unit(vectors[block]) - mean
+
+    _, directions = np.linalg.eigh(sum(centred(block).T @ centred(block) for block in blocks))
+    flat = np.zeros((len(vectors), min(DIRECTIONS, vectors.shape[1])), np.float32)
+    for block in blocks:
+        flat[block] = centred(block) @ directions[:, -DIRECTIONS:]
+    return flat
 
 
 def part_match(first: bytes, second: bytes) -> float:
@@ -166,15 +182,12 @@ def _best_window(whole: NDArray[np.uint8], part: NDArray[np.uint8]) -> float:
     return best
 
 
-def _codes(hashes: Sequence[str]) -> NDArray[np.uint8]:
-    return np.array([list(bytes.fromhex(code)) for code in hashes], dtype=np.uint8)
-
-
-def _distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Integers:
-    bits: Integers = np.bitwise_count(a ^ b).sum(1).astype(np.int64)
+def _distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> Integers:
+    bits: Integers = np.bitwise_count(a ^ b).astype(np.int64)
     return bits
 
 
-def _unit(vectors: Floats) -> Floats:
-    lengths: Floats = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-    return vectors / lengths
+def _unit(vectors: NDArray[np.float16]) -> Floats:
+    exact = vectors.astype(np.float32)
+    lengths: Floats = np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-6)
+    return exact / lengths

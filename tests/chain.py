@@ -77,3 +77,9 @@ def run_chain(session: Session, workers: int = 1, until: str = "", **options):
             chain=session.stages,
             options=Options(**options),
         )
+
+
+def kept_rows(session: Session, stage: str) -> list[dict]:
+    """Kept rows of a stage, over all its shards."""
+    told = session.run.tables()
+    return [row for shard in told.shards(stage) for row in told.rows(stage, shard, None)]

@@ -15,7 +15,7 @@ from pipeline.cli.leftovers import leftovers
 from pipeline.cli.sources import refresh_sources
 from pipeline.errors import UsageError
 from pipeline.seeds import shard_of
-from tests.chain import make_photos, recipe_for, run_chain, session_for
+from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 
 
 def members(path):
@@ -85,7 +85,7 @@ def test_shards_whose_split_changed_do_not_stay_under_their_old_names(home):
     folder, recipe = home
     work = folder / "work"
     session = session_for(recipe, work)
-    held_out = [row["key"] for row in session.run.tables().rows("ingest", None) if row["split"] != "train"]
+    held_out = [row["key"] for row in kept_rows(session, "ingest") if row["split"] != "train"]
     assert held_out
     traces = [trace for key in held_out for trace in traces_of(work, key)]
     for name, key in keys_by_name(home).items():

@@ -15,7 +15,8 @@ from pipeline.resources import bundled
 from stages.excluded import excluded_digest, excluded_files, excluded_signatures
 from stages.leaks import find_leaks
 from stages.likeness import THUMB, alike, part_match, signature_of
-from tests.chain import make_photos, recipe_for, run_chain, session_for
+from stages.signatures import Signatures
+from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeEncoder
 
 
@@ -29,8 +30,17 @@ def made(key, bits=0, *, split="train", pixels=100, base=0):
     return Signature(key, f"{key}.jpg", split, pixels, *hashes, thumb.tobytes(), vector.tobytes())
 
 
+def alike_of(signatures):
+    return alike(Signatures.of(signatures))
+
+
+def leaks_of(photos, outside, **options):
+    mine = Signatures.of(sorted(photos, key=lambda s: s.key))
+    return find_leaks(mine, Signatures.of(sorted(outside, key=lambda s: s.uri)), **options)
+
+
 def found(photos, outside=(), **options):
-    leaks = find_leaks(photos, list(outside), **options).found
+    leaks = leaks_of(photos, outside, **options).found
     return {key: (leak.reason, leak.other or leak.other_uri) for key, leak in leaks.items()}
 
 
@@ -46,7 +56,7 @@ def sign(key, image, vector=None, split="train"):
 
 def test_nothing_and_one_are_no_pair():
     assert found([]) == {} and found([made("a")]) == {}
-    assert alike([]).pairs == {} and found([], [made("x"), made("y")]) == {}
+    assert alike_of([]).pairs == {} and found([], [made("x"), made("y")]) == {}
 
 
 def test_strangers_stay():
@@ -93,12 +103,12 @@ def test_the_order_of_the_input_does_not_matter():
     ]
     photos += [made(f"9{n}", n, base=9) for n in range(3)]
     outside = [made(f"x{base}", 8, base=base) for base in (2, 4)]
-    want = find_leaks(photos, outside)
+    want = leaks_of(photos, outside)
     for seed in range(3):
         mixed, others = photos[:], outside[:]
         random.Random(seed).shuffle(mixed)
         random.Random(seed).shuffle(others)
-        assert find_leaks(mixed, others) == want
+        assert leaks_of(mixed, others) == want
     assert {leak.reason for leak in want.found.values()} == {"near_test", "split_leak", "near_duplicate"}
 
 
@@ -115,8 +125,8 @@ def test_a_crop_is_found_by_its_place_in_the_whole(side):
     height, width = whole.shape[:2]
     y, x = int(height * (1 - side) * 0.7), int(width * (1 - side) * 0.3)
     part = whole[y : y + int(height * side), x : x + int(width * side)]
-    assert alike([sign("a", whole), sign("b", part)]).pairs
-    assert alike([sign("a", np.ascontiguousarray(part[:, ::-1])), sign("b", whole)]).pairs
+    assert alike_of([sign("a", whole), sign("b", part)]).pairs
+    assert alike_of([sign("a", np.ascontiguousarray(part[:, ::-1])), sign("b", whole)]).pairs
 
 
 def test_other_photographs_are_no_parts_and_flat_ones_say_nothing():
@@ -131,7 +141,7 @@ def test_an_unrelated_vector_keeps_look_alike_parts_apart():
     one, other = np.zeros(8, np.float32), np.zeros(8, np.float32)
     one[0] = other[1] = 1
     part = whole[:160, :160]
-    assert not alike([sign("a", whole, one), sign("b", part, other)]).pairs
+    assert not alike_of([sign("a", whole, one), sign("b", part, other)]).pairs
 
 
 def write(image, path, quality=60):
@@ -139,7 +149,7 @@ def write(image, path, quality=60):
 
 
 def first_of(session, split):
-    return next(row for row in session.run.tables().rows("ingest", None) if row["split"] == split)
+    return next(row for row in kept_rows(session, "ingest") if row["split"] == split)
 
 
 def planted(home, edit, split="test", **build):
@@ -163,7 +173,7 @@ def shards_text(work):
 @pytest.mark.parametrize("edit", [lambda image: image, ImageOps.mirror], ids=["re-encoded", "mirrored"])
 def test_a_copy_of_a_test_photo_added_to_train_is_dropped_and_reported(tmp_path, edit):
     original, session, results = planted(tmp_path, edit)
-    copy = next(r for r in session.run.tables().rows("ingest", None) if r["uri"] == "planted.jpg")
+    copy = next(r for r in kept_rows(session, "ingest") if r["uri"] == "planted.jpg")
     told = summary_of(results["build"])
     kept = sum(r.n_kept for r in results["filter"].receipts)
     dropped = told["rejected"]["split_leak"]
