@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.errors import DamagedDataError, RefusedError, UsageError
 from pipeline.receipts import difference
+from pipeline.seeds import digest_of
 from pipeline.storage import Store
 
 PATH = "plan.json"
@@ -26,6 +27,11 @@ class Plan:
     sources: int = 0
     sources_digest: str = ""
     format: int = FORMAT
+
+    @property
+    def identity(self) -> str:
+        """What receipts name the run by: no shard of another seed, name or number of work shards is one of ours."""
+        return digest_of([self.name, self.run_seed, self.work_shards])[:16]
 
     def encode(self) -> bytes:
         """JSON bytes."""

@@ -17,7 +17,7 @@ class Receipt:
     """What was done and what came of it; ``n_in == n_kept + sum(n_rejected) + sum(n_failed)`` always holds.
 
     recipe: version, settings, models: what a user can change. inputs: digests of what the shard was made from.
-    outputs: path in the run directory -> size and sha256. seconds: by phase.
+    outputs: path in the run directory -> size and sha256. seconds: by phase. run: which run it is of (``Plan.identity``).
     """
 
     stage: str
@@ -33,12 +33,15 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict)
     host: str = ""
     device: str = ""
+    run: str = ""
     format: int = FORMAT
 
     @property
     def fingerprint(self) -> str:
         """Hash of recipe and inputs: equal fingerprints mean equal bytes."""
-        return digest_of([self.stage, self.shard, self.shards, self.recipe, self.inputs])
+        return digest_of(
+            [self.stage, self.shard, self.shards, self.recipe, self.inputs, *([self.run] if self.run else [])]
+        )
 
     @property
     def output_digest(self) -> str:

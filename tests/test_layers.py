@@ -14,6 +14,8 @@ RECORDS = {"records", "stage", "settings", "resources", "contact_sheet"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
 DOING = {
     "work",
+    "crashed",
+    "isolation",
     "steps",
     "runner",
     "funnel",
