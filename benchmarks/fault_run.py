@@ -1,4 +1,4 @@
-"""A small whole run with stand-in models, as a program for ``bench faults`` to kill: ``python -m benchmarks.fault_run SOURCE WORK``.
+"""A small whole run with stand-in models, for ``bench faults`` to kill: ``python -m benchmarks.fault_run SOURCE WORK``.
 
 It has two worker processes, a stage with a journal, one with rounds, prologues and an epilogue: every way to commit there is.
 """

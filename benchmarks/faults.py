@@ -1,7 +1,7 @@
 """Kill a run at random moments, over and over, until it is done: nothing lost, nothing doubled, every byte as undisturbed.
 
 ``kill -9`` of the whole process group, of one worker alone, or SIGTERM, after a random time over the length of a run. A run
-that was killed is started again, and killed again, up to three times; then it is left to end, and compared.
+that was killed is started again, and killed again, up to five times; then it is left to end, and compared.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from benchmarks.fault_run import digests, keys_of, make_photos, promised
 from benchmarks.harness import finish, result
 
 ROOT = Path(__file__).resolve().parents[1]
-PHOTOS = 10
-KILLS_A_RUN = 3
+PHOTOS = 8
+KILLS_A_RUN = 5
 LONGEST_S = 300.0
 GROUP, WORKER, TERM = "group", "worker", "term"
 
