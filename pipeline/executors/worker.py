@@ -130,7 +130,7 @@ class _Hands:
     """Stages with their models, and the run directory, as this process has them."""
 
     def __init__(self, pipe: Connection, payload: bytes) -> None:
-        store, plan, self._stages = pickle.loads(payload)  # type: Any, Any, dict[str, Stage]
+        store, plan, self._stages = pickle.loads(payload)  # type: Any, Any, dict[str, Any]
         self._run = Run(store, plan)
         # While there is a job, the parent sends nothing but the wish to stop.
         self._control = Control(
