@@ -51,7 +51,7 @@ class Receipt:
     def encode(self) -> bytes:
         """JSON bytes; raises DamagedDataError when the counts do not add up."""
         self._check_counts("about to be written")
-        body = {**asdict(self), "fingerprint": self.fingerprint}
+        body = {**asdict(self), "fingerprint": self.fingerprint, "seal": digest_of(asdict(self))}
         return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     @staticmethod
@@ -59,7 +59,7 @@ class Receipt:
         """A receipt from its bytes; raises DamagedDataError for torn, edited or newer ones."""
         try:
             body = json.loads(data)
-            fingerprint = body.pop("fingerprint")
+            fingerprint, seal = body.pop("fingerprint"), body.pop("seal", "")
             if body.get("format") != FORMAT:
                 raise DamagedDataError(
                     f"receipt '{where}' has format {body.get('format')!r}, this version reads {FORMAT}"
@@ -68,6 +68,8 @@ class Receipt:
             if fingerprint != receipt.fingerprint:
                 raise DamagedDataError(f"receipt '{where}' was edited: its fingerprint does not match its content")
             receipt._check_counts(f"in '{where}'")
+            if seal and seal != digest_of(asdict(receipt)):
+                raise DamagedDataError(f"receipt '{where}' was edited: its seal does not match its content")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedDataError(f"receipt '{where}' is not readable: {error}") from error
         return receipt

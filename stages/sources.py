@@ -17,7 +17,7 @@ import fsspec
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.records import Source
 from pipeline.resources import bundled
 from pipeline.seeds import digest_of, shard_of
@@ -80,12 +80,29 @@ def read_source(spec: str, uri: str) -> bytes:
     """Bytes of one source by the address that ``scan`` gave it; raises OSError."""
     folder = _folder_of(spec)
     if folder is not None:
-        return (folder / uri).read_bytes()
+        try:
+            return (folder / uri).read_bytes()
+        except OSError:
+            _refuse_gone(folder)
+            raise
     if "#" in uri:
         return _archive(uri.split("#")[0])[uri]
     with fsspec.open(uri, "rb") as file:
         data: bytes = file.read()
     return data
+
+
+def _refuse_gone(folder: Path) -> None:
+    """Raise StorageError when the whole folder went away, or its disk: that is no fault of the photograph in hand."""
+    try:
+        gone = not os.listdir(folder)
+    except OSError:
+        gone = True
+    if gone:
+        raise StorageError(
+            f"the photographs' folder '{folder}' is gone, or its disk was unmounted: bring it back and run the same command "
+            "again, what was committed is intact"
+        )
 
 
 def _folder_of(spec: str) -> Path | None:
@@ -162,6 +179,12 @@ def _from_webdataset(spec: str) -> list[Found]:
     for sample in wds.WebDataset(spec, shardshuffle=False, empty_check=False):
         credits = {name: "" for name in CREDIT_FIELDS}
         image = next((ext for ext in sample if f".{ext.lower()}" in EXTENSIONS), None)
+        dotted = next((ext for ext in sample if "." in ext and _is_photo(ext)), None)
+        if image is None and dotted is not None:
+            raise UsageError(
+                f"'{sample['__url__']}' has '{sample['__key__']}.{dotted}', a key with a dot: WebDataset readers cut names at "
+                "the first dot; rename it"
+            )
         if image is not None:
             uri = f"{sample['__url__']}#{sample['__key__']}.{image}"
             found.append(Found(uri, credits, partial(bytes, sample[image])))
