@@ -175,19 +175,20 @@ def _from_parquet(spec: str) -> list[Found]:
 def _from_webdataset(spec: str) -> list[Found]:
     import webdataset as wds
 
-    found = []
+    found: list[Found] = []
+    with_dots: list[str] = []
     for sample in wds.WebDataset(spec, shardshuffle=False, empty_check=False):
         credits = {name: "" for name in CREDIT_FIELDS}
         image = next((ext for ext in sample if f".{ext.lower()}" in EXTENSIONS), None)
-        dotted = next((ext for ext in sample if "." in ext and _is_photo(ext)), None)
-        if image is None and dotted is not None:
-            raise UsageError(
-                f"'{sample['__url__']}' has '{sample['__key__']}.{dotted}', a key with a dot: WebDataset readers cut names at "
-                "the first dot; rename it"
-            )
+        with_dots += [f"{sample['__key__']}.{ext}" for ext in sample if "." in ext and _is_photo(ext)]
         if image is not None:
             uri = f"{sample['__url__']}#{sample['__key__']}.{image}"
             found.append(Found(uri, credits, partial(bytes, sample[image])))
+    if with_dots:
+        raise UsageError(
+            f"'{spec}' has '{with_dots[0]}', a key with a dot: WebDataset readers cut a name at its first dot; rename "
+            f"{'it' if len(with_dots) == 1 else f'the {len(with_dots)} such members'}"
+        )
     return found
 
 

@@ -29,14 +29,16 @@ def test_a_deadly_sample_is_a_row_and_the_rest_survives_with_the_same_bytes(tmp_
     assert (tmp_path / "work/poisoned/000001.parquet").read_bytes() == (
         tmp_path / "healthy/poisoned/000001.parquet"
     ).read_bytes()
-    left = [path for path in (tmp_path / "work").rglob("*") if path.is_file() and path.parent.name in ("journal", "locks")]
+    left = [
+        path for path in (tmp_path / "work").rglob("*") if path.is_file() and path.parent.name in ("journal", "locks")
+    ]
     assert left == []
 
 
 def test_the_same_bytes_with_one_worker_and_several_deadly_samples(tmp_path):
-    stage = Poisoned({"k00", "k06", "k08", "k18"}, images=True)
+    stage = Poisoned({"k00", "k18"}, images=True)
     first, second = do(stage, tmp_path / "two"), do(stage, tmp_path / "one", workers=1)
-    assert first[0].outputs == second[0].outputs and first[0].n_failed == {"crashed": 4}
+    assert first[0].outputs == second[0].outputs and first[0].n_failed == {"crashed": 2}
 
 
 def test_retrying_the_crashed_tries_them_again(tmp_path):
