@@ -89,7 +89,7 @@ class LocalExecutor:
                     first = first or _error_of(said)
                 elif said.kind == "died":
                     (todo if deaths.another(job.shard) else alone).append(job.shard)
-                    _log.info("a worker died (%s) in %s shard %d", said.what, stage.name, worker.start)
+                    _log.info("a worker died (%s) in %s shard %d", said.what, stage.name, job.shard)
                 if said.kind in ("done", "event"):
                     deaths.progress()
         if first:
