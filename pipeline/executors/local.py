@@ -82,7 +82,7 @@ class LocalExecutor:
                 todo.clear()
             while todo and (free := self._free()):
                 free.give(Job(stage.name, todo.popleft()))
-            for worker, job, said in self._heard():
+            for _, job, said in self._heard():
                 if said.kind == "done":
                     yield said.what
                 elif said.kind == "error":
