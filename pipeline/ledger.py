@@ -113,6 +113,8 @@ def _refuse_newer(data: bytes, path: str) -> None:
 def _misplaced(stage: Stage, number: int, receipt: Receipt, run: Run) -> str:
     if (receipt.stage, receipt.shard) != (stage.name, number):
         return f"is the receipt of {receipt.stage} shard {receipt.shard}: shards were swapped or mixed"
+    if receipt.run not in ("", run.plan.identity):
+        return "is of another run (another name, seed or number of work shards): shards were mixed"
     promises = receipt.outputs.values()
     if not all(isinstance(about, dict) and {"size", "sha256"} <= set(about) for about in promises):
         return "was edited: an output has no size or no sha256"

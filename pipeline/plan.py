@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.errors import DamagedDataError, RefusedError, UsageError
 from pipeline.receipts import difference
+from pipeline.seeds import digest_of
 from pipeline.storage import Store
 
 PATH = "plan.json"
@@ -27,6 +28,11 @@ class Plan:
     sources_digest: str = ""
     format: int = FORMAT
 
+    @property
+    def identity(self) -> str:
+        """What receipts name the run by: no shard of another seed, name or number of work shards is one of ours."""
+        return digest_of([self.name, self.run_seed, self.work_shards])[:16]
+
     def encode(self) -> bytes:
         """JSON bytes."""
         return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -47,21 +53,23 @@ def load(store: Store) -> Plan | None:
         raise DamagedDataError(f"'{store.url}/{PATH}' is not a plan: {error}") from error
 
 
-def freeze(store: Store, plan: Plan) -> Plan:
+def freeze(store: Store, plan: Plan, *, start: bool = True) -> Plan:
     """Write the plan of a new run directory, or check that an old one has the same identity.
 
     Gives the plan as it is stored. Raises RefusedError with the difference when seed, shards or name differ. Other
     parameters are checked stage by stage against their receipts, so that a stage not yet run may still change; what a
-    command was told is recorded when it has succeeded (``record``).
+    command was told is recorded when it has succeeded (``record``). start: whether a new run may begin here.
     """
     old = load(store)
     if old is None:
         _refuse_foreign(store)
+        if not start:
+            return plan
         if store.create(PATH, plan.encode()):
             return plan
         old = load(store)
         assert old is not None
-    if not old.sources:  # a command that failed before it found any input has started nothing
+    if not old.sources and start:  # a command that failed before it found any input has started nothing
         record(store, plan)
         return plan
     identity = ("name", "run_seed", "work_shards")

@@ -17,7 +17,7 @@ class Receipt:
     """What was done and what came of it; ``n_in == n_kept + sum(n_rejected) + sum(n_failed)`` always holds.
 
     recipe: version, settings, models: what a user can change. inputs: digests of what the shard was made from.
-    outputs: path in the run directory -> size and sha256. seconds: by phase.
+    outputs: path in the run directory -> size and sha256. seconds: by phase. run: which run it is of (``Plan.identity``).
     """
 
     stage: str
@@ -33,12 +33,15 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict)
     host: str = ""
     device: str = ""
+    run: str = ""
     format: int = FORMAT
 
     @property
     def fingerprint(self) -> str:
         """Hash of recipe and inputs: equal fingerprints mean equal bytes."""
-        return digest_of([self.stage, self.shard, self.shards, self.recipe, self.inputs])
+        return digest_of(
+            [self.stage, self.shard, self.shards, self.recipe, self.inputs, *([self.run] if self.run else [])]
+        )
 
     @property
     def output_digest(self) -> str:
@@ -48,7 +51,7 @@ class Receipt:
     def encode(self) -> bytes:
         """JSON bytes; raises DamagedDataError when the counts do not add up."""
         self._check_counts("about to be written")
-        body = {**asdict(self), "fingerprint": self.fingerprint}
+        body = {**asdict(self), "fingerprint": self.fingerprint, "seal": digest_of(asdict(self))}
         return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     @staticmethod
@@ -56,7 +59,7 @@ class Receipt:
         """A receipt from its bytes; raises DamagedDataError for torn, edited or newer ones."""
         try:
             body = json.loads(data)
-            fingerprint = body.pop("fingerprint")
+            fingerprint, seal = body.pop("fingerprint"), body.pop("seal", "")
             if body.get("format") != FORMAT:
                 raise DamagedDataError(
                     f"receipt '{where}' has format {body.get('format')!r}, this version reads {FORMAT}"
@@ -65,6 +68,8 @@ class Receipt:
             if fingerprint != receipt.fingerprint:
                 raise DamagedDataError(f"receipt '{where}' was edited: its fingerprint does not match its content")
             receipt._check_counts(f"in '{where}'")
+            if seal and seal != digest_of(asdict(receipt)):
+                raise DamagedDataError(f"receipt '{where}' was edited: its seal does not match its content")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedDataError(f"receipt '{where}' is not readable: {error}") from error
         return receipt

@@ -135,7 +135,7 @@ class Run:
 
         def image(name: str, key: str) -> bytes:
             path, where = places(name)
-            return self.store.read_range(path, *where[key])
+            return self._range(path, *where[key])
 
         return Shard(
             number=number,
@@ -143,9 +143,21 @@ class Run:
             run_seed=self.plan.run_seed,
             rows=kept,
             image=image,
-            read_range=self.store.read_range,
+            read_range=self._range,
             shared=lambda name: self.store.read(f"{stage.name}/shared/{name}"),
         )
+
+    def _range(self, path: str, offset: int, size: int) -> bytes:
+        """Bytes that a receipt promised. Raises DamagedDataError when they are not there: no sample is to blame for that."""
+        try:
+            data = self.store.read_range(path, offset, size)
+        except OSError as error:
+            raise DamagedDataError(
+                f"'{path}' cannot be read ({error.strerror or error}): see 'procrop-data verify'"
+            ) from error
+        if len(data) != size:
+            raise DamagedDataError(f"'{path}' ends before byte {offset + size}: see 'procrop-data verify'")
+        return data
 
     def tables(self) -> Tables:
         """What a prologue or epilogue may read."""

@@ -67,6 +67,7 @@ def run_stages(
 def _run_stage(
     stage: Stage, run: Run, executor: Executor, *, watcher: Watcher, options: Options, chain: Sequence[Stage]
 ) -> StageResult:
+    _refuse_other_runs(stage, run)
     changed = changed_recipe(stage, run)
     if changed and not options.accept_change:
         raise RefusedError(
@@ -84,6 +85,8 @@ def _run_stage(
     total = stage.shards(work_shards)
     before = last_manifest(stage, run) if stage.regroups else None
     todo = [shard for shard in range(total) if not _is_done(stage, run, shard, options)]
+    if todo:
+        run.inputs_of(stage, todo[0])  # what is missing upstream is said before anything is started or written
     watcher.begin(stage.name, len(todo), total)
     for receipt in executor.map(stage, todo):
         watcher.shard_done(receipt)
@@ -96,6 +99,17 @@ def _run_stage(
     if stage.epilogue_needed:
         run_epilogue(stage, run, total)
     return StageResult(stage.name, len(todo), total - len(todo), receipts, changes)
+
+
+def _refuse_other_runs(stage: Stage, run: Run) -> None:
+    """Raise RefusedError for shards that were copied here from another run: their rows are of other photographs or seeds."""
+    for receipt in run.receipts(stage.name):
+        if receipt.run not in ("", run.plan.identity):
+            path = receipt_path(stage.name, receipt.shard)
+            raise RefusedError(
+                f"'{run.store.url}/{path}' is of another run (another name, seed or number of work shards): shards were mixed; "
+                "put back this run's own files, or make them anew with 'procrop-data verify --repair'"
+            )
 
 
 def changed_recipe(stage: Stage, run: Run) -> list[str]:

@@ -8,11 +8,14 @@ from typing import Any
 
 from pipeline.changes import MANIFEST, encode, manifest_of
 from pipeline.errors import MissingUpstreamError, RefusedError
+from pipeline.locks import Lock, shard_lock
 from pipeline.receipts import Receipt, difference
 from pipeline.run import Run, recipe_of, step_receipt_path
 from pipeline.seeds import digest_of
 from pipeline.stage import Stage
 from pipeline.storage import describe
+
+Make = Callable[[], Iterable[tuple[str, bytes]]]
 
 
 def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
@@ -53,17 +56,26 @@ def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
     return digest_of([receipt.output_digest for receipt in receipts])
 
 
-def _once(
-    stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Iterable[tuple[str, bytes]]]
-) -> None:
+def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Make) -> None:
+    if _is_done(stage, run, step, inputs):
+        return
+    with shard_lock(run.store, stage.name, step) as lock:
+        if not _is_done(stage, run, step, inputs):  # another run may have done it while we waited
+            _do(stage, run, step, inputs, make, lock)
+
+
+def _is_done(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
+    old = run.receipt_at(step_receipt_path(stage.name, step))
+    if old is None:
+        return False
+    if old.recipe != recipe_of(stage):
+        raise RefusedError(f"{stage.name} changed: {'; '.join(difference(old.recipe, recipe_of(stage)))}")
+    return old.inputs == inputs and all(run.store.exists(name) for name in old.outputs)
+
+
+def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Make, lock: Lock) -> None:
     path = step_receipt_path(stage.name, step)
-    old = run.receipt_at(path)
-    if old is not None:
-        if old.recipe != recipe_of(stage):
-            raise RefusedError(f"{stage.name} changed: {'; '.join(difference(old.recipe, recipe_of(stage)))}")
-        if old.inputs == inputs and all(run.store.exists(name) for name in old.outputs):
-            return
-        run.store.remove(path)
+    run.store.remove(path)
     started = time.perf_counter()
     outputs: dict[str, Any] = {}
     for name, data in make():
@@ -73,5 +85,7 @@ def _once(
         stage=stage.name, shard=-1, shards=0, recipe=recipe_of(stage), inputs=inputs, outputs=outputs,
         n_in=0, n_kept=0, n_rejected={}, n_failed={},
         seconds={step: round(time.perf_counter() - started, 4)}, host=socket.gethostname(),
+        run=run.plan.identity,
     )  # fmt: skip
+    lock.check()
     run.store.create(path, receipt.encode())

@@ -4,7 +4,9 @@
 a reader never sees half a file, and ``create`` succeeds for one writer only.
 """
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,7 +19,10 @@ from typing import Any, BinaryIO, Protocol
 
 from pipeline.errors import StorageError, UsageError
 
-_FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.ENOTDIR}
+_FULL_OR_READ_ONLY = {
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
+    errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT,
+}  # fmt: skip
 
 
 class Store(Protocol):
@@ -65,6 +70,14 @@ class Store(Protocol):
         """Rename a file or folder."""
         ...
 
+    def guard(self, path: str) -> contextlib.AbstractContextManager[bool]:
+        """A block that one process at a time enters for the folder of ``path``; gives whether the store can promise that."""
+        ...
+
+    def ensure(self) -> None:
+        """Raise StorageError when the run directory is no longer where it was."""
+        ...
+
 
 def open_store(url: str) -> Store:
     """The store of a path or fsspec URL (``work``, ``s3://bucket/run``)."""
@@ -106,27 +119,62 @@ class LocalStore:
             raise UsageError(f"the work directory '{root}' is a file")
         self.root = root
         self.url = str(root)
+        # Which folder of which disk this is. Pickled along, so that a worker started after an unmount knows better, too.
+        self._identity = self._folder()
+
+    def _folder(self) -> tuple[int, int] | None:
+        try:
+            about = self.root.stat()
+        except OSError:
+            return None
+        return about.st_dev, about.st_ino
+
+    def ensure(self) -> None:
+        if self._identity is not None and self._folder() != self._identity:
+            raise StorageError(
+                f"the run directory '{self.url}' is gone: its disk was unmounted, or it was moved away; bring it back and run "
+                "the same command again, what was committed is intact"
+            )
 
     def local(self, path: str) -> Path:
         """The real path of a file."""
         return self.root / path
 
     def read(self, path: str) -> bytes:
-        return self.local(path).read_bytes()
+        try:
+            return self.local(path).read_bytes()
+        except FileNotFoundError:
+            self.ensure()
+            raise
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        with open(self.local(path), "rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        try:
+            with open(self.local(path), "rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except FileNotFoundError:
+            self.ensure()
+            raise
+
+    def _parent_of(self, target: Path) -> None:
+        """Make the folder of a file; never on the bare mount point of a disk that went away."""
+        self.ensure()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._identity = self._identity or self._folder()
 
     def _write_aside(self, path: str, data: bytes) -> Path:
         target = self.local(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._parent_of(target)
         aside = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}-{get_native_id()}")
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(aside, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink()  # a full disk needs its bytes back
+            raise
         return aside
 
     def write(self, path: str, data: bytes) -> None:
@@ -151,31 +199,54 @@ class LocalStore:
     def adopt(self, local: Path, path: str) -> None:
         target = self.local(path)
         with storage_errors(f"{self.url}/{path}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._parent_of(target)
             os.replace(local, target)
             fsync_folder(target.parent)
 
     def exists(self, path: str) -> bool:
-        return self.local(path).exists()
+        there = self.local(path).exists()
+        if not there:
+            self.ensure()
+        return there
 
     def size(self, path: str) -> int:
         return self.local(path).stat().st_size
 
     def names(self, folder: str) -> list[str]:
-        return sorted(os.listdir(self.local(folder))) if self.local(folder).is_dir() else []
+        if self.local(folder).is_dir():
+            return sorted(os.listdir(self.local(folder)))
+        self.ensure()
+        return []
 
     def remove(self, path: str) -> None:
         target = self.local(path)
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        with storage_errors(f"{self.url}/{path}"):
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
 
     def move(self, path: str, to: str) -> None:
         with storage_errors(f"{self.url}/{to}"):
-            self.local(to).parent.mkdir(parents=True, exist_ok=True)
+            self._parent_of(self.local(to))
             os.replace(self.local(path), self.local(to))
             fsync_folder(self.local(to).parent)
+
+    @contextmanager
+    def guard(self, path: str) -> Iterator[bool]:
+        folder = self.local(path).parent
+        with storage_errors(str(folder)):
+            self._parent_of(folder / "any")
+            descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # let go by the kernel when its owner dies
+                exclusive = True
+            except OSError:  # a network file system without it
+                exclusive = False
+            yield exclusive
+        finally:
+            os.close(descriptor)
 
 
 def sha256_of(file: BinaryIO) -> tuple[str, int]:

@@ -1,5 +1,7 @@
 """A run directory on an object store or distributed file system, through fsspec: ``s3://``, ``gs://``, ``hdfs://``, ``memory://``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -63,3 +65,10 @@ class RemoteStore:
 
     def move(self, path: str, to: str) -> None:
         self._fs.mv(self._path(path), self._path(to), recursive=True)
+
+    @contextmanager
+    def guard(self, path: str) -> Iterator[bool]:
+        yield False  # object stores have no lock that dies with its owner
+
+    def ensure(self) -> None:
+        """An object store that is gone raises errors of its own."""

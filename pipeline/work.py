@@ -1,16 +1,25 @@
 """The one contract of every executor: ``run_shard(stage, shard) -> receipt``."""
 
 import contextlib
+import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import tables
-from pipeline.errors import InterruptedRunError, ProcropError, SampleError, TooManyFailuresError
+from pipeline.crashed import crashed_path, outcome_of, read_crashed
+from pipeline.errors import (
+    InterruptedRunError,
+    ProcropError,
+    RefusedError,
+    SampleError,
+    TooManyFailuresError,
+    UsageError,
+)
 from pipeline.journal import Journal
 from pipeline.locks import shard_lock
 from pipeline.receipts import Receipt, counts
@@ -21,6 +30,8 @@ from pipeline.storage import LocalStore, describe
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
 SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
+
+_KEY = re.compile(r"[a-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -36,10 +47,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Control:
-    """How the outside watches and stops a shard."""
+    """How the outside watches and stops a shard. beginning(start): the micro-batch of tasks from ``start`` is in hand now;
+    -1: none is.
+    """
 
     report: Callable[[Event], None] = lambda event: None
     stopping: Callable[[], bool] = lambda: False
+    beginning: Callable[[int], None] = lambda start: None
     max_consecutive_failures: int = 100
     device: str = "cpu"
 
@@ -78,25 +92,45 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     Raises InterruptedRunError after the micro-batch in hand when asked to stop, TooManyFailuresError, MissingUpstreamError,
     StorageError, RefusedError when another process holds the shard.
     """
-    with shard_lock(run.store, stage.name, number):
+    with shard_lock(run.store, stage.name, number) as lock:
         clock = [time.perf_counter()]
         inputs = run.inputs_of(stage, number)
+        done = _done_meanwhile(stage, run, number, inputs)
+        if done is not None:
+            return done
+        identity = digest_of([recipe_of(stage), inputs])
         shard = run.shard(stage, number)
         tasks = stage.tasks(shard)
         _check_keys(tasks, stage.name)
+        deadly = read_crashed(run.store, stage.name, number, identity)
         clock.append(time.perf_counter())
-        sink = _open_sink(stage, run, number, digest_of([recipe_of(stage), inputs]))
+        sink = _open_sink(stage, run, number, identity)
         with contextlib.closing(sink):
-            _work(stage, shard, tasks, sink, control)
+            _work(stage, shard, tasks, sink, control, deadly)
             clock.append(time.perf_counter())
+            lock.check()
+            run.store.ensure()
             outputs = _commit_files(stage, run, shard, sink)
         clock.append(time.perf_counter())
         seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
         receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
-        receipt = replace(receipt, seconds=seconds, device=control.device)
-        run.store.create(receipt_path(stage.name, number), receipt.encode())
+        receipt = replace(receipt, seconds=seconds, device=control.device, run=run.plan.identity)
+        if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
+            raise RefusedError(
+                f"{stage.name} shard {number} was committed by another process at the same time: run the same command again"
+            )
         sink.discard()
+        if deadly:
+            run.store.remove(crashed_path(stage.name, number))
         return receipt
+
+
+def _done_meanwhile(stage: Stage, run: Run, number: int, inputs: dict[str, str]) -> Receipt | None:
+    """The receipt that another run in this directory wrote since this one looked, if it is for the same work."""
+    receipt = run.receipt(stage.name, number)
+    if receipt is None or receipt.recipe != recipe_of(stage) or receipt.inputs != inputs:
+        return None
+    return receipt if all(run.store.exists(path) for path in receipt.outputs) else None
 
 
 def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
@@ -111,6 +145,10 @@ def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
 def _check_keys(tasks: Sequence[Task], stage: str) -> None:
     seen: set[str] = set()
     for task in tasks:
+        if not _KEY.fullmatch(task.key):
+            raise UsageError(
+                f"{stage}: '{task.key}' cannot be a key: want [a-z0-9_-]+, with no dot (readers cut a name at its first dot)"
+            )
         if task.key in seen:
             raise ProcropError(
                 f"{stage}: the key '{task.key}' occurs twice in one shard; this is a bug, please report it"
@@ -118,12 +156,17 @@ def _check_keys(tasks: Sequence[Task], stage: str) -> None:
         seen.add(task.key)
 
 
-def _work(stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control: Control) -> None:
+def _work(
+    stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control: Control, deadly: Mapping[str, str]
+) -> None:
     in_a_row = 0
     for start in range(sink.batches * stage.micro_batch, len(tasks), stage.micro_batch):
         if control.stopping():
             raise InterruptedRunError(f"stopped in {stage.name} shard {shard.number}; run the same command to go on")
-        outcomes = attempt(stage, tasks[start : start + stage.micro_batch], shard)
+        batch = tasks[start : start + stage.micro_batch]
+        control.beginning(start)
+        outcomes = _around(stage, batch, shard, deadly) if deadly else attempt(stage, batch, shard)
+        control.beginning(-1)
         sink.append(outcomes)
         ends = [outcome.status for outcome in outcomes]
         control.report(Event(stage.name, shard.number, ends.count("kept"), ends.count("rejected"), ends.count(FAILED)))
@@ -133,6 +176,13 @@ def _work(stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control
                 raise TooManyFailuresError(
                     f"{stage.name} failed {in_a_row} samples in a row, the last with {outcome.detail}: not the samples' fault"
                 )
+
+
+def _around(stage: Stage, batch: Sequence[Task], shard: Shard, deadly: Mapping[str, str]) -> list[Outcome]:
+    """Outcomes of a micro-batch without running the samples that kill their process."""
+    rest = [task for task in batch if task.key not in deadly]
+    done = iter(attempt(stage, rest, shard) if rest else [])
+    return [outcome_of(task.key, deadly[task.key]) if task.key in deadly else next(done) for task in batch]
 
 
 def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fsspec
 
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.resources import bundled
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
@@ -57,12 +57,29 @@ def read_source(spec: str, uri: str) -> bytes:
     """Bytes of one source by the address that ``scan`` gave it; raises OSError."""
     folder = _folder_of(spec)
     if folder is not None:
-        return (folder / uri).read_bytes()
+        try:
+            return (folder / uri).read_bytes()
+        except OSError:
+            _refuse_gone(folder)
+            raise
     if "#" in uri:
         return _archive(uri.split("#")[0])[uri]
     with fsspec.open(uri, "rb") as file:
         data: bytes = file.read()
     return data
+
+
+def _refuse_gone(folder: Path) -> None:
+    """Raise StorageError when the whole folder went away, or its disk: that is no fault of the photograph in hand."""
+    try:
+        gone = not os.listdir(folder)
+    except OSError:
+        gone = True
+    if gone:
+        raise StorageError(
+            f"the photographs' folder '{folder}' is gone, or its disk was unmounted: bring it back and run the same command "
+            "again, what was committed is intact"
+        )
 
 
 def _folder_of(spec: str) -> Path | None:
@@ -155,11 +172,18 @@ def _from_parquet(spec: str) -> list[Found]:
 def _from_webdataset(spec: str) -> list[Found]:
     import webdataset as wds
 
-    found = []
+    found: list[Found] = []
+    with_dots: list[str] = []
     for sample in wds.WebDataset(spec, shardshuffle=False, empty_check=False):
         credits = {name: "" for name in CREDIT_FIELDS}
         image = next((ext for ext in sample if f".{ext.lower()}" in EXTENSIONS), None)
+        with_dots += [f"{sample['__key__']}.{ext}" for ext in sample if "." in ext and _is_photo(ext)]
         if image is not None:
             uri = f"{sample['__url__']}#{sample['__key__']}.{image}"
             found.append(Found(uri, credits, partial(bytes, sample[image])))
+    if with_dots:
+        raise UsageError(
+            f"'{spec}' has '{with_dots[0]}', a key with a dot: WebDataset readers cut a name at its first dot; rename "
+            f"{'it' if len(with_dots) == 1 else f'the {len(with_dots)} such members'}"
+        )
     return found

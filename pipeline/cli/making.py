@@ -44,7 +44,7 @@ AcceptChange = Annotated[
 ]
 Executor = Annotated[str, typer.Option(help="local; ray and array run many machines.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
-Shards = Annotated[int, typer.Option(help="Final shards, over all splits; 0: the recipe's.", min=0)]
+Shards = Annotated[int | None, typer.Option(help="Final shards, over all splits; default: the recipe's.")]
 ExcludeNear = Annotated[
     list[str] | None,
     typer.Option(
@@ -82,7 +82,7 @@ def _stage_command(name: str) -> Callable[..., None]:
         executor: Executor = "local", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
         reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
     ) -> None:  # fmt: skip
-        session = open_session(config, work, overrides)
+        session = open_session(config, work, overrides, start=with_upstream or name == "ingest")
         names = _with_upstream(session, name) if with_upstream else [name]
         options = {"retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor}
         _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
@@ -91,13 +91,16 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 
 def build(
-    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = 0, workers: Workers = 0,
+    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, workers: Workers = 0,
     executor: Executor = "local", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
     accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
+    if shards is not None and shards < 1:
+        raise UsageError(f"--shards {shards}: want at least one")
     asked = [f"build.shards={shards}"] if shards else []
-    session = open_session(config, work, [*(overrides or []), *asked, *_excluding(exclude_near)])
+    told = [*(overrides or []), *asked, *_excluding(exclude_near)]
+    session = open_session(config, work, told, start=with_upstream)
     names = _with_upstream(session, "build") if with_upstream else ["build"]
     options = {"retry_failed": False, "reason": "", "accept_change": accept_change, "executor": executor}
     _work(session, names, workers=workers, json=json, quiet=quiet, options=options)

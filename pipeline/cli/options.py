@@ -54,8 +54,11 @@ def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = Non
     return recipes.parse(Recipe, recipes.override(data, overrides), origin)
 
 
-def open_session(config: str, work: str, overrides: Sequence[str] | None) -> Session:
-    """Bind a recipe to a run directory, looking for input files anew. Raises UsageError and RefusedError."""
+def open_session(config: str, work: str, overrides: Sequence[str] | None, *, start: bool = True) -> Session:
+    """Bind a recipe to a run directory. Raises UsageError and RefusedError.
+
+    start: whether this command may begin a run; one that must find others' work there writes nothing where there is none.
+    """
     from pipeline.plan import Plan, freeze, load
     from pipeline.run import Run
     from pipeline.storage import open_store
@@ -65,7 +68,7 @@ def open_session(config: str, work: str, overrides: Sequence[str] | None) -> Ses
     plan = load(store)
     recipe = read_recipe(config, overrides or [], plan)
     body = recipe.model_dump(mode="json")
-    frozen = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body))
+    frozen = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body), start=start)
     return Session(recipe, Run(store, frozen), stages_of(recipe))
 
 

@@ -1,29 +1,28 @@
 """Worker processes of this machine. Each loads a model once, keeps it for all its shards, and computes with one thread,
-so that results do not depend on how many workers there are.
+so that results do not depend on how many workers there are. One that dies is replaced, the others do not notice.
 """
 
-import multiprocessing
+import logging
 import os
 import pickle
 import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event as StopEvent
+from multiprocessing.connection import wait
 from types import FrameType, TracebackType
 from typing import Any
 
 from pipeline.errors import InterruptedRunError, ProcropError
-from pipeline.plan import Plan
+from pipeline.executors.worker import SIGNALS, Job, RemoteTraceback, Said, Worker
+from pipeline.isolation import Deaths, blame, died
 from pipeline.receipts import Receipt
 from pipeline.run import Run
 from pipeline.stage import Stage
-from pipeline.storage import open_store
-from pipeline.work import Control, Event, run_shard
+from pipeline.work import Event
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LISTEN_S = 0.2
+_log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
@@ -35,23 +34,15 @@ class LocalExecutor:
     def __init__(self, run: Run, stages: Sequence[Stage], *, workers: int, on_event: Callable[[Event], None]) -> None:
         for name in THREAD_VARIABLES:
             os.environ[name] = "1"  # inherited by the workers, before they import numpy or torch
-        context = multiprocessing.get_context("spawn")
-        self._stop = context.Event()
-        self._events: Any = context.Queue()
+        self._run = run
+        self._stages = {stage.name: stage for stage in stages}
+        self._limit = workers
         self._on_event = on_event
-        # One pickle for all stages keeps models that several stages share (a scorer in each round) one object a worker.
-        payload = pickle.dumps((run.store.url, run.plan, {stage.name: stage for stage in stages}))
-        self._pool = ProcessPoolExecutor(
-            workers,
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(payload, self._stop, self._events, os.getpid()),
-        )
-        self._reader = threading.Thread(target=self._read_events, daemon=True)
+        self._stop = False
+        self._workers: list[Worker] = []
         self._old_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "LocalExecutor":
-        self._reader.start()
         for number in SIGNALS:
             self._old_handlers[number] = signal.signal(number, self._on_signal)
         return self
@@ -59,65 +50,130 @@ class LocalExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._events.put(None)
-        self._reader.join(timeout=5)
+        self._send_home()
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop.set()
-
-    def _read_events(self) -> None:
-        while (event := self._events.get()) is not None:
-            self._on_event(event)
+        self._stop = True  # no lock and no pipe is touched here, so a second signal finds nothing half done
 
     def map(self, stage: Stage, shards: Sequence[int]) -> Iterator[Receipt]:
         """Receipts as they come. Raises what a shard raised first, after the others have finished their micro-batch."""
-        futures: list[Future[Receipt]] = [self._pool.submit(_work, stage.name, shard) for shard in shards]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise ProcropError(
-                f"a worker process died in {stage.name} (out of memory?): what was committed is intact; run again, "
-                "with fewer --workers if memory was short"
-            ) from error
-        finally:
-            if any(not future.done() for future in futures):
-                self._stop.set()
-                for future in futures:
-                    future.cancel()
-        if self._stop.is_set():
-            raise InterruptedRunError(f"stopped in {stage.name}; run the same command to go on")
+        alone: list[int] = []
+        yield from self._among_others(stage, deque(shards), alone)
+        if alone:
+            self._send_home()  # what they hold in memory is what a shard on its own may need
+        for shard in alone:
+            yield self._alone(stage, shard)
+        if self._stop:
+            raise _stopped(stage)
+
+    def _among_others(self, stage: Stage, todo: deque[int], alone: list[int]) -> Iterator[Receipt]:
+        """Do shards, several at a time. alone: gathers those whose process died too often."""
+        deaths, first = Deaths(self._limit), None  # type: Deaths, Exception | None
+        while todo or self._busy():
+            if self._stop or first:
+                todo.clear()
+                for worker in self._busy():
+                    worker.stop()
+            if deaths.hopeless:
+                _log.warning("processes die in %s: its shards are done one at a time", stage.name)
+                alone += todo
+                todo.clear()
+            while todo and (free := self._free()):
+                free.give(Job(stage.name, todo.popleft()))
+            for _, job, said in self._heard():
+                if said.kind == "done":
+                    yield said.what
+                elif said.kind == "error":
+                    first = first or _error_of(said)
+                elif said.kind == "died":
+                    (todo if deaths.another(job.shard) else alone).append(job.shard)
+                    _log.info("a worker died (%s) in %s shard %d", said.what, stage.name, job.shard)
+                if said.kind in ("done", "event"):
+                    deaths.progress()
+        if first:
+            raise first
+        if self._stop:
+            raise _stopped(stage)
+
+    def _busy(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.job is not None]
+
+    def _free(self) -> Worker | None:
+        """A worker without a job, a new one while there may be more."""
+        idle = next((worker for worker in self._workers if worker.job is None), None)
+        if idle is None and len(self._workers) < self._limit:
+            payload = pickle.dumps((self._run.store, self._run.plan, self._stages))
+            # One pickle for all stages keeps models that several share (a scorer in each round) one object a worker.
+            idle = Worker(payload)
+            self._workers.append(idle)
+        return idle
+
+    def _heard(self) -> Iterator[tuple[Worker, Job, Said]]:
+        """What busy workers say within a moment; the dead are struck off."""
+        by_pipe = {worker.pipe: worker for worker in self._busy()}
+        for pipe in wait(list(by_pipe), LISTEN_S):
+            worker = by_pipe[pipe]  # type: ignore[index]  # of those that were asked for
+            job = worker.job
+            said = worker.listen()
+            if said.kind == "died":
+                self._workers.remove(worker)
+            if said.kind == "event":
+                self._on_event(said.what)
+            if job is not None:
+                yield worker, job, said
+
+    def _alone(self, stage: Stage, shard: int) -> Receipt:
+        """Do a shard with no other at work, and leave out what kills its process even so."""
+        tries = 0
+        while tries < 2:
+            last, start = self._single(Job(stage.name, shard))
+            if last.kind == "done":
+                receipt: Receipt = last.what
+                return receipt
+            found = start >= 0 and blame(stage, self._run, shard, start, lambda keys: self._try(stage, shard, keys))
+            tries = 0 if found else tries + 1
+        raise died(stage.name)
+
+    def _try(self, stage: Stage, shard: int, keys: Sequence[str]) -> str:
+        last, _ = self._single(Job(stage.name, shard, keys))
+        return last.what if last.kind == "died" else ""
+
+    def _single(self, job: Job) -> tuple[Said, int]:
+        """The end of a job in a process of its own, and the micro-batch that it had in hand then. Raises what a shard raised."""
+        self._send_home()
+        if self._stop:
+            raise _stopped(self._stages[job.stage])
+        worker = self._free()
+        assert worker is not None
+        worker.give(job)
+        while True:
+            if self._stop:
+                worker.stop()
+            for _, _, said in self._heard():
+                if said.kind == "error" and not job.keys:
+                    raise _error_of(said)
+                if said.kind in ("done", "error", "died"):
+                    if self._stop:
+                        raise _stopped(self._stages[job.stage])
+                    return said, worker.start
+
+    def _send_home(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        while self._workers:
+            self._workers.pop().close()
 
 
-_STATE: dict[str, Any] = {}
+def _stopped(stage: Stage) -> InterruptedRunError:
+    return InterruptedRunError(f"stopped in {stage.name}; run the same command to go on")
 
 
-def _start_worker(payload: bytes, stop: StopEvent, events: Any, parent: int) -> None:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the parent hears them and tells us through ``stop``
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    url, plan, stages = pickle.loads(payload)
-    _STATE.update(run=Run(open_store(url), _as_plan(plan)), stages=stages)
-    _STATE["control"] = Control(report=events.put, stopping=stop.is_set)
-
-
-def _as_plan(plan: Any) -> Plan:
-    assert isinstance(plan, Plan)
-    return plan
-
-
-def _die_with(parent: int) -> None:
-    """End with the parent: after ``kill -9`` nobody else would, and an orphan would hold its shard's lock."""
-    pulse = threading.Event()
-    while not pulse.wait(0.2):
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-def _work(stage: str, shard: int) -> Receipt:
-    return run_shard(_STATE["stages"][stage], _STATE["run"], shard, _STATE["control"])
+def _error_of(said: Said) -> Exception:
+    error, text = said.what
+    if isinstance(error, MemoryError):
+        return ProcropError("out of memory: what was committed is intact; run again with fewer --workers")
+    assert isinstance(error, Exception)
+    error.__cause__ = RemoteTraceback(text)
+    return error

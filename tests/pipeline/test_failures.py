@@ -49,9 +49,9 @@ def test_too_many_failures_in_a_row_stop_the_run(photos, flag, tmp_path):
         run_shard(session.stages[2], session.run, busiest, Control(max_consecutive_failures=3))
 
 
-def test_a_worker_that_dies_is_one_line_and_a_rerun_mends_it(photos, flag, tmp_path):
+def test_workers_that_die_whatever_they_work_on_are_one_line_and_a_rerun_mends_it(photos, flag, tmp_path):
     work, recipe = tmp_path / "work", recipe_for(photos)
-    session = session_for(recipe, work, outpainter=TroubledOutpainter(flag=str(flag), deadly=True))
+    session = session_for(recipe, work, outpainter=TroubledOutpainter(flag=str(flag), deadly=True, share=1))
     with pytest.raises(ProcropError, match="a worker process died in outpaint"):
         run_chain(session, workers=2, until="outpaint")
     flag.unlink()

@@ -96,7 +96,10 @@ def flip(path, at=1000):
 
 
 def edit(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Edit a receipt without a seal, as older ones are: the files themselves must give the lie to it."""
+    body = json.loads(path.read_text())
+    del body["seal"]
+    path.write_text(json.dumps({**body, **changes}))
 
 
 def test_a_sound_run_has_no_findings_and_every_byte_is_read(session):

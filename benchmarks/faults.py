@@ -1,0 +1,159 @@
+"""Kill a run at random moments, over and over, until it is done: nothing lost, nothing doubled, every byte as undisturbed.
+
+``kill -9`` of the whole process group, of one worker alone, or SIGTERM, after a random time over the length of a run. A run
+that was killed is started again, and killed again, up to five times; then it is left to end, and compared.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.fault_run import digests, keys_of, make_photos, promised
+from benchmarks.harness import finish, result
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = 8
+KILLS_A_RUN = 5
+LONGEST_S = 300.0
+GROUP, WORKER, TERM = "group", "worker", "term"
+
+
+@dataclass
+class Tally:
+    """What came of the kills so far."""
+
+    kills: dict[str, int] = field(default_factory=lambda: {GROUP: 0, WORKER: 0, TERM: 0})
+    runs: int = 0
+    lost: int = 0
+    doubled: int = 0
+    different: int = 0
+    unended: int = 0
+    seconds: list[float] = field(default_factory=list)
+    length: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """Kills that hit a living run."""
+        return sum(self.kills.values())
+
+    @property
+    def clean(self) -> bool:
+        """Whether every run ended as if nobody had touched it."""
+        return not (self.lost or self.doubled or self.different or self.unended)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="bench faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=60, help="stop after so many, with the kills done by then")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="procrop-faults-") as home:
+        tally = rehearse(Path(home), options.kills, options.seed, options.minutes)
+    finish(
+        result(
+            "faults", "seconds a run with its kills", {"ours": tally.seconds}, higher_is_better=False,
+            env={"cache": "warm", "workers": 2, "photographs": PHOTOS}, kills=tally.total, by_kind=tally.kills,
+            lost=tally.lost, doubled=tally.doubled, different_files=tally.different, unended=tally.unended,
+            digests_equal=tally.clean,
+        )
+    )  # fmt: skip
+    if not tally.clean:
+        sys.exit(1)
+
+
+def rehearse(home: Path, kills: int, seed: int, minutes: float) -> Tally:
+    """Kill until ``kills`` of them have hit a living run, or the time is over."""
+    source, draw, tally = home / "photos", random.Random(seed), Tally()
+    make_photos(source, PHOTOS)
+    started = time.monotonic()
+    if _start(source, home / "undisturbed").wait(LONGEST_S) != 0:
+        raise RuntimeError("the undisturbed run failed")
+    tally.length = time.monotonic() - started
+    want, rows = digests(home / "undisturbed"), keys_of(source, home / "undisturbed")
+    _say(f"undisturbed: {tally.length:.1f} s, {len(want)} files, {sum(rows.values())} rows")
+    while tally.total < kills and time.monotonic() - started < minutes * 60:
+        work = home / f"run-{tally.runs:04d}"
+        begun = time.monotonic()
+        ended = _harass(source, work, min(KILLS_A_RUN, kills - tally.total), draw, tally)
+        tally.seconds.append(time.monotonic() - begun)
+        tally.runs += 1
+        if not ended:
+            tally.unended += 1
+            _say(f"run {tally.runs} did not end: see {shutil.copytree(work, tempfile.mkdtemp() + '/work')}")
+        else:
+            _compare(source, work, want, rows, tally)
+        shutil.rmtree(work)
+        _say(f"{tally.total} of {kills} kills, {tally.runs} runs: lost {tally.lost}, doubled {tally.doubled}, "
+             f"different files {tally.different}")  # fmt: skip
+    return tally
+
+
+def _harass(source: Path, work: Path, kills: int, draw: random.Random, tally: Tally) -> bool:
+    """One run, killed and started anew until it is done; whether it ended well."""
+    for number in range(kills):
+        process, started = _start(source, work), time.monotonic()
+        kind = draw.choice((GROUP, GROUP, WORKER, TERM))
+        try:
+            process.wait(draw.uniform(0, tally.length))
+        except subprocess.TimeoutExpired:
+            tally.kills[kind] += _strike(process, kind)
+        # After a worker's death the run must end by itself; after SIGTERM, with 130 and soon.
+        code = process.wait(LONGEST_S)
+        if code == 0:
+            if number == 0:
+                tally.length = time.monotonic() - started  # on a shared machine a run takes now this long, now that
+            return True
+        if code not in (130, -signal.SIGKILL, -signal.SIGTERM):
+            return False
+    return _start(source, work).wait(LONGEST_S) == 0
+
+
+def _strike(process: subprocess.Popen[bytes], kind: str) -> int:
+    """How many kills that was: 0 when there was nothing left to kill."""
+    if kind == GROUP:
+        os.killpg(process.pid, signal.SIGKILL)
+        return 1
+    if kind == TERM:
+        process.send_signal(signal.SIGTERM)
+        return 1
+    try:
+        workers = [
+            child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        random.Random(process.pid).choice(workers).kill()
+    except (psutil.Error, IndexError):
+        return 0
+    return 1
+
+
+def _start(source: Path, work: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchmarks.fault_run", str(source), str(work)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, start_new_session=True, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _compare(source: Path, work: Path, want: dict[str, str], rows: dict[tuple[str, str], int], tally: Tally) -> None:
+    """Count what differs from the undisturbed run: files, what receipts promise of them, and rows."""
+    have, found = digests(work), keys_of(source, work)
+    said = promised(source, work)
+    tally.different += sum(have.get(name) != want.get(name) for name in {*have, *want})
+    tally.different += sum(have.get(name) != digest for name, digest in said.items())
+    tally.lost += sum(found.get(key, 0) < count for key, count in rows.items())
+    tally.doubled += sum(count > rows.get(key, 0) for key, count in found.items())
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

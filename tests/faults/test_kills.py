@@ -1,0 +1,82 @@
+"""Random kills of a whole run, as ``bench faults`` does two hundred times, and signals that end one well."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fault_run import digests, make_photos
+from benchmarks.faults import rehearse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_killed_at_random_moments_nothing_is_lost_or_doubled_and_no_byte_differs(tmp_path):
+    tally = rehearse(tmp_path, kills=3, seed=int.from_bytes(os.urandom(4)), minutes=1)
+    assert (tally.lost, tally.doubled, tally.different, tally.unended) == (0, 0, 0, 0)
+    assert tally.runs > 0
+
+
+SLEEPER = """
+import sys, time
+from pathlib import Path
+from tests.faults.poison import Poisoned, do
+class Slow(Poisoned):
+    def run(self, tasks, shard):
+        (Path(sys.argv[-1]).parent / "begun").touch()
+        time.sleep(0.3)
+        return super().run(tasks, shard)
+if __name__ == "__main__":
+    from pipeline.errors import ProcropError
+    try:
+        do(Slow(images=True), Path(sys.argv[-1]))
+    except ProcropError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_and_a_second_one_end_the_run_with_130_and_what_is_done_is_kept(tmp_path, number):
+    script, work = tmp_path / "slow.py", tmp_path / "work"
+    script.write_text(SLEEPER)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, work]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)  # to the whole group, as Ctrl-C and a batch system do
+    time.sleep(0.05)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.strip().endswith("run the same command to go on")
+    assert "Traceback" not in errors and os.listdir(work / "locks") == []
+    journals = list((work / "poisoned/journal").glob("*.jsonl"))
+    assert journals and any(len(path.read_bytes().splitlines()) > 1 for path in journals)
+
+
+def test_two_runs_at_once_end_well_or_one_names_the_other(tmp_path):
+    source = tmp_path / "photos"
+    make_photos(source, 5)
+
+    def start(work):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "benchmarks.fault_run", source, work]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+
+    def end(process):
+        _, errors = process.communicate(timeout=120)
+        return process.returncode, errors
+
+    both = [start(tmp_path / "work"), start(tmp_path / "work")]
+    ends = [end(process) for process in both]
+    for code, errors in ends:
+        assert code == 0 or (code == 4 and ("held by process" in errors or "at the same time" in errors)), errors
+    assert (0, "") in ends or end(start(tmp_path / "work")) == (0, "")
+    assert end(start(tmp_path / "single")) == (0, "")
+    assert digests(tmp_path / "work") == digests(tmp_path / "single")
