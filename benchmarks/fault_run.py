@@ -7,13 +7,9 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.stand_ins import stand_ins
 from pipeline.cli.display import Display
 from pipeline.cli.options import Session
 from pipeline.cli.sources import refresh_sources
@@ -23,85 +19,9 @@ from pipeline.plan import Plan, freeze
 from pipeline.run import Run
 from pipeline.runner import Options, run_stages
 from pipeline.storage import open_store
-from stages.backends.protocols import Encoded
-from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
-from stages.build import Build
-from stages.caption import CaptionStage
-from stages.embed import Embed
-from stages.filter import Filter
-from stages.ingest import Ingest
-from stages.outpaint import Outpaint
-from stages.propose import Propose
-from stages.recipe import Recipe
-from stages.refine import RefineRound, round_name
-from stages.retrieve import Retrieve
+from stages.recipe import Recipe, stages_with
 
 WORKERS = 2
-
-
-@dataclass
-class Painter:
-    """The photograph's edges stretched outward, with seeded noise so that two variants differ."""
-
-    name: str = "stretch"
-    licence: str = "MIT"
-    digest: str = "stretch1"
-
-    def paint(self, requests: Any) -> list[Any]:
-        out = []
-        for request in requests:
-            (width, height), (x1, y1, x2, y2) = request.size, request.box_px
-            wide = np.pad(request.photo, ((y1, height - y2), (x1, width - x2), (0, 0)), mode="edge").astype(int)
-            noise = np.random.default_rng(request.seed).integers(-20, 20, wide.shape)
-            out.append(np.clip(wide + noise, 0, 255).astype(np.uint8))
-        return out
-
-
-@dataclass
-class Middle:
-    """The subject is the middle of a picture; a box is good that is central and large; a feature is a mean colour."""
-
-    name: str = "middle"
-    licence: str = "MIT"
-    digest: str = "middle01"
-
-    def segment(self, images: Any) -> list[Any]:
-        masks = []
-        for image in images:
-            height, width = image.shape[:2]
-            mask = np.zeros((height, width), np.float32)
-            mask[height * 2 // 5 : height * 3 // 5, width * 2 // 5 : width * 3 // 5] = 1
-            masks.append(mask)
-        return masks
-
-    def score(self, images: Any, boxes: Any) -> list[Any]:
-        out = []
-        for image, found in zip(images, boxes, strict=True):
-            height, width = image.shape[:2]
-            x1, y1, x2, y2 = np.asarray(found, np.float32).reshape(-1, 4).T
-            share = (x2 - x1) * (y2 - y1) / (width * height)
-            off = np.abs((x1 + x2) / 2 / width - 0.5) + np.abs((y1 + y2) / 2 / height - 0.5)
-            out.append((10 - 6 * np.abs(share - 0.66) - 4 * off).astype(np.float32))
-        return out
-
-    def encode(self, images: Any) -> list[Encoded]:
-        out = []
-        for image in images:
-            height, width = image.shape[0] // 2, image.shape[1] // 2
-            cells = [image[:height, :width], image[:height, width:], image[height:, :width], image[height:, width:]]
-            tokens = np.stack([cell.reshape(-1, 3).mean(0) for cell in cells]).astype(np.float32) / 255
-            vector = tokens.ravel() + 0.01
-            out.append(Encoded(vector / np.linalg.norm(vector), tokens, (2, 2)))
-        return out
-
-
-def make_photos(folder: Path, count: int) -> None:
-    """Small photographs of smooth random texture, each different."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3)).astype(np.uint8))
-        coarse.resize((320, 240), Image.Resampling.BICUBIC).save(folder / f"photo {number:02d}.jpg", quality=90)
 
 
 def session_for(source: Path, work: Path) -> Session:
@@ -120,19 +40,7 @@ def session_for(source: Path, work: Path) -> Session:
     )
     store = open_store(str(work))
     plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
-    model = Middle()
-    stages = [
-        Ingest(recipe.ingest),
-        CaptionStage(TemplateCaptioner(CaptionSettings())),
-        Outpaint(recipe.outpaint, Painter(), model),
-        Propose(recipe.propose, model),
-        *(RefineRound(number, recipe.refine, model) for number in range(1, recipe.refine.rounds + 1)),
-        Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, f"{model.name}@{model.digest}"),
-        Embed(recipe.embed, model),
-        Retrieve(recipe.retrieve, model.digest),
-    ]
-    return Session(recipe, Run(store, plan), stages)
+    return Session(recipe, Run(store, plan), stages_with(recipe, stand_ins()))
 
 
 def run_all(source: Path, work: Path) -> None:

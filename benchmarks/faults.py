@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.fault_run import digests, keys_of, make_photos, promised
+from benchmarks.fault_run import digests, keys_of, promised
 from benchmarks.harness import finish, result
+from benchmarks.stand_ins import make_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = 8
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
 def rehearse(home: Path, kills: int, seed: int, minutes: float) -> Tally:
     """Kill until ``kills`` of them have hit a living run, or the time is over."""
     source, draw, tally = home / "photos", random.Random(seed), Tally()
-    make_photos(source, PHOTOS)
+    make_photos(source, PHOTOS, (320, 240))
     started = time.monotonic()
     if _start(source, home / "undisturbed").wait(LONGEST_S) != 0:
         raise RuntimeError("the undisturbed run failed")

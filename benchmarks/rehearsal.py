@@ -21,14 +21,7 @@ from typing import Any
 import psutil
 
 from benchmarks.harness import environment, finish
-from benchmarks.stand_ins import (
-    ColourEncoder,
-    EdgeOutpainter,
-    MiddleSegmenter,
-    SilentCaptioner,
-    SizeScorer,
-    make_photos,
-)
+from benchmarks.stand_ins import make_photos, stand_ins
 from pipeline.cli.display import Display, summary_of
 from pipeline.cli.options import Session
 from pipeline.cli.sources import refresh_sources
@@ -37,7 +30,6 @@ from pipeline.plan import Plan, freeze
 from pipeline.run import Run
 from pipeline.runner import Options, run_stages
 from pipeline.storage import open_store
-from stages.backends.build import Models
 from stages.recipe import Recipe, stages_with
 
 CANVASES_A_SHARD = 1000
@@ -65,8 +57,7 @@ def session_for(recipe: Recipe, work: Path) -> Session:
     """The recipe's own stages around the stand-ins."""
     store = open_store(str(work))
     plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
-    models = Models(SilentCaptioner(), EdgeOutpainter(), MiddleSegmenter(), SizeScorer(), ColourEncoder())
-    return Session(recipe, Run(store, plan), stages_with(recipe, models))
+    return Session(recipe, Run(store, plan), stages_with(recipe, stand_ins()))
 
 
 class PeakMemory:

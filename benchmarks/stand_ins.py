@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stages.backends.build import Models
 from stages.backends.protocols import Encoded, Floats, PaintRequest, Prompts
 from stages.backends.protocols import Image as Pixels
 
@@ -97,6 +98,11 @@ class SilentCaptioner:
     def caption(self, images: Sequence[Pixels], titles: Sequence[str]) -> list[Prompts]:
         """Prompts, one an image."""
         return [Prompts("a photograph", "its surroundings", "frame, border") for _ in images]
+
+
+def stand_ins() -> Models:
+    """One of each."""
+    return Models(SilentCaptioner(), EdgeOutpainter(), MiddleSegmenter(), SizeScorer(), ColourEncoder())
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int] = (96, 72)) -> Path:

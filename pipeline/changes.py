@@ -69,11 +69,11 @@ def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Chang
 
 
 def sweep(run: Run, named: Mapping[str, Any]) -> None:
-    """Remove tars and tables that no receipt names from the folders of those named.
+    """Remove tars, tables and indices that no receipt names from the folders of those named.
 
     A final shard's name holds its split, so when splits grow or shrink, files of old names would stay and be read.
     """
     for folder in sorted({path.rsplit("/", 1)[0] for path in named}):
         for name in run.store.names(folder):
-            if name.endswith((".tar", ".parquet")) and f"{folder}/{name}" not in named:
+            if name.endswith((".tar", ".parquet", ".idx")) and f"{folder}/{name}" not in named:
                 run.store.remove(f"{folder}/{name}")

@@ -78,9 +78,20 @@ def decode(
 
 
 def decode_table(data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None) -> pa.Table:
-    """The same as a table."""
-    filters = None if where is None else [(where[0], "=", where[1])]
-    return pq.read_table(io.BytesIO(data), columns=columns, filters=filters)
+    """The same as a table. Read by this thread alone: Arrow's own readers may still be at work when the process ends."""
+    file = pq.ParquetFile(io.BytesIO(data))
+    if where is None:
+        return file.read(columns, use_threads=False)
+    name, value = where
+    groups = [group for group in range(file.num_row_groups) if _may_hold(file, group, name, value)]
+    table = file.read_row_groups(groups, columns, use_threads=False)
+    return table.filter(pc.equal(table[name], value))
+
+
+def _may_hold(file: pq.ParquetFile, group: int, name: str, value: Any) -> bool:
+    """Whether the least and greatest value of a column in a row group leave room for one."""
+    about = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
+    return about is None or not about.has_min_max or about.min <= value <= about.max
 
 
 def kept(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,6 +20,10 @@ def flag(tmp_path):
     return path
 
 
+def outpaint(session):
+    return next(stage for stage in session.stages if stage.name == "outpaint")
+
+
 def by_reason(results):
     return sum(sum(receipt.n_failed.values()) for receipt in results[-1].receipts), sum(
         receipt.n_kept for receipt in results[-1].receipts
@@ -46,7 +50,7 @@ def test_too_many_failures_in_a_row_stop_the_run(photos, flag, tmp_path):
     run_chain(session, until="caption")
     busiest = max(range(3), key=lambda shard: len(session.run.kept("ingest", shard)))
     with pytest.raises(TooManyFailuresError, match="failed 3 samples in a row, the last with ValueError"):
-        run_shard(session.stages[2], session.run, busiest, Control(max_consecutive_failures=3))
+        run_shard(outpaint(session), session.run, busiest, Control(max_consecutive_failures=3))
 
 
 def test_workers_that_die_whatever_they_work_on_are_one_line_and_a_rerun_mends_it(photos, flag, tmp_path):
@@ -62,6 +66,6 @@ def test_workers_that_die_whatever_they_work_on_are_one_line_and_a_rerun_mends_i
 def test_bugs_are_not_swallowed(photos, tmp_path):
     session = session_for(recipe_for(photos), tmp_path / "work")
     run_chain(session, until="caption")
-    session.stages[2]._outpainter = None
+    outpaint(session)._outpainter = None
     with pytest.raises(AttributeError):
-        run_shard(session.stages[2], session.run, 0, Control())
+        run_shard(outpaint(session), session.run, 0, Control())
