@@ -39,13 +39,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def recipe_for(source: Path, photos: int, variants: int, shards: int) -> Recipe:
-    """The default recipe but for sizes: tiny photographs, tiny canvases, a thousand canvases a work shard."""
+    """The default recipe but for sizes: tiny photographs, tiny canvases, a thousand canvases a work shard.
+
+    No canvas is dropped for what the stand-ins drew, so that all of them go through every stage.
+    """
     return Recipe.model_validate(
         {
             "name": "rehearsal",
             "work_shards": max(2, photos * variants // CANVASES_A_SHARD),
             "ingest": {"source": str(source), "limit": photos, "min_side": 16, "near_duplicate_bits": 6},
-            "outpaint": {"variants": variants, "held_out_variants": variants, "long_side": 96, "micro_batch": 64},
+            "outpaint": {
+                "variants": variants,
+                "held_out_variants": variants,
+                "long_side": 96,
+                "micro_batch": 64,
+                "checks": {"blank_share": 0, "seam_ratio": 1e6, "repeat_correlation": 1},
+            },
+            "filter": {"min_own_subject": 0, "max_cut_subject": 1, "canvas_quantile": 0},
             "propose": {"micro_batch": 64},
             "refine": {"micro_batch": 64},
             "build": {"shards": shards},

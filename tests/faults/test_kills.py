@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fault_run import digests, make_photos
+from benchmarks.fault_run import digests
 from benchmarks.faults import rehearse
+from benchmarks.stand_ins import make_photos
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +63,7 @@ def test_a_signal_and_a_second_one_end_the_run_with_130_and_what_is_done_is_kept
 
 def test_two_runs_at_once_end_well_or_one_names_the_other(tmp_path):
     source = tmp_path / "photos"
-    make_photos(source, 5)
+    make_photos(source, 5, (320, 240))
 
     def start(work):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
