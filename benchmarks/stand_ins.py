@@ -112,6 +112,6 @@ def make_photos(folder: Path, count: int, size: tuple[int, int] = (96, 72)) -> P
         if path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        coarse = np.random.default_rng(number).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        coarse = np.random.default_rng(number).integers(0, 255, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, quality=85)
     return folder
