@@ -13,6 +13,7 @@ from pipeline.report.album import Album
 from pipeline.report.canvases import retrieval_section, sheet_section, story_section
 from pipeline.report.cropper import evaluation_section, held_out_section, training_section
 from pipeline.report.flow import funnel_section, time_section
+from pipeline.report.leaks import leaks_section
 from pipeline.report.overview import credits_of, overview, recipe_section
 from pipeline.report.reader import RunReader
 from pipeline.report.rejects import failures_section, lost_files_section, rejected_canvases_section
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     failures_section,
     sheet_section,
     rejected_canvases_section,
+    leaks_section,
     score_section,
     round_section,
     retrieval_section,
@@ -39,6 +41,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     recipe_section,
 )
 DATA = "data.json"
+ONLY_WITH_SOME = ("failures", "leaks")
 
 
 def write_report(run: Run, stages: Sequence[Stage], *, models_dir: Path, crops_dir: Path, out: Path) -> Path:
@@ -51,7 +54,7 @@ def write_report(run: Run, stages: Sequence[Stage], *, models_dir: Path, crops_d
     material = Material(RunReader(run, stages), Album(), models_dir, crops_dir, run.store.url)
     head = overview(material)
     sections = [make(material) for make in SECTIONS] if head["begun"] else []
-    sections = [s for s in sections if s.name != "failures" or s.data["total"]]
+    sections = [s for s in sections if s.name not in ONLY_WITH_SOME or s.data["total"] or s.data.get("unreadable")]
     credits = credits_of(material)
     html = (
         _environment()

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from pipeline.cli.display import summary_of
 from pipeline.errors import UsageError
 from pipeline.records import Signature
+from pipeline.report import write_report
 from pipeline.resources import bundled
 from stages.excluded import excluded_digest, excluded_files, excluded_signatures
 from stages.leaks import find_leaks
@@ -223,3 +224,20 @@ def test_excluded_folders_must_be_there_and_hold_pictures(tmp_path):
     assert excluded_digest([str(tmp_path)]) != before
     known, unreadable = excluded_signatures([str(tmp_path)], FakeEncoder())
     assert [s.uri for s in known] == [f"{tmp_path}/a.jpg"] and len(unreadable) == 2
+
+
+def test_the_report_shows_both_pictures_of_a_pair(tmp_path):
+    source = make_photos(tmp_path / "src", 8)
+    with Image.open(source / "photo 2.jpg") as image:
+        image.resize((300, 225)).save(source / "photo 2 again.jpg", quality=60)
+    session = session_for(recipe_for(source, ingest={"near_duplicate_bits": 0}), tmp_path / "work")
+    run_chain(session, until="build")
+    page = write_report(
+        session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "report" / "index.html"
+    )
+    told = json.loads((tmp_path / "report" / "data.json").read_text())["sections"]["leaks"]
+    assert told["total"] == 1 and {"photo 2.jpg", "photo 2 again.jpg"} == {
+        told["leaks"][0]["uri"], told["leaks"][0]["other_uri"],
+    }  # fmt: skip
+    html = page.read_text()
+    assert "left out as near-duplicates" in html and "left out: photo 2" in html and "stays: photo 2" in html
