@@ -17,6 +17,7 @@ from pipeline.report.overview import credits_of, overview, recipe_section
 from pipeline.report.reader import RunReader
 from pipeline.report.rejects import failures_section, lost_files_section, rejected_canvases_section
 from pipeline.report.scores import round_section, score_section
+from pipeline.report.seam import seam_section
 from pipeline.report.section import Material, Section
 from pipeline.run import Run
 from pipeline.stage import Stage
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     failures_section,
     sheet_section,
     rejected_canvases_section,
+    seam_section,
     score_section,
     round_section,
     retrieval_section,
