@@ -76,7 +76,7 @@ def degrade(canvas: Pixels, settings: SeamSettings, seed: int) -> Pixels:
         canvas = _pixels(blurred)
     if settings.noise:
         grain = np.random.default_rng(seed_for(seed, "seam grain", "")).normal(0, settings.noise, canvas.shape)
-        canvas = _pixels(canvas + grain.astype(np.float32))
+        canvas = _pixels(canvas.astype(np.float32) + grain.astype(np.float32))
     return canvas
 
 

@@ -52,6 +52,8 @@ def _gain(contrast: Floats, inside: NDArray[np.bool_]) -> Floats:
     """What brings the paint's contrasts [H, W] to the photo's distribution of them; 1 in the photo."""
     paint = np.maximum(np.quantile(contrast[~inside], QUANTILES), FLOOR)
     photo = np.maximum(np.quantile(contrast[inside], QUANTILES), FLOOR)
-    log_gain = np.interp(np.log(np.maximum(contrast, FLOOR)), np.log(paint) + 1e-6 * np.arange(len(paint)), np.log(photo / paint))
+    log_gain = np.interp(
+        np.log(np.maximum(contrast, FLOOR)), np.log(paint) + 1e-6 * np.arange(len(paint)), np.log(photo / paint)
+    )
     gain: Floats = np.clip(np.exp(log_gain), LEAST_GAIN, MOST_GAIN).astype(np.float32)
     return gain

@@ -25,14 +25,20 @@ COMPARED = (
 
 Treat = Annotated[
     list[str] | None,
-    typer.Option(help="Audit with this treatment on top, too: 'match=0.7 noise=6'. Again for more.", metavar="SETTINGS"),
+    typer.Option(
+        help="Audit with this treatment on top, too: 'match=0.7 noise=6'. Again for more.", metavar="SETTINGS"
+    ),
 ]
 Compare = Annotated[bool, typer.Option("--compare", help="Audit with each of a fixed list of treatments, too.")]
 Canvases = Annotated[int, typer.Option(help="Canvases to read, at most.", min=1)]
 Patch = Annotated[int, typer.Option(help="Side of a patch in pixels; 0: 16, or 32 on canvases of 384 and more.", min=0)]
-Folds = Annotated[int, typer.Option(help="Parts of the photographs, each judged by probes trained on the others.", min=2)]
+Folds = Annotated[
+    int, typer.Option(help="Parts of the photographs, each judged by probes trained on the others.", min=2)
+]
 Seed = Annotated[int, typer.Option(help="Of patches, folds, networks and intervals.", min=0)]
-Network = Annotated[bool, typer.Option("--network/--no-network", help="Whether the CNN is trained, too; it takes longest.")]
+Network = Annotated[
+    bool, typer.Option("--network/--no-network", help="Whether the CNN is trained, too; it takes longest.")
+]
 
 audits = typer.Typer(help="Measure what a picture of a run gives away.", no_args_is_help=True)
 
@@ -60,7 +66,7 @@ def seam(
 
     torch.set_num_threads(1)  # the same seed gives the same figures, whatever the machine's cores
     settings = AuditSettings(side=patch, folds=folds, canvases=canvases, seed=seed, network=network)
-    treatments = [_treatment(words) for words in (*(COMPARED if compare else ()), *(treat or ()))]
+    treatments = [treatment(words) for words in (*(COMPARED if compare else ()), *(treat or ()))]
 
     def say(line: str) -> None:
         if not (quiet or json):
@@ -74,7 +80,7 @@ def seam(
         _print(found)
 
 
-def _treatment(words: str) -> Any:
+def treatment(words: str) -> Any:
     """Settings of a seam from ``key=value`` words; raises UsageError, also for what needs the paint anew."""
     from pydantic import ValidationError
 

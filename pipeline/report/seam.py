@@ -18,7 +18,9 @@ def seam_section(material: Material) -> Section:
         return Section("seam", title, missing="The seam was not audited yet", command=material.command("audit seam"))
     try:
         found = json.loads(store.read(AUDIT))
-        rows = [_row(f"{row['outpainter'].split('@')[0]}, {row['treatment'] or row['seam']}", row) for row in found["rows"]]
+        rows = [
+            _row(f"{row['outpainter'].split('@')[0]}, {row['treatment'] or row['seam']}", row) for row in found["rows"]
+        ]
         rows += [_row(f"control: {name}", row) for name, row in found["controls"].items()]
         maps = [_map(material, one) for one in found["heat"][:MAPS]]
     except (ValueError, KeyError, TypeError) as error:

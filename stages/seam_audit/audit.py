@@ -90,16 +90,17 @@ def probe(scenes: Sequence[Scene], side: int, settings: AuditSettings) -> dict[s
         )
     folds = folds_of(patches.photos, settings.folds, settings.seed)
     scores = out_of_fold(logistic(features_of(patches), patches.target), folds)
-    told = {"logistic": _figure(scores, patches, settings), "within": round(_within(scores, patches), 4)}
+    found = {"logistic": _figure(scores, patches, settings)}
+    told: dict[str, Any] = {"patches": len(patches), "within": round(_within(scores, patches), 4)}
     if settings.network:
-        told["network"] = _figure(out_of_fold(network(patches, settings.seed), folds), patches, settings)
-    told["auc"] = max(told[name] for name in ("logistic", "network") if name in told)
+        found["network"] = _figure(out_of_fold(network(patches, settings.seed), folds), patches, settings)
+    told["auc"] = max(found.values())
     across = lines(scenes, side, settings.most // 2, settings.seed)
     folds = folds_of(across.photos, settings.folds, settings.seed)
     if len(np.unique(folds)) > 1:
         scores = out_of_fold(logistic(line_features_of(across), across.target), folds)
-        told["line"] = _figure(scores, across, settings)
-    return {**told, "patches": len(patches)}
+        found["line"] = _figure(scores, across, settings)
+    return {**told, **found}
 
 
 def holds(told: dict[str, Any]) -> bool:

@@ -4,6 +4,8 @@ Energies of the bands of the 8x8 cosine transform (sharpness, noise, quantisatio
 how colour goes with brightness in it, the step at JPEG's block borders, clipped pixels, and the colour itself.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
@@ -58,7 +60,7 @@ def _bands(plane: Floats, edges: tuple[float, ...]) -> list[Floats]:
     blocks = plane[:, : rows * BLOCK, : columns * BLOCK].reshape(n, rows, BLOCK, columns, BLOCK)
     power = (dctn(blocks, axes=(2, 4), norm="ortho") ** 2).mean(axis=(1, 3))  # [N, 8, 8]
     radius = np.hypot(*np.mgrid[:BLOCK, :BLOCK])
-    rings = [(radius >= low) & (radius < high) for low, high in zip(edges, edges[1:], strict=False)]
+    rings = [(radius >= low) & (radius < high) for low, high in pairwise(edges)]
     return [np.log(power[:, ring].mean(axis=1) + 0.05) for ring in rings]
 
 
@@ -92,5 +94,7 @@ def _steps(pixels: NDArray[np.uint8], half: int) -> Floats:
     steps = np.abs(np.diff(ycc, axis=2)).mean(axis=1)  # [N, w - 1, 3]
     around = np.delete(steps, half - 1, axis=1).mean(axis=1)
     ratio = np.log((steps[:, half - 1] + 0.5) / (around + 0.5))  # [N, 3]
-    means = np.log(np.abs(ycc[:, :, half - 2 : half].mean(axis=(1, 2)) - ycc[:, :, half : half + 2].mean(axis=(1, 2))) + 0.5)
+    means = np.log(
+        np.abs(ycc[:, :, half - 2 : half].mean(axis=(1, 2)) - ycc[:, :, half : half + 2].mean(axis=(1, 2))) + 0.5
+    )
     return np.concatenate([ratio, means[:, :2]], axis=1)

@@ -93,7 +93,9 @@ def _filled(mask: Mask, side: int) -> NDArray[np.float64]:
         return np.zeros((0, 0))
     total = np.zeros((height + 1, width + 1))
     total[1:, 1:] = mask.astype(np.float64).cumsum(0).cumsum(1)
-    sums: NDArray[np.float64] = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    sums: NDArray[np.float64] = (
+        total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    )
     return sums / side**2
 
 

@@ -107,7 +107,7 @@ def network(patches: Patches, seed: int, epochs: int = EPOCHS) -> Probe:
             _fit(net, images, target, torch.from_numpy(train), epochs)
         net.eval()
         with torch.no_grad():
-            parts = [net(images[chunk].float() / 255) for chunk in torch.from_numpy(test).split(1024)]
+            parts = [net(images[chunk].float() / 255) for chunk in torch.split(torch.from_numpy(test), 1024)]
         answer: Floats = torch.cat(parts).double().numpy()
         return answer
 
@@ -121,7 +121,7 @@ def _fit(net: PatchNet, images: Tensor, target: Tensor, train: Tensor, epochs: i
     net.train()
     done = 0
     while done < steps:
-        for chunk in train[torch.randperm(len(train))].split(BATCH):
+        for chunk in torch.split(train[torch.randperm(len(train))], BATCH):
             if done == steps or len(chunk) < 2:
                 break
             batch = images[chunk].float() / 255

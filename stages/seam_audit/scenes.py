@@ -56,7 +56,9 @@ class Canvases:
     def __iter__(self) -> Iterator[Painted]:
         for row in self._rows:
             x1, y1, x2, y2 = row["photo_box"]
-            original = Image.fromarray(self.photograph(row["photo"])).resize((x2 - x1, y2 - y1), Image.Resampling.LANCZOS)
+            original = Image.fromarray(self.photograph(row["photo"])).resize(
+                (x2 - x1, y2 - y1), Image.Resampling.LANCZOS
+            )
             yield Painted(
                 key=row["key"],
                 photo=row["photo"],
@@ -111,7 +113,11 @@ def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
         anywhere = np.roll(placed, (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
         blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(CONTROL_BLUR)))
         mixed = Image.fromarray(np.where(anywhere[..., None], np.asarray(image), blurred))
-        for name, picture, inside in (("random", image, anywhere), ("blurred", mixed, anywhere), ("real", image, placed)):
+        for name, picture, inside in (
+            ("random", image, anywhere),
+            ("blurred", mixed, anywhere),
+            ("real", image, placed),
+        ):
             found[name].append(Scene(canvas.key, canvas.photo, to_array(encode_jpeg(picture)), inside))
     return found
 
