@@ -10,9 +10,8 @@ from pipeline.cli.options import Json, Quiet, Work, open_existing, print_json
 from pipeline.errors import UsageError
 
 RESULT = "report/seam.json"
-# The treatments of --compare, from nothing but a second JPEG to all of them together; docs/seam.md has their figures.
+# The treatments of --compare; docs/seam.md has their figures.
 COMPARED = (
-    "",
     "blur_px=0.6",
     "noise=4",
     "jpeg_quality=60",

@@ -20,16 +20,20 @@ def heat_maps(scenes: Sequence[Scene], side: int, folds: int, seed: int, count: 
     Every cell is a square of 8 px in the middle of its patch.
     """
     known = sides(scenes, side, PER_CANVAS, seed)
-    maps = []
-    for scene in _chosen(scenes, count):
-        asked = everywhere(scene, side)
-        both = joined([known, asked], side)
-        folded = folds_of(both.photos, folds, seed)
-        train = np.flatnonzero(folded[: len(known)] != folded[-1])
-        test = np.arange(len(known), len(both))
-        scores = logistic(features_of(both), both.target)(train, test)
-        maps.append({"key": scene.key, "photo": scene.photo, "cells": _cells(asked, scores, side)})
-    return maps
+    shown = _chosen(scenes, count)
+    asked = [everywhere(scene, side) for scene in shown]
+    both = joined([known, *asked], side)
+    fold = folds_of(both.photos, folds, seed)
+    judge, scores = logistic(features_of(both), both.target), np.zeros(len(both))
+    first = len(known)
+    for one in np.unique(fold[first:]):
+        test = first + np.flatnonzero(fold[first:] == one)
+        scores[test] = judge(np.flatnonzero(fold[:first] != one), test)
+    each = np.split(scores[first:], np.cumsum([len(patches) for patches in asked])[:-1])
+    return [
+        {"key": scene.key, "photo": scene.photo, "cells": _cells(patches, found, side)}
+        for scene, patches, found in zip(shown, asked, each, strict=True)
+    ]
 
 
 def _chosen(scenes: Sequence[Scene], count: int) -> list[Scene]:

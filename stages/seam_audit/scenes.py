@@ -99,9 +99,9 @@ def treated(canvases: Sequence[Painted], settings: SeamSettings) -> tuple[list[S
 def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
     """Pictures without any paint, a window of the photograph for each canvas, of its size. By name:
 
-    ``random``: with the canvas's rectangle at a random place, going on at the other edge where it leaves the picture, so
-    that every place is as often in as out: a sound probe finds nothing. ``blurred``: the same, blurred outside the
-    rectangle: a sound probe finds all. ``real``: the rectangle where the canvas has it: what a painter without any
+    ``random``: with the canvas's rectangle at a random place, and again half a picture further, going on at the other edge
+    where it leaves the picture, so that every place is as often in as out: a sound probe finds nothing. ``blurred``: at
+    the first of these places, blurred outside the rectangle: a sound probe finds all. ``real``: the rectangle where the canvas has it: what a painter without any
     fault would leave, for what is in the middle of a photograph differs from what is around it.
     """
     found: dict[str, list[Scene]] = {"random": [], "blurred": [], "real": []}
@@ -111,14 +111,14 @@ def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
         image = _window(canvases.photograph(canvas.photo), (width, height), rng)
         placed = mask_of(canvas.box_px, width, height)
         anywhere = np.roll(placed, (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
+        opposite = np.roll(anywhere, (height // 2, width // 2), (0, 1))
         blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(CONTROL_BLUR)))
-        mixed = Image.fromarray(np.where(anywhere[..., None], np.asarray(image), blurred))
-        for name, picture, inside in (
-            ("random", image, anywhere),
-            ("blurred", mixed, anywhere),
-            ("real", image, placed),
-        ):
-            found[name].append(Scene(canvas.key, canvas.photo, to_array(encode_jpeg(picture)), inside))
+        part = Image.fromarray(np.where(anywhere[..., None], np.asarray(image), blurred))
+        plain, mixed = to_array(encode_jpeg(image)), to_array(encode_jpeg(part))
+        found["random"].append(Scene(canvas.key, canvas.photo, plain, anywhere))
+        found["random"].append(Scene(f"{canvas.key}-opposite", canvas.photo, plain, opposite))
+        found["blurred"].append(Scene(canvas.key, canvas.photo, mixed, anywhere))
+        found["real"].append(Scene(canvas.key, canvas.photo, plain, placed))
     return found
 
 

@@ -28,14 +28,14 @@ def session(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(session):
-    return audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=8)], silent)
+    return audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=32)], silent)
 
 
 def test_noisy_paint_is_found_and_grain_on_both_sides_hides_it(found):
     plain, grainy = found["rows"]
     assert plain["auc"][0] > 0.95 > grainy["auc"][0]
-    assert (plain["treatment"], grainy["treatment"]) == ("", "feather 0, noise 8.0")
-    assert plain["kept_psnr"] > 40 > grainy["kept_psnr"]
+    assert (plain["treatment"], grainy["treatment"]) == ("", "feather 0, noise 32.0")
+    assert plain["kept_psnr"] > 35 > 20 > grainy["kept_psnr"]
     assert plain["outpainter"] == "fake-outpainter@paint0001"
     assert plain["seam"] == "feather 2"
 
@@ -46,7 +46,7 @@ def test_a_blur_of_smooth_pictures_is_invisible_and_the_audit_says_that_its_cont
 
 
 def test_the_same_run_gives_the_same_figures(session, found):
-    assert audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=8)], silent) == found
+    assert audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=32)], silent) == found
     json.dumps(found)
 
 
@@ -72,7 +72,7 @@ def test_the_report_shows_the_table_and_the_maps(session, found, tmp_path):
         (AuditSettings(folds=5), "8 photographs are too few for 5 folds of at least two"),
         (AuditSettings(folds=2, side=80), "less than a patch of 80"),
         (AuditSettings(folds=2, side=20), "multiple of 8"),
-        (AuditSettings(folds=2, side=64), "too few canvases have 64 px patches"),
+        (AuditSettings(folds=2, side=48), "too few canvases have 48 px patches"),
     ],
 )
 def test_what_cannot_be_audited_is_said_in_one_line(session, settings, said):

@@ -18,7 +18,7 @@ from tests.canned import canned_run, picture
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 SECTIONS = (
-    "stories", "funnel", "lost", "failures", "sheet", "rejects", "scores", "rounds", "retrieval", "training",
+    "stories", "funnel", "lost", "failures", "sheet", "rejects", "seam", "scores", "rounds", "retrieval", "training",
     "evaluation", "held_out", "time", "recipe",
 )  # fmt: skip
 
@@ -78,6 +78,15 @@ def model_files(models: Path, keys: list[str]) -> None:
     (folder / "evaluation-test.json").write_text(json.dumps(found))
 
 
+def audited(key: str) -> dict:
+    """What ``audit seam`` leaves."""
+    row = {"logistic": [0.74, 0.71, 0.78], "line": [0.6, 0.5, 0.7], "within": 0.8, "auc": [0.74, 0.71, 0.78]}
+    made = {"outpainter": "canned@0001", "seam": "feather 2", "treatment": "", "kept_psnr": 40.0}
+    heat = [{"key": key, "photo": key[:24], "cells": [[4, 4, 8, 8, 0.9]]}]
+    counts = {"patch": 16, "canvases": 9, "photos": 3, "folds": 2, "seed": 0, "holds": True}
+    return {"rows": [{**made, **row}], "controls": {"random": row}, "heat": heat, **counts}
+
+
 def crop_files(crops: Path) -> None:
     """What ``crop --json`` leaves, with one photo that is gone."""
     crops.mkdir(parents=True)
@@ -95,6 +104,7 @@ def full(tmp_path_factory):
     keys = [row["key"] for row in run.tables().rows("filter", ["key"])]
     model_files(root / "models", keys)
     crop_files(root / "crops")
+    run.store.write("report/seam.json", json.dumps(audited(keys[0])).encode())
     out = write_report(
         run, stages, models_dir=root / "models", crops_dir=root / "crops", out=root / "out" / "index.html"
     )

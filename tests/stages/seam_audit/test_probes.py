@@ -14,15 +14,18 @@ QUICK = AuditSettings(most=12, draws=100, network=False)
 
 
 def scenes(change, photos=16, width=120, height=80):
-    """Textures, each photo of its own sharpness; ``change`` (picture -> picture) is applied outside a rectangle."""
+    """Textures, each photo of its own sharpness; ``change`` (picture -> picture) is applied outside a rectangle, which is
+    half a picture further in every other scene.
+    """
     found = []
     for number in range(photos):
         rng = np.random.default_rng(number)
         raw = Image.fromarray(rng.integers(0, 255, (height, width, 3)).astype(np.uint8))
         picture = raw.filter(ImageFilter.GaussianBlur(0.4 + 0.6 * rng.random()))
+        inside = mask_of((30, 16, 90, 64), width, height)
+        inside = np.roll(inside, (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
         for variant in range(2):
-            inside = mask_of((30, 16, 90, 64), width, height)
-            inside = np.roll(inside, (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
+            inside = np.roll(inside, (height // 2, width // 2), (0, 1))
             mixed = np.where(inside[..., None], np.asarray(picture), np.asarray(change(picture)))
             found.append(Scene(f"{number:02d}-{variant:02d}", f"{number:02d}", mixed, inside))
     return found
