@@ -1,4 +1,4 @@
-"""``audit seam``: whether small probes can tell a run's paint from its photographs."""
+"""``audit seam``: can probes tell paint from photograph? ``audit paint``: fair limits for the checks of the paint."""
 
 import json as json_format
 import sys
@@ -9,7 +9,7 @@ import typer
 from pipeline.cli.options import Json, Quiet, Work, open_existing, print_json
 from pipeline.errors import UsageError
 
-RESULT = "report/seam.json"
+RESULT, PAINT = "report/seam.json", "report/paint.json"
 # The treatments of --compare; docs/seam.md has their figures.
 COMPARED = (
     "blur_px=0.6",
@@ -34,6 +34,9 @@ Patch = Annotated[int, typer.Option(help="Side of a patch in pixels; 0: 16, or 3
 Folds = Annotated[
     int, typer.Option(help="Parts of the photographs, each judged by probes trained on the others.", min=2)
 ]
+Share = Annotated[
+    float, typer.Option(help="Of unpainted surroundings that may fail a calibrated limit.", min=0, max=0.5)
+]
 Seed = Annotated[int, typer.Option(help="Of patches, folds, networks and intervals.", min=0)]
 Network = Annotated[
     bool, typer.Option("--network/--no-network", help="Whether the CNN is trained, too; it takes longest.")
@@ -45,6 +48,7 @@ audits = typer.Typer(help="Measure what a picture of a run gives away.", no_args
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     audits.command("seam")(seam)
+    audits.command("paint")(paint)
     app.add_typer(audits, name="audit")
 
 
@@ -77,6 +81,27 @@ def seam(
         print_json({name: value for name, value in found.items() if name != "heat"})
     else:
         _print(found)
+
+
+def paint(
+    work: Work = "work", share: Share = 0.01, canvases: Canvases = 400, seed: Seed = 0, json: Json = False,
+) -> None:  # fmt: skip
+    """Calibrate the checks of painted canvases on unpainted surroundings, and name the canvases beyond those limits."""
+    session = open_existing(work)
+    from stages.paint_audit import calibrate
+
+    checks = session.recipe.outpaint.checks
+    found = {"work": work, **calibrate(session.run.tables(), checks, share, canvases, seed)}
+    session.run.store.write(PAINT, json_format.dumps(found, indent=1).encode())
+    if json:
+        print_json(found)
+        return
+    print(f"{found['canvases']} canvases; calibrated: what {share:.0%} of unpainted surroundings would fail")
+    for name, one in found["measures"].items():
+        print(
+            f"{name:<19} limit {one['in_force']:<6} calibrated {one['calibrated']:<8} middle {one['unpainted'][2]} unpainted, "
+            f"{one['painted'][2]} painted; beyond: {one['beyond']} {' '.join(one['worst'][:2])}"
+        )
 
 
 def treatment(words: str) -> Any:

@@ -14,6 +14,7 @@ from pipeline.report.canvases import retrieval_section, sheet_section, story_sec
 from pipeline.report.cropper import evaluation_section, held_out_section, training_section
 from pipeline.report.flow import funnel_section, time_section
 from pipeline.report.overview import credits_of, overview, recipe_section
+from pipeline.report.paint import paint_section
 from pipeline.report.reader import RunReader
 from pipeline.report.rejects import failures_section, lost_files_section, rejected_canvases_section
 from pipeline.report.scores import round_section, score_section
@@ -31,6 +32,7 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     sheet_section,
     rejected_canvases_section,
     seam_section,
+    paint_section,
     score_section,
     round_section,
     retrieval_section,

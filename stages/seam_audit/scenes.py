@@ -16,7 +16,7 @@ from stages.seam import SeamSettings, kept_psnr, treat
 from stages.seam_audit.patches import Pixels, Scene, mask_of
 
 CONTROL_BLUR = 3.0  # pixels, of a border that any probe must find
-COLUMNS = ("photo", "photo_box", "width", "height", "outpainter", "seam", "image_offset", "image_size")
+COLUMNS = ("photo", "photo_box", "subject_box", "width", "height", "outpainter", "seam", "image_offset", "image_size")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Painted:
     pixels: Pixels
     original: Pixels
     box_px: BoxPx
+    subject_px: BoxPx | None
     recipe: tuple[str, str]
 
     @property
@@ -65,6 +66,7 @@ class Canvases:
                 pixels=self._image("outpaint", row),
                 original=np.asarray(original),
                 box_px=(x1, y1, x2, y2),
+                subject_px=(s[0], s[1], s[2], s[3]) if (s := row["subject_box"]) else None,
                 recipe=(row["outpainter"], row["seam"]),
             )
 
@@ -101,8 +103,9 @@ def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
 
     ``random``: with the canvas's rectangle at a random place, and again half a picture further, going on at the other edge
     where it leaves the picture, so that every place is as often in as out: a sound probe finds nothing. ``blurred``: at
-    the first of these places, blurred outside the rectangle: a sound probe finds all. ``real``: the rectangle where the canvas has it: what a painter without any
-    fault would leave, for what is in the middle of a photograph differs from what is around it.
+    the first of these places, blurred outside the rectangle: a sound probe finds all. ``real``: the rectangle where the
+    canvas has it: what a painter without any fault would leave, for what is in the middle of a photograph differs from
+    what is around it.
     """
     found: dict[str, list[Scene]] = {"random": [], "blurred": [], "real": []}
     for canvas in canvases:
@@ -120,6 +123,13 @@ def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
         found["blurred"].append(Scene(canvas.key, canvas.photo, mixed, anywhere))
         found["real"].append(Scene(canvas.key, canvas.photo, plain, placed))
     return found
+
+
+def unpainted(canvases: Canvases, canvas: Painted, seed: int) -> Pixels:
+    """A window of the canvas's photograph at the canvas's size, uint8 [H, W, 3], with no paint in it."""
+    height, width = canvas.pixels.shape[:2]
+    rng = np.random.default_rng(seed_for(seed, "unpainted", canvas.key))
+    return np.asarray(_window(canvases.photograph(canvas.photo), (width, height), rng))
 
 
 def _window(photograph: Pixels, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:

@@ -1,12 +1,15 @@
 """``audit seam`` on a whole run of stand-in models: figures, the report's section, and clear refusals."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from pipeline.cli.auditing import treatment
-from pipeline.errors import MissingUpstreamError, UsageError
+from pipeline.errors import DamagedDataError, MissingUpstreamError, UsageError
 from pipeline.report import write_report
+from stages.paint_audit import calibrate
+from stages.paint_checks import PaintMeasures
 from stages.seam import SeamSettings
 from stages.seam_audit.audit import AuditSettings, audit
 from tests.chain import make_photos, recipe_for, run_chain, session_for
@@ -84,6 +87,30 @@ def test_a_run_without_canvases_names_the_command_that_makes_them(tmp_path):
     empty = session_for(recipe_for(make_photos(tmp_path / "photos", 2)), tmp_path / "work")
     with pytest.raises(MissingUpstreamError, match="procrop-data outpaint"):
         audit(empty.run.tables(), QUICK, [], silent)
+
+
+def test_limits_are_calibrated_on_unpainted_surroundings(session, tmp_path):
+    checks = session.recipe.outpaint.checks
+    found = calibrate(session.run.tables(), checks, 0.1, 400, 0)
+    assert found == calibrate(session.run.tables(), checks, 0.1, 400, 0)
+    assert set(found["measures"]) == {field.name for field in fields(PaintMeasures)}
+    for one in found["measures"].values():
+        assert min(one["unpainted"]) - 1e-3 <= one["calibrated"] <= max(one["unpainted"]) + 1e-3
+        assert one["beyond"] <= found["canvases"]
+        assert len(one["worst"]) == min(one["beyond"], 5)
+    strict = calibrate(session.run.tables(), checks, 0.5, 400, 0)["measures"]
+    assert all(strict[name]["beyond"] >= one["beyond"] for name, one in found["measures"].items())
+    session.run.store.write("report/paint.json", json.dumps(found).encode())
+    write_report(session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
+    assert json.loads((tmp_path / "data.json").read_text())["sections"]["paint"] == found
+
+
+@pytest.mark.parametrize("name", ["seam", "paint"])
+def test_what_an_audit_left_damaged_is_said_with_the_command(session, tmp_path, name):
+    session.run.store.write(f"report/{name}.json", b"{")
+    with pytest.raises(DamagedDataError, match=f"audit {name}"):
+        write_report(session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
+    session.run.store.remove(f"report/{name}.json")
 
 
 def test_a_treatment_is_read_from_words():

@@ -18,7 +18,7 @@ from tests.canned import canned_run, picture
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 SECTIONS = (
-    "stories", "funnel", "lost", "failures", "sheet", "rejects", "seam", "scores", "rounds", "retrieval", "training",
+    "stories", "funnel", "lost", "failures", "sheet", "rejects", "seam", "paint", "scores", "rounds", "retrieval", "training",
     "evaluation", "held_out", "time", "recipe",
 )  # fmt: skip
 
@@ -87,6 +87,13 @@ def audited(key: str) -> dict:
     return {"rows": [{**made, **row}], "controls": {"random": row}, "heat": heat, **counts}
 
 
+def calibrated(key: str) -> dict:
+    """What ``audit paint`` leaves."""
+    numbers = {"in_force": 6.0, "calibrated": 3.9, "unpainted": [1.0] * 5, "painted": [1.2] * 5}
+    one = {"limit": "outpaint.checks.seam_ratio", **numbers, "beyond": 1, "worst": [key]}
+    return {"canvases": 9, "share": 0.01, "seed": 0, "measures": {"seam_ratio": one}}
+
+
 def crop_files(crops: Path) -> None:
     """What ``crop --json`` leaves, with one photo that is gone."""
     crops.mkdir(parents=True)
@@ -105,6 +112,7 @@ def full(tmp_path_factory):
     model_files(root / "models", keys)
     crop_files(root / "crops")
     run.store.write("report/seam.json", json.dumps(audited(keys[0])).encode())
+    run.store.write("report/paint.json", json.dumps(calibrated(keys[1])).encode())
     out = write_report(
         run, stages, models_dir=root / "models", crops_dir=root / "crops", out=root / "out" / "index.html"
     )
