@@ -29,7 +29,7 @@ from procrop_model import Cropper
 from procrop_model.evaluate import MODEL, evaluate
 from procrop_model.metrics import bootstrap
 from stages.photo_file import encode_jpeg, to_array
-from stages.seam import SeamSettings, degrade
+from stages.seam import SeamSettings, treat
 
 
 def write_split(rows: Sequence[dict[str, Any]], split: str, folder: Path, settings: SeamSettings | None) -> None:
@@ -38,14 +38,21 @@ def write_split(rows: Sequence[dict[str, Any]], split: str, folder: Path, settin
         for row in rows:
             data = row["jpg"]
             if settings is not None:
-                pixels = degrade(to_array(data), settings, seed_for(0, "reencode", row["key"]))
-                data = encode_jpeg(Image.fromarray(pixels), settings.jpeg_quality)
+                data = reencoded(row, settings)
             names = ("key", "photo", "width", "height", "photo_box")
             about = {**{name: row[name] for name in names}, "crops": [row["photo_box"]], "scores": [10.0]}
             for suffix, member in (("jpg", data), ("json", json.dumps(about).encode())):
                 info = tarfile.TarInfo(f"{row['key']}.{suffix}")
                 info.size = len(member)
                 tar.addfile(info, io.BytesIO(member))
+
+
+def reencoded(row: dict[str, Any], settings: SeamSettings) -> bytes:
+    """A canvas's JPEG after a treatment."""
+    pixels, (x1, y1, x2, y2) = to_array(row["jpg"]), row["photo_box"]
+    size, seed = (row["width"], row["height"]), seed_for(0, "reencode", row["key"])
+    out = treat(pixels, pixels[y1:y2, x1:x2], (x1, y1, x2, y2), settings, size=size, seed=seed)
+    return encode_jpeg(Image.fromarray(out), settings.jpeg_quality)
 
 
 def canvases(work: str) -> dict[str, list[dict[str, Any]]]:
@@ -64,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", default="work", help="a run with its canvases made")
     parser.add_argument("--model", default="", help="folder of a cropper; default: the bundled one")
-    parser.add_argument("--treat", default="jpeg_quality=30", help="the re-encode: blur_px, noise, jpeg_quality")
+    parser.add_argument("--treat", default="jpeg_quality=30", help="the treatment, as in audit seam")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     settings = treatment(options.treat)

@@ -1,10 +1,12 @@
 """``audit seam`` on a whole run of stand-in models: figures, the report's section, and clear refusals."""
 
 import json
+import sys
 from dataclasses import fields
 
 import pytest
 
+from pipeline.cli.app import main
 from pipeline.cli.auditing import treatment
 from pipeline.errors import DamagedDataError, MissingUpstreamError, UsageError
 from pipeline.report import write_report
@@ -111,6 +113,31 @@ def test_what_an_audit_left_damaged_is_said_with_the_command(session, tmp_path, 
     with pytest.raises(DamagedDataError, match=f"audit {name}"):
         write_report(session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
     session.run.store.remove(f"report/{name}.json")
+
+
+def test_the_program_audits_and_refuses_in_one_line(session, tmp_path, monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["procrop-data", "audit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out = capsys.readouterr()
+        return stopped.value.code or 0, out.out, out.err
+
+    work = session.run.store.url
+    code, out, _ = call("seam", "--work", work, "--folds", 2, "--no-network", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["rows"][0]["canvases"] == told["canvases"] == 20
+    assert "heat" not in told and session.run.store.exists("report/seam.json")
+    code, out, _ = call("paint", "--work", work)
+    assert code == 0 and out.count("calibrated") == 5
+    for arguments in (
+        ("seam", "--work", work, "--treat", "noise=x"),
+        ("seam", "--work", work),
+        ("seam", "--work", tmp_path),
+    ):
+        code, out, err = call(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
 
 
 def test_a_treatment_is_read_from_words():
