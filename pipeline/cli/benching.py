@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 
 Name = Annotated[str, typer.Argument(help="Which one; without a name they are listed.")]
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
-BENCHMARKS: tuple[str, ...] = ()
+BENCHMARKS: tuple[str, ...] = ("outpaint",)
 
 
 def register(app: typer.Typer) -> None:
