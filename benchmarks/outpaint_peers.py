@@ -40,10 +40,11 @@ def peers() -> tuple[dict[str, Fill], list[str]]:
     def shift_map(request: PaintRequest) -> Image:
         canvas, hidden = _placed(request)
         lab, out = cv2.cvtColor(canvas, cv2.COLOR_RGB2Lab), np.zeros_like(canvas)
-        cv2.setRNGSeed(request.seed % 2**31)
         cv2.xphoto.inpaint(lab, 255 - hidden, out, cv2.xphoto.INPAINT_SHIFTMAP)
-        painted: Image = cv2.cvtColor(out, cv2.COLOR_Lab2RGB)
-        return painted
+        painted = cv2.cvtColor(out, cv2.COLOR_Lab2RGB)
+        # It leaves some corners unfilled, as zeros.
+        left: Image = cv2.inpaint(painted, (out == 0).all(2).astype(np.uint8) * 255, TELEA_RADIUS, cv2.INPAINT_TELEA)
+        return left
 
     fills["telea"] = telea
     if not hasattr(cv2, "xphoto"):
