@@ -2,16 +2,18 @@
 
     procrop-data bench outpaint [--side 192] [--layouts 2] [--seeds 2] [--pictures FOLDER]
 
-Contenders: the embedded out-painter, and reflection, Telea and shift-map ('absent' without OpenCV). Measures, lower is
-better but for diversity: paired features and texture (Lite0, four levels), colour and gradient at the seam, and how well
-a probe of the bench's own tells the frame (area under the curve, left out by photograph; it is no substitute for the
-full seam audit). Differences to ours come with 95 % bootstrap intervals over photographs, the unit of sampling.
+Contenders: version 2 of the embedded out-painter ('ours'), version 1 (the default), and reflection, Telea and shift-map
+('absent' without OpenCV), which have no seed and paint once a rectangle. Measures, lower is better but for diversity:
+paired features and texture (Lite0, four levels), colour and gradient at the seam, and how well a probe of the bench's
+own tells the frame (area under the curve, left out by photograph; it is no substitute for the full seam audit).
+Differences to ours come with 95 % bootstrap intervals over photographs, the unit of sampling.
 """
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from stages.backends.u2net import U2NetSegmenter
 
 LOWER = ("features", "texture", "colour", "gradient", "seam_auc")
 RESAMPLES = 10_000
+V1 = "patch-diffusion"
 
 Paint = Callable[[PaintRequest], Image]
 
@@ -125,10 +128,12 @@ def pictures(folder: Path, all_cases: Sequence[Case], found: dict[str, Figures])
     """One sheet a contender: the truth with the visible part outlined, then up to two seeds of each case."""
     folder.mkdir(parents=True, exist_ok=True)
     side = max(max(case.truth.shape) for case in all_cases)
+    seeds = Counter(case.photo for case in all_cases for _ in case.requests)
     for name, one in found.items():
         rows, left = [], {photo: list(canvases) for photo, canvases in one.canvases.items()}
         for case in all_cases:
-            mine = [left[case.photo].pop(0) for _ in case.requests]
+            count = len(one.canvases[case.photo]) * len(case.requests) // seeds[case.photo]
+            mine = [left[case.photo].pop(0) for _ in range(count)]
             rows.append([outlined(case.truth, case.requests[0].box_px), *map(Pillow.fromarray, mine[:2])])
         sheet(rows, side).save(folder / f"{name}.png")
 
@@ -147,9 +152,11 @@ def main(arguments: Sequence[str]) -> None:
         options.splits, side=options.side, layouts=options.layouts, seeds=options.seeds, segmenter=U2NetSegmenter()
     )
     distance = FeatureDistance(all_cases)
+    once = [replace(case, requests=case.requests[:1]) for case in all_cases]
     fills, absent = peers()
-    contenders = {harness.OURS: embedded(PatchOutpainter()), **fills}
-    found = {name: figures(paint, all_cases, distance) for name, paint in contenders.items()}
+    seeded = {harness.OURS: embedded(PatchOutpainter(version=2)), V1: embedded(PatchOutpainter())}
+    found = {name: figures(paint, all_cases, distance) for name, paint in seeded.items()}
+    found |= {name: figures(fill, once, distance) for name, fill in fills.items()}
     table(found, absent)
     if options.pictures:
         pictures(options.pictures, all_cases, found)

@@ -63,10 +63,10 @@ class PatchDiffusionPipeline(DiffusionPipeline):
         coarser: Search | None = None
         # A device context makes every call of torch slower, and on the CPU it changes nothing.
         with nullcontext() if scene.photo.device.type == "cpu" else scene.photo.device:
-            for scale in pyramid.scales(scene):
+            for scale in pyramid.scales(scene, self.tuning.coarsest):
                 exhaustive = coarser is None or scale * max(scene.size) <= self.tuning.exhaustive_side
                 level = pyramid.level(scene, scale, 1 if exhaustive else LOCAL_STRIDE)
-                grid, sources = PatchGrid(level), collect(level, self.tuning.going_on)
+                grid, sources = PatchGrid(level), collect(level)
                 search = self._search(level, grid, sources, None if exhaustive else coarser, generator)
                 count = steps if exhaustive else max(1, round(steps * self.tuning.fine_share))
                 canvas = self._denoise(level, grid, search, self._noisy(level, canvas, generator, count), generator)

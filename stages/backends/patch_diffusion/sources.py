@@ -29,16 +29,11 @@ class Sources:
     grid: tuple[int, int, int]
 
 
-def collect(level: Level, going_on: float = 0.0) -> Sources:
-    """All patches of the level's photo; those of the subject carry a penalty, unless almost nothing else is there.
-
-    going_on: see ``Tuning``.
-    """
+def collect(level: Level) -> Sources:
+    """All patches of the level's photo; those of the subject carry a penalty, unless almost nothing else is there."""
     photo, subject = _at_least_a_patch(level.photo), _at_least_a_patch(level.subject)
     patches = _patches(photo)
     subject = subject * _isolation(subject)
-    if going_on:
-        subject = subject * (1 - _cut_by_the_frame(subject, level, going_on))
     salient = F.unfold(torch.cat([subject, subject.flip(3)]), PATCH).mean(1).reshape(-1)  # [N]
     rows, columns = photo.shape[2] - PATCH + 1, photo.shape[3] - PATCH + 1
     return Sources(patches, _places(level, rows, columns), _subject_penalty(salient), (2, rows, columns))
@@ -67,29 +62,6 @@ def _isolation(subject: Tensor) -> Tensor:
     mask = (subject[0, 0] > 0.5).float()
     span = torch.minimum(mask[:, 0].mean(), mask[:, -1].mean())
     return ((SPANS[1] - span) / (SPANS[1] - SPANS[0])).clamp(0, 1)
-
-
-def _cut_by_the_frame(subject: Tensor, level: Level, depth: float) -> Tensor:
-    """1 where the subject [1, 1, h, w] meets a side with paint beyond it, falling to 0 at ``depth`` of the way in.
-
-    A trunk or a sleeve that the frame cuts goes on beyond it, and only its own patches can show it.
-    """
-    x1, y1, x2, y2 = level.box
-    (height, width), (rows, columns) = level.size, subject.shape[2:]
-    mask = (subject > 0.5).float()
-    down = (1 - torch.arange(rows, device=mask.device) / max(1.0, depth * rows)).clamp_min(0)[:, None]
-    right = (1 - torch.arange(columns, device=mask.device) / max(1.0, depth * columns)).clamp_min(0)
-    sides = [
-        (y1 > 0, mask[:, :, :1] * down),
-        (y2 < height, mask[:, :, -1:] * down.flip(0)),
-        (x1 > 0, mask[..., :1] * right),
-        (x2 < width, mask[..., -1:] * right.flip(0)),
-    ]
-    out = torch.zeros_like(subject)
-    for painted, reach in sides:
-        if painted:
-            out = torch.maximum(out, reach)
-    return out
 
 
 def _subject_penalty(salient: Tensor) -> Tensor:

@@ -7,39 +7,39 @@ from dataclasses import dataclass
 class Tuning:
     """How one version paints.
 
-    exhaustive_side: scales up to this long side weigh every source, larger ones a few carried candidates.
-    fine_share: steps at those larger scales, as a share of the others'. first_noise, least_first_noise: where a scale
-    begins, at the coarsest and at least. spread: of the place prior, in rows and columns, as fractions of the canvas.
-    going_on: how deep a subject that the frame cuts may be borrowed from, as a share of the photo's side; 0 for not at
-    all. copied_detail: whether the finest detail is copied from the best matches after the last step, not averaged.
+    coarsest: long side of the first scale, in pixels. exhaustive_side: scales up to this long side weigh every source,
+    larger ones a few carried candidates. fine_share: steps at those larger scales, as a share of the others'.
+    first_noise, least_first_noise: where a scale begins, at the coarsest and at least. spread: of the place prior, in
+    rows and columns, as fractions of the canvas. copied_detail: whether the finest detail is copied from the best
+    matches after the last step, not averaged.
     """
 
+    coarsest: float
     exhaustive_side: int
     fine_share: float
     first_noise: float
     least_first_noise: float
     spread: tuple[float, float]
-    going_on: float
     copied_detail: bool
 
 
 VERSIONS = {
     1: Tuning(
+        coarsest=26.0,
         exhaustive_side=72,
         fine_share=1.0,
         first_noise=1.2,
         least_first_noise=0.22,
         spread=(0.09, 0.22),
-        going_on=0.0,
         copied_detail=False,
     ),
     2: Tuning(
-        exhaustive_side=52,
+        coarsest=36.0,
+        exhaustive_side=60,
         fine_share=2 / 3,
-        first_noise=0.35,
+        first_noise=0.45,
         least_first_noise=0.1,
         spread=(0.09, 0.14),
-        going_on=0.08,
         copied_detail=True,
     ),
 }
