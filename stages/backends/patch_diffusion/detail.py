@@ -14,7 +14,7 @@ from stages.backends.patch_diffusion.sources import fine_patches
 
 RADIUS = 1.0
 # The power of the window that patches are blended with: high, so that each pixel is nearly one patch's alone.
-SHARPNESS = 4.0
+SHARPNESS = 8.0
 
 
 def with_detail(canvas: Tensor, level: Level, grid: PatchGrid, best: Tensor) -> Tensor:
