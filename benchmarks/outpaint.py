@@ -102,16 +102,16 @@ def difference(ours: dict[str, float], peer: dict[str, float]) -> tuple[float, f
 def table(found: dict[str, Figures], absent: Sequence[str]) -> None:
     """Means over photographs, then what each peer is worse by."""
     columns = (*LOWER, "diversity", "seconds")
-    print(f"{'':14}" + "".join(f"{name:>11}" for name in columns))
+    print(f"{'':17}" + "".join(f"{name:>11}" for name in columns))
     for name, one in found.items():
         row = [one.mean(measure) for measure in columns[:-1]] + [float(np.median(one.seconds))]
-        print(f"{name:14}" + "".join(f"{value:11.3f}" for value in row))
+        print(f"{name:17}" + "".join(f"{value:11.3f}" for value in row))
     for name in absent:
-        print(f"{name:14}     absent")
+        print(f"{name:17}     absent")
     print("worse than ours by (95 % interval)")
     for name, gaps in differences(found).items():
         cells = [f"{measure} {gap:+.3f} [{low:+.3f}, {high:+.3f}]" for measure, (gap, low, high) in gaps.items()]
-        print(f"{name:14}" + "  ".join(cells))
+        print(f"{name:17}" + "  ".join(cells))
 
 
 def differences(found: dict[str, Figures]) -> dict[str, dict[str, tuple[float, float, float]]]:
