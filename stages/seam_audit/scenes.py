@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from pipeline.errors import MissingUpstreamError
 from pipeline.geometry import BoxPx
 from pipeline.seeds import fraction_of, seed_for
-from pipeline.stage import Tables
+from pipeline.stage import Rows, Tables
 from stages.photo_file import encode_jpeg, to_array
 from stages.seam import SeamSettings, kept_psnr, treat
 from stages.seam_audit.patches import Pixels, Scene, mask_of
@@ -38,17 +38,22 @@ class Painted:
         return Scene(self.key, self.photo, self.pixels, mask_of(self.box_px, width, height))
 
 
+def _rows(tables: Tables, stage: str, columns: Sequence[str]) -> Rows:
+    """Kept rows of all shards, each with its ``shard``."""
+    return [{**row, "shard": shard} for shard in tables.shards(stage) for row in tables.rows(stage, shard, columns)]
+
+
 class Canvases:
     """Kept canvases of a run, at most ``limit``, by key; a photo has as many of them as another as far as possible."""
 
     def __init__(self, tables: Tables, limit: int) -> None:
         self._tables = tables
-        rows = tables.rows("outpaint", COLUMNS)
+        rows = _rows(tables, "outpaint", COLUMNS)
         if not rows:
             raise MissingUpstreamError("the audit needs canvases: run 'procrop-data outpaint --with-upstream' first")
         turns = sorted(rows, key=lambda row: (row["key"].rsplit("-", 1)[-1], fraction_of(0, "seam audit", row["key"])))
         self._rows = sorted(turns[:limit], key=lambda row: str(row["key"]))
-        self._photos = {row["key"]: row for row in tables.rows("ingest", ("image_offset", "image_size"))}
+        self._photos = {row["key"]: row for row in _rows(tables, "ingest", ("image_offset", "image_size"))}
         self.photograph = lru_cache(maxsize=1)(self._photograph)  # rows are in the order of their photos
 
     def __len__(self) -> int:
