@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 
+SPARE = 22  # nearest that are looked at beyond k, so that a few near-duplicates among them cost no second search
 METRIC = "inner_product_l2_normalised"
 FILES = ("index.faiss", "tokens.npy", "references.json")
 Floats = NDArray[np.float32]
@@ -119,11 +120,12 @@ class ReferenceDatabase:
             )
         if len({entry.key for entry in entries}) != len(entries):
             raise ModelError("the reference database was given a key twice")
-        exact = np.asarray(vectors, np.float32)
-        norms = np.linalg.norm(exact, axis=1, keepdims=True)
-        normalised = np.ascontiguousarray(exact / np.maximum(norms, 1e-12))
         return ReferenceDatabase(
-            normalised, np.asarray(tokens, np.float16), entries, encoder=encoder_digest, limits=limits
+            np.ascontiguousarray(_unit(np.asarray(vectors, np.float32))),
+            np.asarray(tokens, np.float16),
+            entries,
+            encoder=encoder_digest,
+            limits=limits,
         )
 
     def search(
@@ -142,15 +144,26 @@ class ReferenceDatabase:
         parent_phashes: their perceptual hashes, "" when unknown.
         A query's result never depends on what else is in the batch.
         """
-        queries = np.asarray(vectors, np.float32)
-        found = []
-        for row, query in enumerate(queries):
-            banned = self._banned(
-                exclude[row] if exclude is not None else (),
-                None if parents is None else np.asarray(parents[row], np.float32),
-                "" if parent_phashes is None else parent_phashes[row],
-            )
-            found.append(self._nearest(query, k, banned))
+        queries = _unit(np.asarray(vectors, np.float32))
+        found = [Found([], [], [])] * len(queries)
+        todo, reach = list(range(len(queries))), min(len(self), k + SPARE)
+        while todo and k > 0 and reach:
+            _, nearest = self.index.search(np.ascontiguousarray(queries[todo]), reach)
+            short = []
+            for query, rows in zip(todo, nearest, strict=True):
+                free = rows[
+                    ~self._banned(
+                        rows,
+                        exclude[query] if exclude is not None else (),
+                        None if parents is None else np.asarray(parents[query], np.float32),
+                        "" if parent_phashes is None else parent_phashes[query],
+                    )
+                ]
+                if len(free) < k and reach < len(self):
+                    short.append(query)  # too many of the nearest are near-duplicates: look further
+                else:
+                    found[query] = self._best(queries[query], free, k)
+            todo, reach = short, min(len(self), 4 * reach)
         return found
 
     def tokens_of(self, rows: Sequence[int]) -> NDArray[np.float16]:
@@ -161,35 +174,33 @@ class ReferenceDatabase:
         """Row of a reference; raises KeyError."""
         return self._row_of[key]
 
-    def _nearest(self, query: Floats, k: int, banned: NDArray[np.bool_]) -> Found:
-        count = min(k, len(self) - int(banned.sum()))
-        if count <= 0:
-            return Found([], [], [])
-        reach = min(len(self), k + int(banned.sum()))
-        length = max(float(np.linalg.norm(query)), 1e-12)
-        scores, rows = self.index.search(np.ascontiguousarray(query[None] / length), reach)
-        ranked = sorted((-float(s), int(r)) for s, r in zip(scores[0], rows[0], strict=True) if not banned[r])[:count]
-        return Found([self.entries[r].key for _, r in ranked], [-s for s, _ in ranked], [r for _, r in ranked])
+    def _best(self, query: Floats, rows: NDArray[np.int64], k: int) -> Found:
+        """The k most similar of some rows; similarities are computed for this query alone, whatever its batch was."""
+        similarities = (self.vectors[rows] * query).sum(axis=1)
+        order = np.lexsort((rows, -similarities))[:k]
+        chosen = rows[order].tolist()
+        return Found([self.entries[row].key for row in chosen], similarities[order].tolist(), chosen)
 
-    def _banned(self, keys: Collection[str], parent: Floats | None, phash: str) -> NDArray[np.bool_]:
-        banned = np.zeros(len(self), bool)
+    def _banned(
+        self, rows: NDArray[np.int64], keys: Collection[str], parent: Floats | None, phash: str
+    ) -> NDArray[np.bool_]:
+        """Which of some rows a query must not be given."""
         own = {r for key in keys for r in self._rows_of_photo.get(key, [])}
         own |= {self._row_of[key] for key in keys if key in self._row_of}
+        banned = np.isin(rows, list(own))
         for row in sorted(own):
-            banned |= self._like(self.vectors[row], self.entries[row].phash)
-            banned[row] = True
+            banned |= self._like(rows, self.vectors[row], self.entries[row].phash)
         if parent is not None or phash:
-            banned |= self._like(parent, phash)
+            banned |= self._like(rows, parent, phash)
         return banned
 
-    def _like(self, vector: Floats | None, phash: str) -> NDArray[np.bool_]:
-        alike = np.zeros(len(self), bool)
-        if vector is not None and len(self):
-            length = max(float(np.linalg.norm(vector)), 1e-12)
-            alike |= self.vectors @ (vector / length) >= self.limits.cosine
+    def _like(self, rows: NDArray[np.int64], vector: Floats | None, phash: str) -> NDArray[np.bool_]:
+        alike = np.zeros(len(rows), bool)
+        if vector is not None:
+            alike |= (self.vectors[rows] * _unit(vector[None])).sum(axis=1) >= self.limits.cosine
         if phash:
-            distance = np.bitwise_count(self._hashes ^ np.uint64(int(phash, 16)))
-            alike |= self._hashed & (distance <= self.limits.phash_bits)
+            distance = np.bitwise_count(self._hashes[rows] ^ np.uint64(int(phash, 16)))
+            alike |= self._hashed[rows] & (distance <= self.limits.phash_bits)
         return alike
 
     def save(self, folder: Path | str) -> None:
@@ -241,6 +252,11 @@ class ReferenceDatabase:
             raise ModelError(f"no reference database in {home}: {Path(error.filename).name} is missing") from error
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError) as error:
             raise ModelError(f"the reference database in {home} is damaged, make it anew: {error}") from error
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths: Floats = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors / lengths
 
 
 def _check(home: Path, about: dict[str, Any], encoder_digest: str | None) -> None:

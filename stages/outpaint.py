@@ -19,7 +19,7 @@ from stages.backends.protocols import Outpainter, PaintRequest, Segmenter
 from stages.paint_checks import PaintCheckSettings, measure
 from stages.photo_file import encode_jpeg, to_array
 from stages.placement import Placement, PlacementSettings, place
-from stages.seam import SeamSettings, paste
+from stages.seam import SeamSettings, enlarged, treat
 
 
 class OutpaintSettings(Settings):
@@ -36,9 +36,10 @@ class OutpaintSettings(Settings):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """One canvas before painting."""
+    """One canvas before painting. request: at the scale that it is painted at; drawn, subject_box: as it is stored."""
 
     request: PaintRequest
+    drawn: Placement
     subject_box: BoxPx | None
 
 
@@ -95,25 +96,26 @@ class Outpaint(Stage):
             (image.shape[1], image.shape[0]), self._settings.long_side, self._settings.placement,
             seed_for(run_seed, "placement", key, variant),
         )  # fmt: skip
-        w, h = drawn.box_px[2] - drawn.box_px[0], drawn.box_px[3] - drawn.box_px[1]
+        box_px, size = enlarged(drawn.box_px, drawn.size, self._settings.seam.scale)
+        w, h = box_px[2] - box_px[0], box_px[3] - box_px[1]
         subject = np.asarray(Image.fromarray(mask).resize((w, h), Image.Resampling.BOX))
         request = PaintRequest(
             photo=np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.LANCZOS)),
             subject=subject,
-            box_px=drawn.box_px,
-            size=drawn.size,
+            box_px=box_px,
+            size=size,
             seed=seed_for(run_seed, self.name, key, variant),
             prompt=payload["caption"]["beyond"],
             negative_prompt=payload["caption"]["negative"],
         )
-        return _Prepared(request, _subject_box(subject, drawn))
+        return _Prepared(request, drawn, _subject_box(mask, drawn))
 
     def _finish(self, task: Task, item: _Prepared, painted: NDArray[np.uint8]) -> Outcome:
-        request = item.request
-        canvas = paste(painted, request.photo, request.box_px, self._settings.seam)
+        request, seam = item.request, self._settings.seam
+        canvas = treat(painted, request.photo, request.box_px, seam, size=item.drawn.size, seed=request.seed)
         record = self._record(task, item)
-        bad = measure(canvas, request.box_px, item.subject_box).reject(self._settings.checks)
-        files = {"jpg": encode_jpeg(Image.fromarray(canvas))}
+        bad = measure(canvas, item.drawn.box_px, item.subject_box).reject(self._settings.checks)
+        files = {"jpg": encode_jpeg(Image.fromarray(canvas), seam.jpeg_quality)}
         return Outcome.rejected(task.key, *bad, record, files) if bad else Outcome.kept(record, files)
 
     def _record(self, task: Task, item: _Prepared) -> Canvas:
@@ -122,15 +124,15 @@ class Outpaint(Stage):
             key=task.key,
             photo=photo["key"],
             variant=task.payload["variant"],
-            width=request.size[0],
-            height=request.size[1],
-            photo_box=list(request.box_px),
+            width=item.drawn.size[0],
+            height=item.drawn.size[1],
+            photo_box=list(item.drawn.box_px),
             subject_box=list(item.subject_box or ()),
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             seed=request.seed,
             outpainter=f"{self._outpainter.name}@{self._outpainter.digest}",
-            seam=f"feather {self._settings.seam.feather_px}",
+            seam=self._settings.seam.words,
             split=photo["split"],
             author=photo["author"],
             licence=photo["licence"],
@@ -139,7 +141,9 @@ class Outpaint(Stage):
 
 
 def _subject_box(mask: NDArray[np.float32], drawn: Placement) -> BoxPx | None:
-    """Bounds on the canvas of the mask above one half; None without a subject."""
+    """Bounds on the canvas of a photo's mask above one half; None without a subject."""
+    x1, y1, x2, y2 = drawn.box_px
+    mask = np.asarray(Image.fromarray(mask).resize((x2 - x1, y2 - y1), Image.Resampling.BOX))
     rows, columns = np.nonzero(mask > 0.5)
     if not len(rows):
         return None

@@ -16,12 +16,15 @@ THUMB = 64
 
 class PaintCheckSettings(Settings):
     """Limits. blank_share: least contrast of the paint as a share of the photo's own; seam_ratio: most jump across
-    the frame as a multiple of the jumps beside it; repeat_correlation: most likeness of a painted window to the subject.
+    the frame as a multiple of the jumps beside it; repeat_correlation, mirror_correlation: most likeness of a painted
+    window to the subject, or to its mirror image (1 never rejects). ``procrop-data audit paint`` tells what limits real
+    surroundings would pass.
     """
 
     blank_share: float = Field(0.04, ge=0)
     seam_ratio: float = Field(6.0, gt=1)
     repeat_correlation: float = Field(0.92, gt=0, le=1)
+    mirror_correlation: float = Field(1.0, gt=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class PaintMeasures:
     contrast_share: float
     seam_ratio: float
     repeat_correlation: float
+    mirror_correlation: float
 
     def reject(self, limits: PaintCheckSettings) -> tuple[str, str] | None:
         """The reject word and its detail, or None for a good canvas."""
@@ -40,16 +44,20 @@ class PaintMeasures:
             return "seam_visible", f"jump across the frame is {self.seam_ratio:.1f} times the jumps beside it"
         if self.repeat_correlation > limits.repeat_correlation:
             return "repeats_photo", f"a painted window is {self.repeat_correlation:.2f} like the subject"
+        if self.mirror_correlation > limits.mirror_correlation:
+            return "repeats_photo", f"a painted window is {self.mirror_correlation:.2f} like the subject in a mirror"
         return None
 
 
 def measure(canvas: NDArray[np.uint8], box_px: BoxPx, subject_px: BoxPx | None) -> PaintMeasures:
     """Measures of uint8 [H, W, 3] with the photo at ``box_px`` and, in it, the subject at ``subject_px``."""
     gray = canvas.astype(np.float32).mean(axis=2)
+    repeat, mirror = _repeats(canvas, box_px, subject_px) if subject_px else (0.0, 0.0)
     return PaintMeasures(
         contrast_share=_contrast_share(gray, box_px),
         seam_ratio=_seam_ratio(gray, box_px),
-        repeat_correlation=_repeat(canvas, box_px, subject_px) if subject_px else 0.0,
+        repeat_correlation=repeat,
+        mirror_correlation=mirror,
     )
 
 
@@ -76,8 +84,10 @@ def _seam_ratio(gray: NDArray[np.float32], box: BoxPx) -> float:
     return max(ratios, default=1.0)
 
 
-def _repeat(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> float:
-    """Best normalised correlation of the subject with a window of its size that is mostly paint, at ``THUMB`` pixels."""
+def _repeats(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> tuple[float, float]:
+    """Best normalised correlations of the subject, and of its mirror images (left-right and top-bottom), with a window of
+    its size that is mostly paint, at ``THUMB`` pixels.
+    """
     height, width = canvas.shape[:2]
     scale = THUMB / max(height, width)
     small = np.asarray(
@@ -89,12 +99,17 @@ def _repeat(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> float:
     x1, y1, x2, y2 = (round(v * scale) for v in subject)
     w, h = x2 - x1, y2 - y1
     if w < 6 or h < 6 or w >= small.shape[1] or h >= small.shape[0]:
-        return 0.0
+        return 0.0, 0.0
     template = small[y1:y2, x1:x2]
     if template.std() < 4:
-        return 0.0
+        return 0.0, 0.0
     paint = _mostly_paint(small.shape, (h, w), [v * scale for v in box])
-    return float(_correlations(small.astype(np.float64), template)[paint].max(initial=0.0))
+    exact = small.astype(np.float64)
+    likeness = [
+        float(_correlations(exact, image)[paint].max(initial=0.0))
+        for image in (template, template[:, ::-1], template[::-1])
+    ]
+    return likeness[0], max(likeness[1:])
 
 
 def _mostly_paint(shape: tuple[int, ...], window: tuple[int, int], box: Sequence[float]) -> NDArray[np.bool_]:

@@ -11,7 +11,9 @@ from pipeline.errors import UsageError
 
 Name = Annotated[str, typer.Argument(help="Which one; without a name they are listed.")]
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
-BENCHMARKS = ("shards-write", "shards-read", "decode", "overhead", "near-duplicates", "faults", "rehearsal")
+BENCHMARKS = (
+    "shards-write", "shards-read", "decode", "overhead", "near-duplicates", "outpaint", "reencode", "faults", "rehearsal",
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:

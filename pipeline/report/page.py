@@ -15,9 +15,11 @@ from pipeline.report.cropper import evaluation_section, held_out_section, traini
 from pipeline.report.flow import funnel_section, time_section
 from pipeline.report.leaks import leaks_section
 from pipeline.report.overview import credits_of, overview, recipe_section
+from pipeline.report.paint import paint_section
 from pipeline.report.reader import RunReader
 from pipeline.report.rejects import failures_section, lost_files_section, rejected_canvases_section
 from pipeline.report.scores import round_section, score_section
+from pipeline.report.seam import seam_section
 from pipeline.report.section import Material, Section
 from pipeline.run import Run
 from pipeline.stage import Stage
@@ -31,6 +33,8 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     sheet_section,
     rejected_canvases_section,
     leaks_section,
+    seam_section,
+    paint_section,
     score_section,
     round_section,
     retrieval_section,

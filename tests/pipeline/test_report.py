@@ -18,7 +18,7 @@ from tests.canned import canned_run, picture
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 SECTIONS = (
-    "stories", "funnel", "lost", "failures", "sheet", "rejects", "scores", "rounds", "retrieval", "training",
+    "stories", "funnel", "lost", "failures", "sheet", "rejects", "seam", "paint", "scores", "rounds", "retrieval", "training",
     "evaluation", "held_out", "time", "recipe",
 )  # fmt: skip
 
@@ -78,6 +78,22 @@ def model_files(models: Path, keys: list[str]) -> None:
     (folder / "evaluation-test.json").write_text(json.dumps(found))
 
 
+def audited(key: str) -> dict:
+    """What ``audit seam`` leaves."""
+    row = {"logistic": [0.74, 0.71, 0.78], "line": [0.6, 0.5, 0.7], "within": 0.8, "auc": [0.74, 0.71, 0.78]}
+    made = {"outpainter": "canned@0001", "seam": "feather 2", "treatment": "", "kept_psnr": 40.0}
+    heat = [{"key": key, "photo": key[:24], "cells": [[4, 4, 8, 8, 0.9]]}]
+    counts = {"patch": 16, "canvases": 9, "photos": 3, "folds": 2, "seed": 0, "holds": True}
+    return {"rows": [{**made, **row}], "controls": {"random": row}, "heat": heat, **counts}
+
+
+def calibrated(key: str) -> dict:
+    """What ``audit paint`` leaves."""
+    numbers = {"in_force": 6.0, "calibrated": 3.9, "unpainted": [1.0] * 5, "painted": [1.2] * 5}
+    one = {"limit": "outpaint.checks.seam_ratio", **numbers, "beyond": 1, "worst": [key]}
+    return {"canvases": 9, "share": 0.01, "seed": 0, "measures": {"seam_ratio": one}}
+
+
 def crop_files(crops: Path) -> None:
     """What ``crop --json`` leaves, with one photo that is gone."""
     crops.mkdir(parents=True)
@@ -96,6 +112,8 @@ def full(tmp_path_factory):
     keys = [row["key"] for shard in told.shards("filter") for row in told.rows("filter", shard, ["key"])]
     model_files(root / "models", keys)
     crop_files(root / "crops")
+    run.store.write("report/seam.json", json.dumps(audited(keys[0])).encode())
+    run.store.write("report/paint.json", json.dumps(calibrated(keys[1])).encode())
     out = write_report(
         run, stages, models_dir=root / "models", crops_dir=root / "crops", out=root / "out" / "index.html"
     )

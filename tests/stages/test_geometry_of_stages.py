@@ -61,6 +61,12 @@ def test_checks_catch_what_they_name_and_pass_what_is_good():
     twin = small.copy()
     twin[30:46, 40:56] = small[8:24, 8:24]
     assert measure(twin, (4, 4, 30, 30), (8, 8, 24, 24)).reject(limits)[0] == "repeats_photo"
+    mirrored = small.copy()
+    mirrored[30:46, 40:56] = small[8:24, 8:24][:, ::-1]
+    measured = measure(mirrored, (4, 4, 30, 30), (8, 8, 24, 24))
+    assert measured.repeat_correlation < 0.92 < measured.mirror_correlation
+    assert measured.reject(limits) is None
+    assert measured.reject(PaintCheckSettings(mirror_correlation=0.92))[0] == "repeats_photo"
 
 
 @given(st.integers(0, 180), st.integers(0, 80), st.integers(1, 60), st.integers(1, 40))

@@ -29,7 +29,8 @@ class PatchGrid:
         self.seam = share[self.active] > 0
         self.place = self._places()[self.active]
         hann = torch.hann_window(PATCH + 2, periodic=False)[1:-1]
-        self.votes = (hann[:, None] * hann).reshape(1, 1, -1) * (1 + SEAM_VOTE * share[self.active, None, None])
+        self.window = (hann[:, None] * hann).reshape(1, 1, -1)
+        self.votes = self.window * (1 + SEAM_VOTE * share[self.active, None, None])
 
     def _places(self) -> Tensor:
         """Where each patch of the grid looks for its like, (row, column) as fractions [G, 2].
@@ -51,14 +52,16 @@ class PatchGrid:
         weight = torch.where(self.known, known**-2, sigma**-2) / REDUNDANCY
         return Queries(values.reshape(-1, 3, PATCH * PATCH), weight, self.place)
 
-    def blend(self, estimates: Tensor, canvas: Tensor) -> Tensor:
+    def blend(self, estimates: Tensor, canvas: Tensor, sharpness: float | None = None) -> Tensor:
         """Overlapping estimates [A, 3, P] averaged into [1, 3, H, W]; where there is none, ``canvas``.
 
-        The average has a Hann window, and patches that were held to known pixels count more.
+        The average has a Hann window, and patches that were held to known pixels count more; or, with ``sharpness``,
+        that power of the window, and all patches count alike.
         """
         height, width = self.level.grid
+        votes = self.votes if sharpness is None else self.window.pow(sharpness).expand(len(estimates), 1, -1)
         full = estimates.new_zeros(height * width, 4, PATCH * PATCH)
-        full[self.active] = torch.cat([estimates * self.votes, self.votes], 1)
+        full[self.active] = torch.cat([estimates * votes, votes], 1)
         total = F.fold(full.flatten(1).T[None], self.level.size, PATCH, stride=self.level.stride)
         weight = total[:, 3:]
         return torch.where(weight > 1e-6, total[:, :3] / weight.clamp_min(1e-6), canvas)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -10,16 +11,17 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor
 
 from stages.backends.patch_diffusion import pyramid
+from stages.backends.patch_diffusion.detail import with_detail
 from stages.backends.patch_diffusion.membrane import Membrane
 from stages.backends.patch_diffusion.patches import PatchGrid
 from stages.backends.patch_diffusion.pyramid import Level
 from stages.backends.patch_diffusion.scene import Scene
 from stages.backends.patch_diffusion.search import Exhaustive, Local, Search
-from stages.backends.patch_diffusion.sources import collect
+from stages.backends.patch_diffusion.sources import Sources, collect
+from stages.backends.patch_diffusion.tuning import VERSIONS, Tuning
 
-EXHAUSTIVE_SIDE = 72
 LOCAL_STRIDE = 2
-FIRST_NOISE, LEAST_FIRST_NOISE, LAST_NOISE = 1.2, 0.22, 0.02
+LAST_NOISE = 0.02
 REACH, DRIFT = 0.2, 0.25
 
 
@@ -29,15 +31,16 @@ class PatchDiffusionPipeline(DiffusionPipeline):
     At every scale the canvas starts from the coarser one plus noise and is denoised in a few ancestral Euler steps.
     """
 
-    def __init__(self, scheduler: EulerDiscreteScheduler) -> None:
+    def __init__(self, scheduler: EulerDiscreteScheduler, tuning: Tuning = VERSIONS[1]) -> None:
         """scheduler: any that steps on a prediction of the clean sample and takes ``sigmas``; its own are not used."""
         super().__init__()
+        self.tuning = tuning
         self.register_modules(scheduler=scheduler)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def default(cls) -> "PatchDiffusionPipeline":
-        """With the scheduler that it was tuned with; silent."""
-        pipeline = cls(EulerDiscreteScheduler(prediction_type="sample"))
+    def default(cls, version: int = 1) -> "PatchDiffusionPipeline":
+        """With the scheduler that it was tuned with; silent. version: of ``tuning.VERSIONS``."""
+        pipeline = cls(EulerDiscreteScheduler(prediction_type="sample"), VERSIONS[version])
         pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
         return pipeline
 
@@ -48,7 +51,7 @@ class PatchDiffusionPipeline(DiffusionPipeline):
         """Canvases [1, 3, H, W] in -1..1, one a scene; the photo's pixels are kept as they are.
 
         generators: one a scene, on the CPU, so that a sample depends neither on its batch nor on its device.
-        num_inference_steps: of each scale.
+        num_inference_steps: of each scale that weighs every source; larger scales may take fewer.
         """
         tasks = list(zip(scenes, generators, strict=True))
         return [self._paint(scene, generator, num_inference_steps) for scene, generator in self.progress_bar(tasks)]
@@ -58,27 +61,39 @@ class PatchDiffusionPipeline(DiffusionPipeline):
             return scene.photo
         canvas: Tensor | None = None
         coarser: Search | None = None
-        with scene.photo.device:
-            for scale in pyramid.scales(scene):
-                exhaustive = coarser is None or scale * max(scene.size) <= EXHAUSTIVE_SIDE
+        # A device context makes every call of torch slower, and on the CPU it changes nothing.
+        with nullcontext() if scene.photo.device.type == "cpu" else scene.photo.device:
+            for scale in pyramid.scales(scene, self.tuning.coarsest):
+                exhaustive = coarser is None or scale * max(scene.size) <= self.tuning.exhaustive_side
                 level = pyramid.level(scene, scale, 1 if exhaustive else LOCAL_STRIDE)
                 grid, sources = PatchGrid(level), collect(level)
-                if coarser is None or exhaustive:
-                    search: Search = Exhaustive(level, grid, sources)
-                else:
-                    search = Local(level, grid, sources, coarser.carried(), generator)
-                canvas = self._denoise(level, grid, search, self._noisy(level, canvas, generator, steps), generator)
+                search = self._search(level, grid, sources, None if exhaustive else coarser, generator)
+                count = steps if exhaustive else max(1, round(steps * self.tuning.fine_share))
+                canvas = self._denoise(level, grid, search, self._noisy(level, canvas, generator, count), generator)
                 coarser = search
-        assert canvas is not None
+            assert canvas is not None
+            assert coarser is not None
+            if self.tuning.copied_detail:
+                best = coarser.carried().matches[..., 0].flatten()[grid.active]
+                canvas = with_detail(canvas, level, grid, best)
         return canvas
+
+    def _search(
+        self, level: Level, grid: PatchGrid, sources: Sources, coarser: Search | None, generator: torch.Generator
+    ) -> Search:
+        """Among all sources, or near those that the coarser scale found."""
+        if coarser is None:
+            return Exhaustive(level, grid, sources, self.tuning)
+        return Local(level, grid, sources, self.tuning, coarser=coarser.carried(), generator=generator)
 
     def _noisy(self, level: Level, coarser: Tensor | None, generator: torch.Generator, steps: int) -> Tensor:
         """Where a scale begins [1, 3, H, W]: the coarser canvas, or the colours of the photo's edges, plus noise."""
         if coarser is None:
-            start, noise = Membrane(level).extend(level.canvas()), FIRST_NOISE
+            start, noise = Membrane(level).extend(level.canvas()), self.tuning.first_noise
         else:
             start = level.fitted(coarser)
-            noise = min(FIRST_NOISE, max(LEAST_FIRST_NOISE, FIRST_NOISE * (24 / max(level.size)) ** 0.8))
+            first, least = self.tuning.first_noise, self.tuning.least_first_noise
+            noise = min(first, max(least, first * (24 / max(level.size)) ** 0.8))
         sigmas = torch.linspace(math.log(noise), math.log(LAST_NOISE), steps, device="cpu").exp().tolist()
         with warnings.catch_warnings():
             # diffusers turns a tensor into an array in a way that numpy 2 warns of.

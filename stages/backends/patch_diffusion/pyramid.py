@@ -11,7 +11,6 @@ from stages.backends.patch_diffusion.scene import Scene
 
 PATCH = 7
 RATIO = 1.41
-COARSEST = 26.0
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,13 @@ class Level:
         return F.pad(image, (x1, self.size[1] - x2, y1, self.size[0] - y2))
 
 
-def scales(scene: Scene) -> list[float]:
+def scales(scene: Scene, coarsest: float) -> list[float]:
     """Fractions of the full size, ascending to 1.0, about ``RATIO`` apart.
 
-    The coarsest has a long side of ``COARSEST`` pixels, or more where the photo would hold too few patches.
+    The coarsest has a long side of ``coarsest`` pixels, or more where the photo would hold too few patches.
     """
     x1, y1, x2, y2 = scene.box
-    first = min(1.0, max(COARSEST / max(scene.size), (PATCH + 3) / min(x2 - x1, y2 - y1)))
+    first = min(1.0, max(coarsest / max(scene.size), (PATCH + 3) / min(x2 - x1, y2 - y1)))
     steps = math.ceil(math.log(1 / first) / math.log(RATIO) - 1e-6)
     return [first ** (1 - i / steps) for i in range(steps)] + [1.0] if steps > 0 else [1.0]
 

@@ -12,9 +12,9 @@ from stages.backends.patch_diffusion.denoiser import Queries
 from stages.backends.patch_diffusion.patches import PatchGrid
 from stages.backends.patch_diffusion.pyramid import Level
 from stages.backends.patch_diffusion.sources import Sources, rarity
+from stages.backends.patch_diffusion.tuning import Tuning
 
 SHIFT = 0.06
-PLACE_SPREAD = (0.09, 0.22)
 KEEP = 3
 JITTER = 3
 RARE_PENALTY, APART = 1.5, 0.2
@@ -42,26 +42,26 @@ class Search(Protocol):
         ...
 
 
-def place_prior(place: Tensor, sources: Tensor) -> Tensor:
+def place_prior(place: Tensor, sources: Tensor, spread: Tensor) -> Tensor:
     """Log-prior [Q, N] of sources at ``sources`` [N, 2] for patches at ``place`` [Q, 2], up to a constant a patch.
 
-    A patch belongs near its own row, and less so near its own column.
+    A patch belongs near its own row, and less so near its own column: within ``spread`` [2] or so.
     """
-    spread = place.new_tensor(PLACE_SPREAD)
     scaled = sources / spread
     return torch.addmm(-0.5 * scaled.square().sum(1), place / spread, scaled.T)
 
 
-def place_prior_among(place: Tensor, sources: Tensor) -> Tensor:
+def place_prior_among(place: Tensor, sources: Tensor, spread: Tensor) -> Tensor:
     """``place_prior`` for candidates of each patch's own, at ``sources`` [Q, K, 2]: [Q, K]."""
-    return -0.5 * ((place[:, None] - sources) / place.new_tensor(PLACE_SPREAD)).square().sum(-1)
+    return -0.5 * ((place[:, None] - sources) / spread).square().sum(-1)
 
 
 class Exhaustive:
     """The exact posterior over all sources of the photo; those without a like elsewhere in it are less likely."""
 
-    def __init__(self, level: Level, grid: PatchGrid, sources: Sources) -> None:
+    def __init__(self, level: Level, grid: PatchGrid, sources: Sources, tuning: Tuning) -> None:
         self.level, self.grid, self.sources = level, grid, sources
+        self.spread = grid.place.new_tensor(tuning.spread)
         self.penalty = sources.penalty + RARE_PENALTY * rarity(sources, APART)
         self._last: tuple[Tensor, float] | None = None
 
@@ -81,7 +81,7 @@ class Exhaustive:
             for rows in _chunks(which.nonzero()[:, 0]):
                 part = queries.rows(rows)
                 logits = likelihood(part, self.sources.patches, SHIFT)
-                logits += place_prior(part.place, self.sources.place).sub_(self.penalty)
+                logits += place_prior(part.place, self.sources.place, self.spread).sub_(self.penalty)
                 yield rows, logits
 
     def carried(self) -> Carried:
@@ -102,9 +102,17 @@ class Local:
     """
 
     def __init__(
-        self, level: Level, grid: PatchGrid, sources: Sources, coarser: Carried, generator: torch.Generator
+        self,
+        level: Level,
+        grid: PatchGrid,
+        sources: Sources,
+        tuning: Tuning,
+        *,
+        coarser: Carried,
+        generator: torch.Generator,
     ) -> None:
         self.level, self.grid, self.sources, self.generator = level, grid, sources, generator
+        self.spread = grid.place.new_tensor(tuning.spread)
         self.matches = matches.refined(coarser.matches, coarser.sources.grid, coarser.level, sources.grid, level)
 
     def __call__(self, noisy: Tensor, sigma: float) -> Tensor:
@@ -123,7 +131,7 @@ class Local:
         """The mean source [Q, 3, P] of each query among its candidates ``drawn`` [Q, K], and the best [Q, KEEP]."""
         patches = self.sources.patches[drawn]  # [Q, K, 3, P]
         logits = denoiser.likelihood_among(queries, patches, SHIFT)
-        logits += place_prior_among(queries.place, self.sources.place[drawn]) - self.sources.penalty[drawn]
+        logits += place_prior_among(queries.place, self.sources.place[drawn], self.spread) - self.sources.penalty[drawn]
         logits.masked_fill_(matches.repeated(drawn), -torch.inf)
         mean = logits.softmax(1)[:, None] @ patches.flatten(2)
         return mean.reshape(queries.values.shape), drawn.gather(1, logits.topk(KEEP, 1).indices)

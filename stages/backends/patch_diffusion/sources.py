@@ -1,5 +1,6 @@
 """The patch distribution of a photo at one scale: what the denoiser believes the world beyond the frame is made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,12 +32,23 @@ class Sources:
 def collect(level: Level) -> Sources:
     """All patches of the level's photo; those of the subject carry a penalty, unless almost nothing else is there."""
     photo, subject = _at_least_a_patch(level.photo), _at_least_a_patch(level.subject)
-    planes = torch.cat([photo, photo.flip(3)])
-    patches = F.unfold(planes, PATCH).transpose(1, 2).reshape(-1, 3, PATCH * PATCH)
+    patches = _patches(photo)
     subject = subject * _isolation(subject)
     salient = F.unfold(torch.cat([subject, subject.flip(3)]), PATCH).mean(1).reshape(-1)  # [N]
     rows, columns = photo.shape[2] - PATCH + 1, photo.shape[3] - PATCH + 1
     return Sources(patches, _places(level, rows, columns), _subject_penalty(salient), (2, rows, columns))
+
+
+def fine_patches(level: Level, blur: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``blur`` takes from the photo, in the order of ``collect``: [N, 3, PATCH * PATCH]."""
+    photo = _at_least_a_patch(level.photo)
+    return _patches(photo - blur(photo))
+
+
+def _patches(photo: Tensor) -> Tensor:
+    """All patches of [1, 3, h, w] and of its mirror image: [N, 3, PATCH * PATCH]."""
+    planes = torch.cat([photo, photo.flip(3)])
+    return F.unfold(planes, PATCH).transpose(1, 2).reshape(-1, 3, PATCH * PATCH)
 
 
 def _at_least_a_patch(image: Tensor) -> Tensor:

@@ -10,8 +10,11 @@ from diffusers import EulerDiscreteScheduler
 from PIL import Image as PillowImage
 
 from pipeline.resources import bundled
+from stages.backends.build import Models, ModelSettings
 from stages.backends.patch_diffusion import PatchDiffusionPipeline, denoiser, matches, pyramid
+from stages.backends.patch_diffusion.detail import with_detail
 from stages.backends.patch_diffusion.membrane import Membrane
+from stages.backends.patch_diffusion.patches import PatchGrid
 from stages.backends.patch_diffusion.scene import Scene
 from stages.backends.patch_diffusion.sources import collect, rarity
 from stages.backends.patch_outpainter import PatchOutpainter
@@ -41,6 +44,9 @@ def scene_of(photo, box, size):
 
 
 FLOWERS = ((20, 14, 62, 44), (80, 60))
+
+
+VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
 
 def flowers(seed=0, subject=None):
@@ -92,11 +98,11 @@ def test_posterior_mean_equals_brute_force(even, shift):
 
 
 def test_scales_end_at_full_size_and_start_where_the_photo_holds_patches():
-    wide = pyramid.scales(scene_of(np.zeros((60, 100, 3), np.uint8), (10, 10, 110, 70), (200, 90)))
+    wide = pyramid.scales(scene_of(np.zeros((60, 100, 3), np.uint8), (10, 10, 110, 70), (200, 90)), 26)
     assert wide[-1] == 1.0
     assert wide == sorted(wide)
     assert wide[0] * 60 >= pyramid.PATCH
-    assert pyramid.scales(scene_of(np.zeros((5, 5, 3), np.uint8), (0, 0, 5, 5), (30, 30))) == [1.0]
+    assert pyramid.scales(scene_of(np.zeros((5, 5, 3), np.uint8), (0, 0, 5, 5), (30, 30)), 26) == [1.0]
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -157,6 +163,20 @@ def test_scene_refuses_a_box_that_does_not_fit():
         scene_of(np.zeros((10, 9, 3), np.uint8), (0, 0, 10, 10), (20, 20))
 
 
+def test_detail_comes_back_from_matches_in_step_with_the_canvas():
+    stripes = np.tile((np.arange(80) % 4 < 2)[None, :, None] * 200 + 20, (60, 1, 3)).astype(np.uint8)
+    scene = scene_of(stripes[14:44, 20:60], (20, 14, 60, 44), (80, 60))
+    level = pyramid.level(scene, 1.0, 1)
+    grid, sources = PatchGrid(level), collect(level)
+    row, column = grid.active // level.grid[1], grid.active % level.grid[1]
+    best = matches.ravel(torch.zeros_like(row), row - 14, 4 + column % 4, sources.grid)
+    truth = torch.tensor(stripes).permute(2, 0, 1)[None].float() / 127.5 - 1
+    flat = torch.full_like(truth, float(truth.mean()))
+    painted = with_detail(flat, level, grid, best)
+    assert float((painted - truth)[..., 30:50, :18].square().mean()) < 0.15 * float((flat - truth).square().mean())
+    torch.testing.assert_close(painted[:, :, 14:44, 20:60], scene.photo)
+
+
 # ---- the pipeline and its adapter
 
 
@@ -170,8 +190,9 @@ def test_the_pipeline_is_driven_by_its_scheduler():
     torch.testing.assert_close(canvas[:, :, 14:44, 20:62], scene.photo)
 
 
-def test_same_seed_same_bytes_other_seed_other_canvas():
-    painter = PatchOutpainter(steps=3)
+@VERSIONS
+def test_same_seed_same_bytes_other_seed_other_canvas(version):
+    painter = PatchOutpainter(steps=3, version=version)
     first, again, other = painter.paint([flowers(1)]), painter.paint([flowers(1)]), painter.paint([flowers(2)])
     np.testing.assert_array_equal(first[0], again[0])
     outside = np.ones((60, 80), bool)
@@ -179,13 +200,16 @@ def test_same_seed_same_bytes_other_seed_other_canvas():
     assert np.abs(first[0].astype(int) - other[0])[outside].mean() > 1
 
 
-def test_batch_equals_singles_bitwise():
+@VERSIONS
+def test_batch_equals_singles_bitwise(version):
     second = request(photograph("fog", (50, 40)), (0, 10, 50, 50), (84, 50), seed=5)
-    batch = PatchOutpainter(steps=2).paint([flowers(1), second])
+    batch = PatchOutpainter(steps=2, version=version).paint([flowers(1), second])
     for painted, single in zip(batch, (flowers(1), second), strict=True):
-        np.testing.assert_array_equal(painted, PatchOutpainter(steps=2).paint([single])[0])
+        alone = PatchOutpainter(steps=2, version=version).paint([single])[0]
+        np.testing.assert_array_equal(painted, alone)
 
 
+@VERSIONS
 @pytest.mark.parametrize(
     ("photo_size", "box", "size"),
     [
@@ -202,9 +226,9 @@ def test_batch_equals_singles_bitwise():
         ((5, 60), (2, 10, 7, 70), (12, 90)),
     ],
 )
-def test_any_rectangle_on_any_canvas_keeps_its_pixels(photo_size, box, size):
+def test_any_rectangle_on_any_canvas_keeps_its_pixels(version, photo_size, box, size):
     photo = photograph("life", photo_size)
-    (canvas,) = PatchOutpainter(steps=2).paint([request(photo, box, size)])
+    (canvas,) = PatchOutpainter(steps=2, version=version).paint([request(photo, box, size)])
     assert canvas.shape == (size[1], size[0], 3)
     assert canvas.dtype == np.uint8
     np.testing.assert_array_equal(canvas[box[1] : box[3], box[0] : box[2]], photo)
@@ -217,12 +241,13 @@ def test_large_canvases_are_painted_smaller():
     np.testing.assert_array_equal(canvas[30:120, 40:160], photo)
 
 
+@VERSIONS
 @pytest.mark.parametrize("kind", ["gradient", "grey", "black"])
-def test_no_step_at_the_frame_of_smooth_photos(kind):
+def test_no_step_at_the_frame_of_smooth_photos(kind, version):
     rows, columns = np.mgrid[0:60, 0:84]
     ramp = {"gradient": 90 + rows + 0.5 * columns, "grey": np.full((60, 84), 128), "black": np.zeros((60, 84))}[kind]
     photo = np.clip(ramp[..., None] * [0.6, 0.8, 1.0], 0, 255).astype(np.uint8)
-    (canvas,) = PatchOutpainter().paint([request(photo, (24, 18, 108, 78), (132, 100))])
+    (canvas,) = PatchOutpainter(version=version).paint([request(photo, (24, 18, 108, 78), (132, 100))])
     values = canvas.astype(float)
     steps = [
         values[17, 24:108] - values[18, 24:108],
@@ -233,17 +258,19 @@ def test_no_step_at_the_frame_of_smooth_photos(kind):
     assert max(float(np.abs(step).mean()) for step in steps) < 3.0
 
 
-def test_an_all_subject_photo_is_painted_all_the_same():
-    (canvas,) = PatchOutpainter(steps=2).paint([flowers(subject=np.ones((30, 42), np.float32))])
+@VERSIONS
+def test_an_all_subject_photo_is_painted_all_the_same(version):
+    (canvas,) = PatchOutpainter(steps=2, version=version).paint([flowers(subject=np.ones((30, 42), np.float32))])
     assert canvas.std() > 10
 
 
-def test_the_subject_is_not_repeated():
+@VERSIONS
+def test_the_subject_is_not_repeated(version):
     photo = np.tile(np.linspace(90, 140, 60)[:, None, None], (1, 84, 3)).astype(np.uint8)
     photo[22:38, 30:50] = (250, 20, 20)
     subject = np.zeros((60, 84), np.float32)
     subject[22:38, 30:50] = 1
-    (canvas,) = PatchOutpainter().paint([request(photo, (24, 18, 108, 78), (132, 100), subject=subject)])
+    (canvas,) = PatchOutpainter(version=version).paint([request(photo, (24, 18, 108, 78), (132, 100), subject=subject)])
     red = (canvas[..., 0].astype(int) - canvas[..., 1]) > 60
     assert red.sum() == 16 * 20
 
@@ -256,3 +283,17 @@ def test_the_adapter_is_picklable_and_its_digest_follows_its_settings():
     assert math.isclose(len(painter.digest), 16)
     with pytest.raises(ValueError, match="steps=0"):
         PatchOutpainter(steps=0)
+
+
+def test_each_version_has_its_own_name_and_digest():
+    first, second = PatchOutpainter(), PatchOutpainter(version=2)
+    assert (first.name, second.name) == ("patch-diffusion", "patch-diffusion-2")
+    assert first.digest != second.digest
+    with pytest.raises(ValueError, match="version=3: give one of 1, 2"):
+        PatchOutpainter(version=3)
+
+
+def test_a_recipe_chooses_the_version_by_its_kind():
+    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion-2"}})
+    assert Models(chosen).outpainter.digest == PatchOutpainter(version=2).digest
+    assert Models(ModelSettings()).outpainter.digest == PatchOutpainter().digest

@@ -1,0 +1,1 @@
+"""The seam audit: whether small probes can tell paint from photograph by local patches alone."""

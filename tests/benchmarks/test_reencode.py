@@ -1,0 +1,27 @@
+"""The common re-encode touches the pictures and nothing else."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.reencode import write_split
+from procrop_model.data import read_split
+from stages.photo_file import encode_jpeg
+from stages.seam import SeamSettings
+
+
+def test_a_split_is_written_as_it_is_or_re_encoded(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
+    data = encode_jpeg(Image.fromarray(pixels))
+    row = {"key": "a-00", "photo": "a", "width": 60, "height": 40, "photo_box": [5, 6, 40, 30], "jpg": data}
+    found = []
+    for name, settings in (("as it is", None), ("worse", SeamSettings(jpeg_quality=30))):
+        (tmp_path / name).mkdir()
+        write_split([row], "test", tmp_path / name, settings)
+        found += read_split(tmp_path / name, "test")
+    plain, worse = found
+    assert plain.image == data
+    assert len(worse.image) < len(data) / 2
+    assert Image.open(io.BytesIO(worse.image)).size == (60, 40)
+    assert plain.photo_box == worse.photo_box == (5, 6, 40, 30)
