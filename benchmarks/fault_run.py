@@ -54,7 +54,7 @@ def run_all(source: Path, work: Path) -> None:
 
 
 def digests(work: Path) -> dict[str, str]:
-    """sha256 of every file of a run directory but locks, journals and receipts (they hold times)."""
+    """sha256 of every file of a run directory but locks, journals, caches and receipts (these hold times)."""
     return {
         str(path.relative_to(work)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(work.rglob("*"))
@@ -63,9 +63,8 @@ def digests(work: Path) -> dict[str, str]:
 
 
 def _passing(path: Path) -> bool:
-    return (
-        path.name.endswith(".receipt.json") or ".partial." in path.name or bool({"locks", "journal"} & set(path.parts))
-    )
+    aside = {"locks", "journal", ".cache"} & set(path.parts)
+    return path.name.endswith(".receipt.json") or ".partial." in path.name or bool(aside)
 
 
 def promised(source: Path, work: Path) -> dict[str, str]:
