@@ -1,7 +1,7 @@
 """The retrieval database: vectors of professional photographs to search, and their tokens to fuse.
 
 A folder of four files: ``index.faiss`` (flat inner product over L2-normalised vectors), ``index.json`` (its metric and
-parameters), ``tokens.npy`` (fp16 [N, T, C], read memory-mapped) and ``references.json`` (what each row is, with its
+parameters), ``tokens.npy`` (fp16 [N, T, C], read memory-mapped) and ``references.parquet`` (what each row is, with its
 licence).
 """
 
@@ -17,24 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
+from procrop_model.reference_entries import Entries, Reference
 
+__all__ = ["Found", "NearDuplicates", "Neighbour", "Reference", "ReferenceDatabase"]
+
+BLOCK = 8192
 SPARE = 22  # nearest that are looked at beyond k, so that a few near-duplicates among them cost no second search
 METRIC = "inner_product_l2_normalised"
-FILES = ("index.faiss", "tokens.npy", "references.json")
+FILES = ("index.faiss", "tokens.npy", "references.parquet")
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One photograph of the database. phash: perceptual hash, 64 bits in hex, or "" when unknown."""
-
-    key: str
-    photo: str
-    phash: str
-    title: str
-    author: str
-    licence: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -76,28 +67,26 @@ class ReferenceDatabase:
 
     def __init__(
         self,
-        vectors: Floats,
+        index: Any,
         tokens: NDArray[np.float16],
-        entries: Sequence[Reference],
+        entries: Entries,
         *,
         encoder: str,
         limits: NearDuplicates | None = None,
     ) -> None:
-        """vectors [N, D] L2-normalised; tokens fp16 [N, T, C]; encoder: digest of what made both."""
-        self.vectors = vectors
+        """index: faiss.IndexFlatIP over N L2-normalised vectors; tokens fp16 [N, T, C]; encoder: digest of what made both."""
+        self.index = index
         self.tokens = tokens
-        self.entries = list(entries)
+        self.entries = entries
         self.encoder = encoder
         self.limits = limits or NearDuplicates()
-        self._row_of = {entry.key: row for row, entry in enumerate(self.entries)}
-        self._rows_of_photo: dict[str, list[int]] = {}
-        for row, entry in enumerate(self.entries):
-            self._rows_of_photo.setdefault(entry.photo, []).append(row)
-        self._hashes = np.array([int(entry.phash, 16) if entry.phash else 0 for entry in self.entries], np.uint64)
-        self._hashed = np.array([bool(entry.phash) for entry in self.entries], bool)
-        self.index = faiss.IndexFlatIP(vectors.shape[1])
-        if len(vectors):
-            self.index.add(vectors)
+        shape = (int(index.ntotal), int(index.d))
+        # The index's own memory, not a copy of it.
+        self.vectors: Floats = (
+            faiss.rev_swig_ptr(index.get_xb(), shape[0] * shape[1]).reshape(shape)
+            if shape[0]
+            else np.zeros(shape, np.float32)
+        )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -118,15 +107,13 @@ class ReferenceDatabase:
             raise ModelError(
                 f"{len(vectors)} vectors, {len(tokens)} token grids and {len(entries)} entries do not match"
             )
-        if len({entry.key for entry in entries}) != len(entries):
+        listed = entries if isinstance(entries, Entries) else Entries.of(entries)
+        if not listed.unique:
             raise ModelError("the reference database was given a key twice")
-        return ReferenceDatabase(
-            np.ascontiguousarray(_unit(np.asarray(vectors, np.float32))),
-            np.asarray(tokens, np.float16),
-            entries,
-            encoder=encoder_digest,
-            limits=limits,
-        )
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        for start in range(0, len(vectors), BLOCK):
+            index.add(np.ascontiguousarray(_unit(np.asarray(vectors[start : start + BLOCK], np.float32))))
+        return ReferenceDatabase(index, np.asarray(tokens, np.float16), listed, encoder=encoder_digest, limits=limits)
 
     def search(
         self,
@@ -172,7 +159,10 @@ class ReferenceDatabase:
 
     def row(self, key: str) -> int:
         """Row of a reference; raises KeyError."""
-        return self._row_of[key]
+        found = self.entries.rows_of_key(key)
+        if not found:
+            raise KeyError(key)
+        return found[0]
 
     def _best(self, query: Floats, rows: NDArray[np.int64], k: int) -> Found:
         """The k most similar of some rows; similarities are computed for this query alone, whatever its batch was."""
@@ -185,8 +175,7 @@ class ReferenceDatabase:
         self, rows: NDArray[np.int64], keys: Collection[str], parent: Floats | None, phash: str
     ) -> NDArray[np.bool_]:
         """Which of some rows a query must not be given."""
-        own = {r for key in keys for r in self._rows_of_photo.get(key, [])}
-        own |= {self._row_of[key] for key in keys if key in self._row_of}
+        own = {r for key in keys for r in (*self.entries.rows_of_photo(key), *self.entries.rows_of_key(key))}
         banned = np.isin(rows, list(own))
         for row in sorted(own):
             banned |= self._like(rows, self.vectors[row], self.entries[row].phash)
@@ -199,8 +188,8 @@ class ReferenceDatabase:
         if vector is not None:
             alike |= (self.vectors[rows] * _unit(vector[None])).sum(axis=1) >= self.limits.cosine
         if phash:
-            distance = np.bitwise_count(self._hashes[rows] ^ np.uint64(int(phash, 16)))
-            alike |= self._hashed[rows] & (distance <= self.limits.phash_bits)
+            distance = np.bitwise_count(self.entries.hashes[rows] ^ np.uint64(int(phash, 16)))
+            alike |= self.entries.hashed[rows] & (distance <= self.limits.phash_bits)
         return alike
 
     def save(self, folder: Path | str) -> None:
@@ -208,12 +197,12 @@ class ReferenceDatabase:
         home = Path(folder)
         home.mkdir(parents=True, exist_ok=True)
         (home / "index.json").unlink(missing_ok=True)
-        _replace(home / "index.faiss", bytes(faiss.serialize_index(self.index)))
+        faiss.write_index(self.index, str(home / "index.faiss.partial"))
+        os.replace(home / "index.faiss.partial", home / "index.faiss")
         with (home / "tokens.npy.partial").open("wb") as file:
             np.save(file, self.tokens, allow_pickle=False)
         os.replace(home / "tokens.npy.partial", home / "tokens.npy")
-        listing = [asdict(entry) for entry in self.entries]
-        _replace(home / "references.json", json.dumps(listing, indent=1, ensure_ascii=False).encode())
+        _replace(home / "references.parquet", self.entries.encode())
         _replace(home / "index.json", json.dumps(self._description(home), indent=1).encode())
 
     def _description(self, home: Path) -> dict[str, Any]:
@@ -238,16 +227,15 @@ class ReferenceDatabase:
         try:
             about = json.loads((home / "index.json").read_text("utf-8"))
             _check(home, about, encoder_digest)
-            index = faiss.deserialize_index(np.fromfile(home / "index.faiss", np.uint8))
+            index = faiss.read_index(str(home / "index.faiss"))
             tokens = np.load(home / "tokens.npy", mmap_mode="r", allow_pickle=False)
-            entries = [Reference(**entry) for entry in json.loads((home / "references.json").read_text("utf-8"))]
-            vectors = index.reconstruct_n(0, index.ntotal) if index.ntotal else np.zeros((0, about["dim"]), np.float32)
-            if not about["count"] == len(vectors) == len(tokens) == len(entries):
+            entries = Entries.decode((home / "references.parquet").read_bytes())
+            if not about["count"] == index.ntotal == len(tokens) == len(entries):
                 raise ValueError(
-                    f"{about['count']} references announced, {len(vectors)} vectors, {len(entries)} entries"
+                    f"{about['count']} references announced, {index.ntotal} vectors, {len(entries)} entries"
                 )
             limits = NearDuplicates(**about["limits"])
-            return ReferenceDatabase(vectors, tokens, entries, encoder=about["encoder"], limits=limits)
+            return ReferenceDatabase(index, tokens, entries, encoder=about["encoder"], limits=limits)
         except FileNotFoundError as error:
             raise ModelError(f"no reference database in {home}: {Path(error.filename).name} is missing") from error
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError) as error:

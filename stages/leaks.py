@@ -67,7 +67,7 @@ def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) 
         if not candidates:
             return False
         other = min(candidates, key=lambda n: (near[index][n].bits, -near[index][n].cosine, n))
-        found[photos.keys[index]] = _leak(everything.row(index), everything.row(other), reason, near[index][other])
+        found[photos.key(index)] = _leak(everything.row(index), everything.row(other), reason, near[index][other])
         return True
 
     count, splits = len(photos), photos.splits

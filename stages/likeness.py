@@ -30,7 +30,7 @@ PART_SIDES = range(18, THUMB + 1)
 # Most pairs that are looked at for parts, the most similar first: it bounds the time.
 MOST_PARTS = 2_000
 BLOCK = 512
-KEYS = 4096
+KEYS = 2048
 # Vectors are searched by their main directions first: a projection never lengthens a distance, so that nothing is missed.
 DIRECTIONS = 64
 
@@ -119,14 +119,14 @@ class _Closest:
 
 def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tuple[Integers, Integers]:
     """(i, j), i < j, whose hashes, one of them mirrored or not, are ``SURE_BITS`` or less apart."""
-    unique, which = np.unique(np.concatenate([codes, mirrored]), return_inverse=True)
-    order = np.argsort(which, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)  # rows of each hash, plain or mirrored
-    same = np.flatnonzero([len(group) > 1 for group in groups])
+    unique, which, counts = np.unique(np.concatenate([codes, mirrored]), return_inverse=True, return_counts=True)
+    order, ends = np.argsort(which, kind="stable"), np.cumsum(counts)  # rows of each hash, plain or mirrored, in a row
+    same = np.flatnonzero(counts > 1)
     found = {
         (min(a, b) % len(codes), max(a, b) % len(codes))
         for u, v in [*near_pairs(unique, SURE_BITS), *zip(same, same, strict=True)]
-        for a in groups[u].tolist() for b in groups[v].tolist() if min(a, b) < len(codes)
+        for a in order[ends[u] - counts[u] : ends[u]].tolist() for b in order[ends[v] - counts[v] : ends[v]].tolist()
+        if min(a, b) < len(codes)
     }  # fmt: skip
     pairs = np.array(sorted({(min(p), max(p)) for p in found if p[0] != p[1]}), np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]

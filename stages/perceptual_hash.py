@@ -24,20 +24,25 @@ def phash(gray: NDArray[np.uint8]) -> str:
 
 
 def near_groups(items: Sequence[tuple[str, str, int]], limit: int) -> dict[str, str]:
-    """For each duplicate the key of its original, which is the largest picture of its kind (ties: smallest key).
+    """For each duplicate the key of its original; items: (key, hash, pixels). See ``near_originals``."""
+    keys = np.array([key.encode() for key, _, _ in items], np.bytes_)
+    codes = np.array([int(code, 16) for _, code, _ in items], np.uint64)
+    found = near_originals(keys, codes, np.array([pixels for _, _, pixels in items], np.int64), limit)
+    return {items[row][0]: items[other][0] for row, other in enumerate(found.tolist()) if other != row}
 
-    items: (key, hash, pixels). limit: hashes that differ in at most so many bits are one picture.
+
+def near_originals(
+    keys: NDArray[np.bytes_], codes: NDArray[np.uint64], pixels: NDArray[np.int64], limit: int
+) -> NDArray[np.intp]:
+    """For each picture [N] the row of its original, the largest of its kind (ties: smallest key), or its own row.
+
+    limit: hashes (codes) that differ in at most so many bits are one picture.
     """
-    order = sorted(items, key=lambda item: (-item[2], item[0]))
-    if not order:
-        return {}
-    codes = np.array([int(code, 16) for _, code, _ in order], np.uint64)
-    unique, first, which = np.unique(codes, return_index=True, return_inverse=True)
-    near = near_pairs(unique, limit)
-    original = _originals(first, near)
-    return {
-        key: order[original[code]][0] for row, (key, _, _) in enumerate(order) if original[code := which[row]] != row
-    }
+    order = np.lexsort((keys, -pixels))
+    unique, first, which = np.unique(codes[order], return_index=True, return_inverse=True)
+    originals = np.empty_like(order)
+    originals[order] = order[_originals(first, near_pairs(unique, limit))[which]]
+    return originals
 
 
 def _originals(first: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.intp]:

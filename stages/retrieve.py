@@ -3,7 +3,6 @@
 The database holds the photos of the train split; the index and its parameters go to ``retrieve/shared``.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyarrow import concat_tables
 from pydantic import Field
 
 from pipeline.records import CANVAS, PHOTO, Neighbours
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
-from procrop_model.references import FILES, NearDuplicates, Reference, ReferenceDatabase
+from procrop_model.reference_entries import Entries, Reference
+from procrop_model.references import FILES, NearDuplicates, ReferenceDatabase
 
 CREDITS = ("phash", "title", "author", "licence", "source")
 
@@ -60,19 +61,20 @@ class Retrieve(Stage):
             photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
             rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
             rows = [row for row in rows if row["kind"] == PHOTO and row["split"] == "train"]
+            entries.append(Entries.of(_reference(row["key"], photos[row["key"]]) for row in rows).table)
             if rows:
                 vectors.append(np.stack([np.frombuffer(row["vector"], np.float16) for row in rows]))
                 tokens.append(np.stack([_tokens(row) for row in rows]))
-                entries += [_reference(row["key"], photos[row["key"]]) for row in rows]
         first = 1 if len(vectors) > 1 else 0  # the empty ones stand for a run without train photos
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
+        listed = Entries(concat_tables([Entries.of([]).table, *entries]))
         database = ReferenceDatabase.build(
-            np.concatenate(vectors[first:]), np.concatenate(tokens[first:]), entries, self._encoder_digest, limits
+            np.concatenate(vectors[first:]), np.concatenate(tokens[first:]), listed, self._encoder_digest, limits
         )
-        del vectors, tokens
+        del vectors, tokens, entries, listed
         with tempfile.TemporaryDirectory() as folder:
             database.save(folder)
-            del database, entries
+            del database
             for name in (*FILES, "index.json"):
                 yield name, (Path(folder) / name).read_bytes()
 
@@ -120,9 +122,7 @@ class Retrieve(Stage):
 
 
 def _reference(key: str, photo: dict[str, Any]) -> Reference:
-    """Author, licence and source are the same text in many rows: kept once."""
-    said = {name: sys.intern(photo[name]) for name in ("author", "licence", "source")}
-    return Reference(key=key, photo=key, phash=photo["phash"], title=photo["title"], **said)
+    return Reference(key=key, photo=key, **{name: photo[name] for name in CREDITS})
 
 
 def _vector(row: dict[str, Any]) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Many signatures as columns: what 60,000 photographs are recognised by, in some ten megabytes."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ class Signatures:
     row(n): a whole signature, read again where only the columns are in memory.
     """
 
-    keys: list[str]
+    keys: NDArray[np.bytes_]
     splits: list[str]
     pixels: NDArray[np.int64]
     codes: NDArray[np.uint64]
@@ -31,13 +32,17 @@ class Signatures:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def key(self, n: int) -> str:
+        """The key of row n."""
+        return bytes(self.keys[n]).decode()
+
     @staticmethod
     def of(rows: Sequence[Signature]) -> "Signatures":
         """Of signatures in memory, in their order."""
         vectors = [np.frombuffer(row.vector, np.float16) for row in rows]
         return Signatures(
-            keys=[row.key for row in rows],
-            splits=[row.split for row in rows],
+            keys=np.array([row.key.encode() for row in rows], np.bytes_),
+            splits=[sys.intern(row.split) for row in rows],
             pixels=np.array([row.pixels for row in rows], np.int64),
             codes=_numbers([row.phash for row in rows]),
             mirrored=_numbers([row.mirrored for row in rows]),
@@ -48,19 +53,20 @@ class Signatures:
     @staticmethod
     def of_run(tables: Tables, stage: str, wanted: Callable[[int], set[str]]) -> "Signatures":
         """Of the photographs of a run, by key. wanted(shard): keys of those that count."""
-        parts, where = [], []
+        parts, where = [], [np.zeros((0, 2), np.int32)]
         for shard in tables.shards(stage):
             keys = wanted(shard)
             table = tables.columns(stage, shard, COLUMNS).select(COLUMNS).to_pylist()
             rows = [(n, row) for n, row in enumerate(table) if row["key"] in keys]
             parts.append(Signatures.of([Signature(**row, uri="", thumb=b"") for _, row in rows]))
-            where += [(shard, n) for n, _ in rows]
+            where.append(np.array([(shard, n) for n, _ in rows], np.int32).reshape(-1, 2))
         parts = [part for part in parts if len(part)] or [Signatures.of([])]
         whole = _joined(parts)
-        order = np.argsort(np.array(whole.keys, dtype=np.str_), kind="stable")
+        order = np.argsort(whole.keys, kind="stable")
+        places = np.concatenate(where)[order]
 
         def row(n: int) -> Signature:
-            shard, place = where[order[n]]
+            shard, place = places[n].tolist()
             found = tables.rows(stage, shard, None)[place]
             return Signature(**{name: found[name] for name in Signature.__dataclass_fields__})
 
@@ -68,8 +74,7 @@ class Signatures:
 
     def _taken(self, order: NDArray[np.intp]) -> "Signatures":
         columns: dict[str, Any] = {name: getattr(self, name)[order] for name in _ARRAYS}
-        columns |= {name: [getattr(self, name)[n] for n in order] for name in ("keys", "splits")}
-        return replace(self, **columns)
+        return replace(self, splits=[self.splits[n] for n in order], **columns)
 
     def joined(self, other: "Signatures") -> "Signatures":
         """These, then the others."""
@@ -78,13 +83,13 @@ class Signatures:
         return replace(_joined([self, other]), row=lambda n: self.row(n) if n < len(self) else other.row(n - len(self)))
 
 
-_ARRAYS = ("pixels", "codes", "mirrored", "vectors")
+_ARRAYS = ("keys", "pixels", "codes", "mirrored", "vectors")
 
 
 def _joined(parts: Sequence[Signatures]) -> Signatures:
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-    keys, splits = ([item for part in parts for item in getattr(part, name)] for name in ("keys", "splits"))
-    return Signatures(keys=keys, splits=splits, row=parts[0].row, **columns)
+    splits = [split for part in parts for split in part.splits]
+    return Signatures(splits=splits, row=parts[0].row, **columns)
 
 
 def _numbers(hashes: Sequence[str]) -> NDArray[np.uint64]:

@@ -21,7 +21,7 @@ from pipeline import tables
 from pipeline.errors import UsageError
 from pipeline.records import Source
 from pipeline.seeds import shard_of
-from stages.perceptual_hash import near_groups, phash
+from stages.perceptual_hash import near_originals, phash
 from stages.sources import CREDIT_FIELDS, EXTENSIONS, Found, list_inputs
 
 KEY_DIGITS = 24
@@ -127,26 +127,24 @@ def _key_of(data: bytes) -> str:
 
 def _sources(looks: pa.Table, credits: pa.Table, near_bits: int, shards: int) -> pa.Table:
     """Exact copies get a key of their own, so that every file has one row; the largest of near ones is the original."""
-    keys, uris = looks["key"].to_pylist(), looks["uri"].to_pylist()
-    copy_of = [""] * len(keys)
-    seen: set[str] = set()
-    for row, key in enumerate(keys):
-        if key in seen:
-            copy_of[row] = key
-            keys[row] = _key_of(f"copy {key} {uris[row]}".encode())
-        else:
-            seen.add(key)
+    keys = np.array(looks["key"].to_pylist(), f"S{KEY_DIGITS}")
+    copy_of = np.zeros_like(keys)
+    _, first = np.unique(keys, return_index=True)
+    copies = np.setdiff1d(np.arange(len(keys)), first)
+    copy_of[copies] = keys[copies]
+    for row in copies.tolist():
+        keys[row] = _key_of(f"copy {keys[row].decode()} {looks['uri'][row].as_py()}".encode())
     if near_bits:
-        hashed = zip(keys, looks["phash"].to_pylist(), looks["pixels"].to_pylist(), copy_of, strict=True)
-        near = near_groups(
-            [(key, code, pixels) for key, code, pixels, copied in hashed if code and not copied], near_bits
-        )
-        copy_of = [copied or near.get(key, "") for key, copied in zip(keys, copy_of, strict=True)]
+        hashed = np.flatnonzero((pc.binary_length(looks["phash"]).to_numpy() > 0) & (copy_of == b""))
+        codes = np.array([int(looks["phash"][row].as_py(), 16) for row in hashed.tolist()], np.uint64)
+        originals = near_originals(keys[hashed], codes, looks["pixels"].to_numpy()[hashed], near_bits)
+        near = originals != np.arange(len(hashed))
+        copy_of[hashed[near]] = keys[hashed[originals[near]]]
     columns = {
-        "key": keys,
+        "key": pa.array(keys).cast(pa.string()),
         "uri": looks["uri"],
-        "shard": [shard_of(key, shards) for key in keys],
-        "duplicate_of": copy_of,
+        "shard": pa.array(shard_of(key.decode(), shards) for key in keys),
+        "duplicate_of": pa.array(copy_of).cast(pa.string()),
         **{name: credits[name] for name in CREDIT_FIELDS},
     }
     table = pa.table([columns[name] for name in SOURCES.names], schema=SOURCES)

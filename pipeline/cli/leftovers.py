@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+
+from pipeline import tables
 
 KEY_DIGITS = 24
 
@@ -15,8 +16,8 @@ def leftovers(root: Path, files: Mapping[str, str], *, removed: int) -> list[str
 
 
 def _models(root: Path, keys: Collection[str]) -> Iterator[str]:
-    for path in sorted(root.glob("models/**/references.json")):
-        gone = {entry["key"] for entry in _entries(path)} - set(keys)
+    for path in sorted(root.glob("models/**/references.parquet")):
+        gone = _keys(path) - set(keys)
         if gone:
             where = path.parent.relative_to(root)
             yield (
@@ -25,12 +26,11 @@ def _models(root: Path, keys: Collection[str]) -> Iterator[str]:
             )
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def _keys(path: Path) -> set[str]:
     try:
-        body: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return {row["key"] for row in tables.decode(path.read_bytes(), ["key"])}
     except (OSError, ValueError):
-        return []
-    return [entry for entry in body if isinstance(entry, dict) and "key" in entry]
+        return set()
 
 
 def _report(root: Path, files: Mapping[str, str]) -> Iterator[str]:

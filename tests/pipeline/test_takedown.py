@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import tarfile
 
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from pipeline.cli.leftovers import leftovers
 from pipeline.cli.sources import refresh_sources
 from pipeline.errors import UsageError
 from pipeline.seeds import shard_of
+from procrop_model.reference_entries import Entries, Reference
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 
 
@@ -150,7 +150,8 @@ def test_removed_files_are_counted_and_other_places_are_named(home):
     references = work / "models" / "cropper" / "cropper" / "references"
     (work / "report" / "crops").mkdir(parents=True)
     references.mkdir(parents=True)
-    references.joinpath("references.json").write_text(json.dumps([{"key": key} for key in keys.values()]))
+    known = Entries.of(Reference(key, key, "", "", "", "", "") for key in keys.values())
+    references.joinpath("references.parquet").write_bytes(known.encode())
     sink = io.BytesIO()
     Image.new("RGB", (9, 9)).save(sink, "JPEG")
     (work / "report" / "crops" / "gone.jpg").write_bytes(sink.getvalue())

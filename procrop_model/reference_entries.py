@@ -1,0 +1,115 @@
+"""What each row of a reference database is: columns of a table, so that a million photographs take some hundred megabytes."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One photograph of the database. phash: perceptual hash, 64 bits in hex, or "" when unknown."""
+
+    key: str
+    photo: str
+    phash: str
+    title: str
+    author: str
+    licence: str
+    source: str
+
+
+SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Reference)])
+
+
+class Entries(Sequence[Reference]):
+    """References by row. hashes uint64 [N]: perceptual hashes; hashed bool [N]: whether there is one."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """table: of ``SCHEMA``. Raises ValueError for another."""
+        if table.schema.names != SCHEMA.names:
+            raise ValueError(f"the references have the columns {', '.join(table.schema.names)}")
+        self.table = table.combine_chunks()
+        codes = [code.as_py() for code in self.table["phash"]]
+        self.hashes = np.array([int(code, 16) if code else 0 for code in codes], np.uint64)
+        self.hashed = np.array([bool(code) for code in codes], bool)
+        self._keys, self._photos = _Places(self.table["key"]), _Places(self.table["photo"])
+
+    @staticmethod
+    def of(references: Iterable[Reference]) -> "Entries":
+        """From single ones, in their order."""
+        return Entries(pa.Table.from_pylist([asdict(reference) for reference in references], schema=SCHEMA))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @overload
+    def __getitem__(self, row: int) -> Reference: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Reference]: ...
+    def __getitem__(self, row: int | slice) -> Reference | Sequence[Reference]:
+        if isinstance(row, slice):
+            return Entries(self.table.take(range(len(self))[row]))
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        return Reference(*(self.table.column(name)[row].as_py() for name in SCHEMA.names))
+
+    def __iter__(self) -> Iterator[Reference]:
+        return (self[row] for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entries) and bool(self.table.equals(other.table))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def unique(self) -> bool:
+        """Whether no key comes twice."""
+        return self._keys.unique
+
+    def rows_of_key(self, key: str) -> list[int]:
+        """The row of a key; none when it is unknown."""
+        return self._keys.find(key)
+
+    def rows_of_photo(self, photo: str) -> list[int]:
+        """All rows made of a photo."""
+        return self._photos.find(photo)
+
+    def encode(self) -> bytes:
+        """Parquet bytes, the same for the same references."""
+        sink = io.BytesIO()
+        pq.write_table(self.table, sink, compression="zstd")
+        return sink.getvalue()
+
+    @staticmethod
+    def decode(data: bytes) -> "Entries":
+        """From Parquet bytes; raises ValueError (pyarrow.ArrowInvalid is one) when they are damaged."""
+        return Entries(pq.ParquetFile(io.BytesIO(data)).read(use_threads=False))
+
+
+class _Places:
+    """Rows by text, through 64 bits of its sha256: a dictionary of a million texts would be ten times as large."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        marks = np.array([_mark(text.as_py()) for text in column], np.uint64)
+        self._rows: NDArray[np.intp] = np.argsort(marks, kind="stable")
+        self._marks = marks[self._rows]
+
+    @property
+    def unique(self) -> bool:
+        return bool((self._marks[1:] != self._marks[:-1]).all())
+
+    def find(self, text: str) -> list[int]:
+        low, high = (np.searchsorted(self._marks, np.uint64(_mark(text)), side) for side in ("left", "right"))
+        found: list[int] = self._rows[low:high].tolist()
+        return found
+
+
+def _mark(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
