@@ -29,7 +29,7 @@ PART_COSINE, PART_MATCH = 0.8, 0.92
 PART_SIDES = range(18, THUMB + 1)
 # Most pairs that are looked at for parts, the most similar first: it bounds the time.
 MOST_PARTS = 2_000
-BLOCK = 512
+BLOCK = 256
 KEYS = 2048
 # Vectors are searched by their main directions first: a projection never lengthens a distance, so that nothing is missed.
 DIRECTIONS = 64

@@ -58,7 +58,8 @@ class Signatures:
             keys = wanted(shard)
             table = tables.columns(stage, shard, COLUMNS).select(COLUMNS).to_pylist()
             rows = [(n, row) for n, row in enumerate(table) if row["key"] in keys]
-            parts.append(Signatures.of([Signature(**row, uri="", thumb=b"") for _, row in rows]))
+            columns = Signatures.of([Signature(**row, uri="", thumb=b"") for _, row in rows])
+            parts.append(replace(columns, row=_unread))  # its own would keep all rows in memory
             where.append(np.array([(shard, n) for n, _ in rows], np.int32).reshape(-1, 2))
         parts = [part for part in parts if len(part)] or [Signatures.of([])]
         whole = _joined(parts)
@@ -84,6 +85,10 @@ class Signatures:
 
 
 _ARRAYS = ("keys", "pixels", "codes", "mirrored", "vectors")
+
+
+def _unread(n: int) -> Signature:
+    raise LookupError(f"row {n} is not in memory")
 
 
 def _joined(parts: Sequence[Signatures]) -> Signatures:

@@ -79,8 +79,8 @@ def scan(
             )
     if not looks:
         raise UsageError(f"no photographs in '{spec}': want files ending in {', '.join(EXTENSIONS)}")
-    table = pa.concat_tables(looks).combine_chunks()
-    return SourceList(_sources(table, pa.concat_tables(credits).combine_chunks(), near_bits, shards), table)
+    table = pa.concat_tables(looks)
+    return SourceList(_sources(table, pa.concat_tables(credits), near_bits, shards), table)
 
 
 class _Remembered:
@@ -127,7 +127,8 @@ def _key_of(data: bytes) -> str:
 
 def _sources(looks: pa.Table, credits: pa.Table, near_bits: int, shards: int) -> pa.Table:
     """Exact copies get a key of their own, so that every file has one row; the largest of near ones is the original."""
-    keys = np.array(looks["key"].to_pylist(), f"S{KEY_DIGITS}")
+    width = f"S{KEY_DIGITS}"
+    keys = np.concatenate([np.frombuffer(part.buffers()[2], width, len(part)) for part in looks["key"].chunks])
     copy_of = np.zeros_like(keys)
     _, first = np.unique(keys, return_index=True)
     copies = np.setdiff1d(np.arange(len(keys)), first)

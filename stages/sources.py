@@ -118,7 +118,9 @@ def _from_folder(folder: Path) -> Iterator[Found]:
         os.path.relpath(os.path.join(home, name), root).replace(os.sep, "/")
         for home, _, files in os.walk(root, onerror=cannot_list) for name in files if _is_photo(name)
     ]  # fmt: skip
-    return (_in_folder(root, uri, credits, closed) for uri in sorted([*names, *closed]))
+    names += closed
+    names.sort()
+    return (_in_folder(root, uri, credits, closed) for uri in names)
 
 
 def _in_folder(root: str, uri: str, credits: dict[str, dict[str, str]], closed: dict[str, OSError]) -> Found:

@@ -32,12 +32,22 @@ def refresh_sources(session: Session, display: Display) -> int:
     fresh = found.digest
     if fresh == run.plan.sources_digest and run.store.exists(f"{SOURCES}.parquet"):
         return 0
-    before = set(known_files(run))
+    gone = _gone(run, found.sources)
     run.store.write(f"{SOURCES}.parquet", tables.encode_table(found.sources, ROWS_A_GROUP))
     run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
     record(run.store, run.plan)
     run.forget_sources()
-    return len(before - set(known_files(run)))
+    return gone
+
+
+def _gone(run: Run, sources: Any) -> int:
+    """How many input files of the last list are not in the new one."""
+    import pyarrow.compute as pc
+
+    if not run.store.exists(f"{SOURCES}.parquet"):
+        return 0
+    before = tables.decode_table(run.store.read(f"{SOURCES}.parquet"), ["key"])["key"]
+    return len(before) - int(pc.sum(pc.is_in(before, value_set=sources["key"])).as_py() or 0)
 
 
 def known_files(run: Run) -> dict[str, str]:
