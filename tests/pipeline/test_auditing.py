@@ -14,7 +14,7 @@ from stages.paint_audit import calibrate
 from stages.paint_checks import PaintMeasures
 from stages.seam import SeamSettings
 from stages.seam_audit.audit import AuditSettings, audit
-from tests.chain import make_photos, recipe_for, run_chain, session_for
+from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 
 QUICK = AuditSettings(folds=3, draws=50, most=8, network=False)
 
@@ -154,9 +154,7 @@ def test_canvases_painted_larger_are_stored_as_if_not(tmp_path):
         recipe = recipe_for(photos, outpaint={"seam": seam})
         made = session_for(recipe, tmp_path / f"work{number}")
         run_chain(made, until="outpaint")
-        rows.append(
-            made.run.tables().rows("outpaint", ["photo_box", "width", "height", "subject_box", "seam", "image_size"])
-        )
+        rows.append(kept_rows(made, "outpaint"))
     for plain, larger in zip(*rows, strict=True):
         for name in ("key", "photo_box", "width", "height", "subject_box"):
             assert plain[name] == larger[name]

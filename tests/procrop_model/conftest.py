@@ -24,8 +24,9 @@ TINY = CropperConfig(
 SPLITS = {"train": 6, "val": 2, "test": 2}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> None:
+    """Before every fixture of a module too: a model that one of them trains must be the one that a test trains again."""
     torch.set_num_threads(1)
 
 

@@ -10,7 +10,7 @@ from diffusers import EulerDiscreteScheduler
 from PIL import Image as PillowImage
 
 from pipeline.resources import bundled
-from stages.backends.build import Models, ModelSettings
+from stages.backends.build import ModelSettings, models_of
 from stages.backends.patch_diffusion import PatchDiffusionPipeline, denoiser, matches, pyramid
 from stages.backends.patch_diffusion.detail import with_detail
 from stages.backends.patch_diffusion.membrane import Membrane
@@ -295,5 +295,5 @@ def test_each_version_has_its_own_name_and_digest():
 
 def test_a_recipe_chooses_the_version_by_its_kind():
     chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion-2"}})
-    assert Models(chosen).outpainter.digest == PatchOutpainter(version=2).digest
-    assert Models(ModelSettings()).outpainter.digest == PatchOutpainter().digest
+    assert models_of(chosen).outpainter.digest == PatchOutpainter(version=2).digest
+    assert models_of(ModelSettings()).outpainter.digest == PatchOutpainter().digest
