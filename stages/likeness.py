@@ -1,6 +1,6 @@
 """Which pictures are the same photograph, edited: by perceptual hash, by vector, and by one being a part of the other.
 
-Thresholds were set on the bundled photographs with ``procrop-data bench near-duplicates``, which prints what they find and
+Thresholds were set on the bundled photographs and edits of them; ``procrop-data bench near-duplicates`` prints what they find and
 what they mistake.
 """
 
