@@ -104,7 +104,8 @@ def read_neighbours(retrieve_dir: Path | str) -> dict[str, list[Neighbour]]:
     """Neighbours by canvas key, best first, from the tables of the retrieve stage."""
     found: dict[str, list[Neighbour]] = {}
     for path in sorted(Path(retrieve_dir).glob("*.parquet")):
-        table = pq.read_table(path, columns=["key", "status", "references", "similarities"])
+        # By this thread alone: Arrow's own readers may still be at work when the process ends.
+        table = pq.ParquetFile(path).read(["key", "status", "references", "similarities"], use_threads=False)
         for row in table.to_pylist():
             if row["status"] == "kept":
                 pairs = zip(row["references"], row["similarities"], strict=True)

@@ -164,7 +164,7 @@ def _from_parquet(spec: str) -> list[Found]:
     import pyarrow.parquet as pq
 
     with fsspec.open(spec, "rb") as file:
-        rows = pq.read_table(file).to_pylist()
+        rows = pq.ParquetFile(file).read(use_threads=False).to_pylist()
     column = next((name for name in ("url", "uri", "path") if rows and name in rows[0]), None)
     if column is None:
         raise UsageError(f"'{spec}' needs a column url, uri or path")
