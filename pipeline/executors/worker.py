@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -45,7 +46,9 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_live, args=(theirs, payload, os.getpid()), daemon=True)
-        # A signal to the whole group must not catch the child before it can look away.
+        # A signal to the whole group must not catch the child before it can look away. The tracker that every spawned process
+        # needs unblocks signals when it is started, so it is started before.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process.start()
