@@ -11,7 +11,7 @@ from pipeline.receipts import Receipt
 # the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them as soon as there are some.
 REFERENCE: dict[str, tuple[float, float]] = {
     "ingest": (0.053, 172_000),
-    "dedup": (0.06, 1_500),
+    "dedup": (0.236, 3_400),
     "caption": (0.015, 1_300),
     "outpaint": (2.31, 16_200),
     "propose": (0.69, 670),
