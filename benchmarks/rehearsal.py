@@ -8,6 +8,7 @@ the finished run. Work shards and final shards grow with the photographs, so tha
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -71,11 +72,15 @@ def session_for(recipe: Recipe, work: Path) -> Session:
 
 
 class PeakMemory:
-    """Highest resident bytes of this process and of each of its workers, in order of their start."""
+    """Highest resident bytes of this process and of each of its workers, in order of their start; of this one by stage, too.
+
+    stage: what to count under now.
+    """
 
     def __init__(self) -> None:
         self._me, self._done = psutil.Process(), threading.Event()
         self.peaks: dict[int, int] = {}
+        self.stage, self.by_stage = "", dict[str, int]()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "PeakMemory":
@@ -90,7 +95,10 @@ class PeakMemory:
         while True:
             for process in [self._me, *self._me.children()]:
                 try:
-                    self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), process.memory_info().rss)
+                    used = process.memory_info().rss
+                    self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), used)
+                    if process is self._me:
+                        self.by_stage[self.stage] = max(self.by_stage.get(self.stage, 0), used)
                 except psutil.NoSuchProcess:
                     continue
             if self._done.wait(EVERY_S):
@@ -103,12 +111,13 @@ def rehearse(source: Path, work: Path, photos: int, variants: int, shards: int, 
     display, took = Display(quiet=False), {}
     started = time.perf_counter()
     with PeakMemory() as memory:
+        memory.stage = "sources"
         refresh_sources(session, display)
         took["sources"] = time.perf_counter() - started
         kept: dict[str, int] = {}
         with LocalExecutor(session.run, session.stages, workers=workers, on_event=display.on_event) as executor:
             for stage in session.stages:
-                begun = time.perf_counter()
+                memory.stage, begun = stage.name, time.perf_counter()
                 (result,) = run_stages(
                     [stage], session.run, executor, watcher=display, options=Options(), chain=session.stages
                 )
@@ -123,11 +132,18 @@ def rehearse(source: Path, work: Path, photos: int, variants: int, shards: int, 
         "kept": kept["filter"],
         "samples": kept["build"],
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(_cpu_seconds(), 1),
         "stages": {name: round(value, 1) for name, value in took.items()},
         "peak_mib": {"main": peaks[0], "workers": peaks[1:]},
+        "main_mib": {name: round(peak / 2**20, 1) for name, peak in memory.by_stage.items()},
         "files": len(files),
         "bytes": sum(path.stat().st_size for path in files),
     }
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its workers, which have ended: what other work on the machine moves less than the clock."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -176,6 +192,7 @@ def _measure(options: argparse.Namespace, home: Path) -> None:
             "whole": whole,
             "tenth": tenth,
             "time_growth": round(whole["seconds"] / tenth["seconds"] / scale, 3),
+            "cpu_growth": round(whole["cpu_seconds"] / tenth["cpu_seconds"] / scale, 3),
             "time_growth_by_stage": growth,
             "memory_growth": {
                 "main": round(whole["peak_mib"]["main"] / tenth["peak_mib"]["main"], 3),

@@ -174,7 +174,17 @@ class Run:
         def path(stage: str, shard: int) -> str:
             return self.output_of(self._done(stage, shard, "this step"), ".tar")
 
-        return Tables(self.plan.run_seed, self.receipts, rows, columns, path, self.store.read_range)
+        def shared(path: str) -> bytes:
+            stage, name = path.rsplit("/", 1)
+            return self.store.read(f"{stage}/shared/{name}")
+
+        return Tables(self.plan.run_seed, self.receipts, rows, columns, path, self.store.read_range, shared)
+
+    def shared_digest(self, path: str, wanted_by: str) -> str:
+        """sha256 of a prologue's file, given as ``stage/file``; raises MissingUpstreamError when it is not made yet."""
+        stage, name = path.rsplit("/", 1)
+        receipt = self._step(stage, "prologue")
+        return str(receipt.outputs[f"{stage}/shared/{name}"]["sha256"])
 
 
 def recipe_of(stage: Stage) -> dict[str, Any]:

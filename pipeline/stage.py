@@ -6,6 +6,7 @@ Which tasks share a micro-batch follows from the shard alone, so a rerun, or a r
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
@@ -74,7 +75,7 @@ class Tables:
 
     receipts(stage): one a shard, by shard. rows(stage, shard, columns): kept rows, by key; all columns for None.
     columns(stage, shard, columns): the same as an Arrow table. path(stage, shard): its tar, for
-    ``read_range(path, offset, size)``.
+    ``read_range(path, offset, size)``. shared(path): a prologue's file of ``Stage.reads_shared``, e.g. ``build/leaks.json``.
     """
 
     run_seed: int
@@ -83,6 +84,7 @@ class Tables:
     columns: Callable[[str, int, Sequence[str]], Any]
     path: Callable[[str, int], str]
     read_range: Callable[[str, int, int], bytes]
+    shared: Callable[[str], bytes]
 
     def shards(self, stage: str) -> list[int]:
         """The shards of a stage that are done, ascending."""
@@ -98,6 +100,7 @@ class Stage(ABC):
     extensions: of the files it writes into a tar a shard, in order; empty when it writes tables only.
     prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
     regroups: its shards are not the run's work shards; it reads upstream through its prologue only.
+    reads_shared: files of other stages' prologues that its own prologue reads, as ``stage/file``.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Stage(ABC):
     prologue_needed: bool = False
     epilogue_needed: bool = False
     regroups: bool = False
+    reads_shared: tuple[str, ...] = ()
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -139,8 +143,10 @@ class Stage(ABC):
         """Where the index of a shard's tar goes (``pipeline.shard_index``); empty for none."""
         return ""
 
-    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
         """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read.
+
+        Of a large one the place is given, where it stays until the next is asked for.
 
         What is asked for and cannot be done must raise before the first file.
         """
@@ -157,6 +163,6 @@ class Stage(ABC):
         """Which of the prologue's files this shard depends on; all, unless the stage says otherwise."""
         return list(names)
 
-    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
+    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
         """Files by path in the run directory, made once when all its own shards are done."""
         return iter(())

@@ -4,23 +4,26 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from pipeline.changes import MANIFEST, encode, manifest_of
 from pipeline.errors import MissingUpstreamError, RefusedError
 from pipeline.locks import Lock, shard_lock
+from pipeline.memory import give_back
 from pipeline.receipts import Receipt, difference
 from pipeline.run import Run, recipe_of, step_receipt_path
 from pipeline.seeds import digest_of
 from pipeline.stage import Stage
 from pipeline.storage import describe
 
-Make = Callable[[], Iterable[tuple[str, bytes]]]
+Files = Iterable[tuple[str, bytes | Path]]
 
 
 def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
     """Make a stage's shared files unless they are there; raises MissingUpstreamError, RefusedError as a shard would."""
     inputs = {name: _digest_of_all(run, name, count, stage.name) for name, count in upstream_shards.items()}
+    inputs |= {path: run.shared_digest(path, stage.name) for path in stage.reads_shared}
     inputs |= stage.outside()
     _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables())))
 
@@ -42,7 +45,7 @@ def _manifest(stage: Stage, run: Run) -> Iterator[tuple[str, bytes]]:
         yield f"{stage.name}/{MANIFEST}", encode(manifest_of(stage, run))
 
 
-def _under(stage: Stage, files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+def _under(stage: Stage, files: Files) -> Iterator[tuple[str, bytes | Path]]:
     return ((f"{stage.name}/shared/{name}", data) for name, data in files)
 
 
@@ -56,12 +59,13 @@ def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
     return digest_of([receipt.output_digest for receipt in receipts])
 
 
-def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Make) -> None:
+def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files]) -> None:
     if _is_done(stage, run, step, inputs):
         return
     with shard_lock(run.store, stage.name, step) as lock:
         if not _is_done(stage, run, step, inputs):  # another run may have done it while we waited
             _do(stage, run, step, inputs, make, lock)
+    give_back()
 
 
 def _is_done(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
@@ -73,13 +77,16 @@ def _is_done(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
     return old.inputs == inputs and all(run.store.exists(name) for name in old.outputs)
 
 
-def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Make, lock: Lock) -> None:
+def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files], lock: Lock) -> None:
     path = step_receipt_path(stage.name, step)
     run.store.remove(path)
     started = time.perf_counter()
     outputs: dict[str, Any] = {}
     for name, data in make():
-        run.store.write(name, data)
+        if isinstance(data, bytes):
+            run.store.write(name, data)
+        else:
+            run.store.copy_in(data, name)
         outputs[name] = describe(data)
     receipt = Receipt(
         stage=stage.name, shard=-1, shards=0, recipe=recipe_of(stage), inputs=inputs, outputs=outputs,

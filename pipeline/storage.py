@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 
 from pipeline.errors import StorageError, UsageError
 
+PIECE = 1 << 20
 _FULL_OR_READ_ONLY = {
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
     errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT,
@@ -48,6 +50,10 @@ class Store(Protocol):
 
     def adopt(self, local: Path, path: str) -> None:
         """Take a finished local file into the store under ``path``."""
+        ...
+
+    def copy_in(self, local: Path, path: str) -> None:
+        """Put a copy of a local file in place, whatever disk it is on, a piece at a time."""
         ...
 
     def exists(self, path: str) -> bool:
@@ -162,13 +168,13 @@ class LocalStore:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._identity = self._identity or self._folder()
 
-    def _write_aside(self, path: str, data: bytes) -> Path:
+    def _write_aside(self, path: str, data: bytes | BinaryIO) -> Path:
         target = self.local(path)
         self._parent_of(target)
         aside = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}-{get_native_id()}")
         try:
             with open(aside, "wb") as file:
-                file.write(data)
+                shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, PIECE)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -202,6 +208,12 @@ class LocalStore:
             self._parent_of(target)
             os.replace(local, target)
             fsync_folder(target.parent)
+
+    def copy_in(self, local: Path, path: str) -> None:
+        with open(local, "rb") as file, storage_errors(f"{self.url}/{path}"):
+            aside = self._write_aside(path, file)
+            os.replace(aside, self.local(path))
+            fsync_folder(self.local(path).parent)
 
     def exists(self, path: str) -> bool:
         there = self.local(path).exists()
@@ -252,12 +264,14 @@ class LocalStore:
 def sha256_of(file: BinaryIO) -> tuple[str, int]:
     """Digest and size of the rest of an open file."""
     digest, size = hashlib.sha256(), 0
-    while chunk := file.read(1 << 20):
+    while chunk := file.read(PIECE):
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size
 
 
-def describe(data: bytes) -> dict[str, Any]:
-    """What a receipt says of a file: its size and sha256."""
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def describe(data: bytes | Path) -> dict[str, Any]:
+    """What a receipt says of a file, given its bytes or where it is: its size and sha256."""
+    with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as file:
+        sha256, size = sha256_of(file)
+    return {"size": size, "sha256": sha256}

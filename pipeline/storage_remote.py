@@ -47,6 +47,10 @@ class RemoteStore:
         self._fs.put_file(str(local), self._path(path))
         local.unlink()
 
+    def copy_in(self, local: Path, path: str) -> None:
+        self._fs.makedirs(self._path(path).rsplit("/", 1)[0], exist_ok=True)
+        self._fs.put_file(str(local), self._path(path))
+
     def exists(self, path: str) -> bool:
         return bool(self._fs.exists(self._path(path)))
 

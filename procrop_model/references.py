@@ -6,9 +6,8 @@ licence).
 """
 
 import json
-import os
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 from procrop_model.reference_entries import Entries, Reference
+from procrop_model.reference_writer import FILES, METRIC, NearDuplicates, ReferenceWriter, unit
 
 __all__ = ["Found", "NearDuplicates", "Neighbour", "Reference", "ReferenceDatabase"]
 
 BLOCK = 8192
 SPARE = 22  # nearest that are looked at beyond k, so that a few near-duplicates among them cost no second search
-METRIC = "inner_product_l2_normalised"
-FILES = ("index.faiss", "tokens.npy", "references.parquet")
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class NearDuplicates:
-    """When two photographs count as the same: cosine at or above the first, or perceptual hashes at most so many bits
-    apart.
-
-    The published code excludes neither the query nor its parent, so that the answer leaks (METHOD 3); both limits are
-    ours.
-    """
-
-    cosine: float = 0.985
-    phash_bits: int = 6
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ class ReferenceDatabase:
             raise ModelError("the reference database was given a key twice")
         index = faiss.IndexFlatIP(vectors.shape[1])
         for start in range(0, len(vectors), BLOCK):
-            index.add(np.ascontiguousarray(_unit(np.asarray(vectors[start : start + BLOCK], np.float32))))
+            index.add(np.ascontiguousarray(unit(np.asarray(vectors[start : start + BLOCK], np.float32))))
         return ReferenceDatabase(index, np.asarray(tokens, np.float16), listed, encoder=encoder_digest, limits=limits)
 
     def search(
@@ -131,7 +116,7 @@ class ReferenceDatabase:
         parent_phashes: their perceptual hashes, "" when unknown.
         A query's result never depends on what else is in the batch.
         """
-        queries = _unit(np.asarray(vectors, np.float32))
+        queries = unit(np.asarray(vectors, np.float32))
         found = [Found([], [], [])] * len(queries)
         todo, reach = list(range(len(queries))), min(len(self), k + SPARE)
         while todo and k > 0 and reach:
@@ -186,7 +171,7 @@ class ReferenceDatabase:
     def _like(self, rows: NDArray[np.int64], vector: Floats | None, phash: str) -> NDArray[np.bool_]:
         alike = np.zeros(len(rows), bool)
         if vector is not None:
-            alike |= (self.vectors[rows] * _unit(vector[None])).sum(axis=1) >= self.limits.cosine
+            alike |= (self.vectors[rows] * unit(vector[None])).sum(axis=1) >= self.limits.cosine
         if phash:
             distance = np.bitwise_count(self.entries.hashes[rows] ^ np.uint64(int(phash, 16)))
             alike |= self.entries.hashed[rows] & (distance <= self.limits.phash_bits)
@@ -194,41 +179,26 @@ class ReferenceDatabase:
 
     def save(self, folder: Path | str) -> None:
         """Writes the four files, ``index.json`` last, so that an unfinished folder does not load."""
-        home = Path(folder)
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "index.json").unlink(missing_ok=True)
-        faiss.write_index(self.index, str(home / "index.faiss.partial"))
-        os.replace(home / "index.faiss.partial", home / "index.faiss")
-        with (home / "tokens.npy.partial").open("wb") as file:
-            np.save(file, self.tokens, allow_pickle=False)
-        os.replace(home / "tokens.npy.partial", home / "tokens.npy")
-        _replace(home / "references.parquet", self.entries.encode())
-        _replace(home / "index.json", json.dumps(self._description(home), indent=1).encode())
-
-    def _description(self, home: Path) -> dict[str, Any]:
-        side = round(self.tokens.shape[1] ** 0.5)
-        return {
-            "metric": METRIC,
-            "kind": "IndexFlatIP",
-            "dim": int(self.vectors.shape[1]),
-            "count": len(self),
-            "tokens": list(self.tokens.shape[1:]),
-            "grid": [side, side],
-            "encoder": self.encoder,
-            "limits": asdict(self.limits),
-            "bytes": {name: (home / name).stat().st_size for name in FILES},
-            "faiss": faiss.__version__,
-        }
+        writer = ReferenceWriter(folder, self.encoder, self.limits)
+        writer.add_unit(self.vectors, self.tokens, self.entries)
+        writer.close()
 
     @staticmethod
-    def load(folder: Path | str, encoder_digest: str | None = None) -> "ReferenceDatabase":
-        """The database of a folder. Raises ModelError when it is missing, damaged or made with another encoder."""
+    def load(folder: Path | str, encoder_digest: str | None = None, *, with_tokens: bool = True) -> "ReferenceDatabase":
+        """The database of a folder. Raises ModelError when it is missing, damaged or made with another encoder.
+
+        with_tokens: without them it can be searched, not fused, and needs no ``tokens.npy``.
+        """
         home = Path(folder)
         try:
             about = json.loads((home / "index.json").read_text("utf-8"))
-            _check(home, about, encoder_digest)
+            _check(home, about, encoder_digest, [name for name in FILES if with_tokens or name != "tokens.npy"])
             index = faiss.read_index(str(home / "index.faiss"))
-            tokens = np.load(home / "tokens.npy", mmap_mode="r", allow_pickle=False)
+            tokens = (
+                np.load(home / "tokens.npy", mmap_mode="r", allow_pickle=False)
+                if with_tokens
+                else np.zeros((index.ntotal, 0, 0), np.float16)
+            )
             entries = Entries.decode((home / "references.parquet").read_bytes())
             if not about["count"] == index.ntotal == len(tokens) == len(entries):
                 raise ValueError(
@@ -242,24 +212,13 @@ class ReferenceDatabase:
             raise ModelError(f"the reference database in {home} is damaged, make it anew: {error}") from error
 
 
-def _unit(vectors: Floats) -> Floats:
-    lengths: Floats = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return vectors / lengths
-
-
-def _check(home: Path, about: dict[str, Any], encoder_digest: str | None) -> None:
+def _check(home: Path, about: dict[str, Any], encoder_digest: str | None, files: Sequence[str]) -> None:
     if about["metric"] != METRIC:
         raise ValueError(f"metric '{about['metric']}' instead of '{METRIC}'")
-    for name, size in about["bytes"].items():
-        if (actual := (home / name).stat().st_size) != size:
+    for name in files:
+        if (actual := (home / name).stat().st_size) != (size := about["bytes"][name]):
             raise ValueError(f"{name} has {actual} bytes instead of {size}")
     if encoder_digest is not None and about["encoder"] != encoder_digest:
         raise ModelError(
             f"the reference database in {home} was made with encoder {about['encoder']}, not {encoder_digest}"
         )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)

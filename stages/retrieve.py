@@ -3,6 +3,7 @@
 The database holds the photos of the train split; the index and its parameters go to ``retrieve/shared``.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyarrow import concat_tables
 from pydantic import Field
 
 from pipeline.records import CANVAS, PHOTO, Neighbours
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
-from procrop_model.reference_entries import Entries, Reference
-from procrop_model.references import FILES, NearDuplicates, ReferenceDatabase
+from procrop_model.reference_entries import Reference
+from procrop_model.reference_writer import FILES, NearDuplicates, ReferenceWriter
+from procrop_model.references import ReferenceDatabase
+from stages.leak_guard import LEAKS
 
+LEAKS_FILE = f"build/{LEAKS}"
 CREDITS = ("phash", "title", "author", "licence", "source")
 
 
@@ -37,8 +40,9 @@ class Retrieve(Stage):
     """See the module."""
 
     name = "retrieve"
-    version = 1
+    version = 2
     upstream = ("ingest", "embed")
+    reads_shared = (LEAKS_FILE,)
     record = Neighbours
     prologue_needed = True
 
@@ -54,29 +58,27 @@ class Retrieve(Stage):
     def models(self) -> dict[str, str]:
         return {"encoder": self._encoder_digest}
 
-    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
-        """The reference database of all train photos, as files."""
-        vectors, tokens, entries = [np.zeros((0, 1), np.float16)], [np.zeros((0, 1, 1), np.float16)], []
-        for shard in tables.shards("embed"):
-            photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
-            rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
-            rows = [row for row in rows if row["kind"] == PHOTO and row["split"] == "train"]
-            entries.append(Entries.of(_reference(row["key"], photos[row["key"]]) for row in rows).table)
-            if rows:
-                vectors.append(np.stack([np.frombuffer(row["vector"], np.float16) for row in rows]))
-                tokens.append(np.stack([_tokens(row) for row in rows]))
-        first = 1 if len(vectors) > 1 else 0  # the empty ones stand for a run without train photos
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, Path]]:
+        """The reference database of all train photos that ``build`` did not leave out as near others, as files."""
+        leaks = {leak["photo"] for leak in json.loads(tables.shared(LEAKS_FILE))["leaks"]}
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
-        listed = Entries(concat_tables([Entries.of([]).table, *entries]))
-        database = ReferenceDatabase.build(
-            np.concatenate(vectors[first:]), np.concatenate(tokens[first:]), listed, self._encoder_digest, limits
-        )
-        del vectors, tokens, entries, listed
         with tempfile.TemporaryDirectory() as folder:
-            database.save(folder)
-            del database
+            writer = ReferenceWriter(folder, self._encoder_digest, limits)
+            for shard in tables.shards("embed"):
+                photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
+                rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
+                rows = [
+                    row for row in rows if row["kind"] == PHOTO and row["split"] == "train" and row["key"] not in leaks
+                ]
+                if rows:
+                    writer.add(
+                        np.stack([np.frombuffer(row["vector"], np.float16) for row in rows]),
+                        np.stack([_tokens(row) for row in rows]),
+                        [_reference(row["key"], photos[row["key"]]) for row in rows],
+                    )
+            writer.close()
             for name in (*FILES, "index.json"):
-                yield name, (Path(folder) / name).read_bytes()
+                yield name, Path(folder) / name
 
     def tasks(self, shard: Shard) -> list[Task]:
         photos = {row["key"]: row for row in shard.rows("ingest")}
@@ -115,9 +117,9 @@ class Retrieve(Stage):
         """The database, loaded once for all shards of a worker."""
         if self._database is None:
             with tempfile.TemporaryDirectory() as folder:
-                for name in ("index.json", *FILES):
+                for name in ("index.json", "index.faiss", "references.parquet"):
                     (Path(folder) / name).write_bytes(shard.shared(name))
-                self._database = ReferenceDatabase.load(folder, self._encoder_digest)
+                self._database = ReferenceDatabase.load(folder, self._encoder_digest, with_tokens=False)
         return self._database
 
 

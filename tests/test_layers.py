@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "stages", "procrop_model")
-LOW = {"geometry", "errors", "seeds"}
+LOW = {"geometry", "errors", "seeds", "memory"}
 RECORDS = {"records", "stage", "settings", "resources", "contact_sheet"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
 FILES |= {"hashed_file", "shard_index", "shard_set", "shard_writer", "epoch_order"}

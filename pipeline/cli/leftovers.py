@@ -2,22 +2,28 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import tables
 
 KEY_DIGITS = 24
 
 
-def leftovers(root: Path, files: Mapping[str, str], *, removed: int) -> list[str]:
-    """One line a place. files: key -> address of the input files that there are; removed: how many this command found gone."""
+def leftovers(root: Path, files: Any, *, removed: int) -> list[str]:
+    """One line a place. files: Arrow columns ``key`` and ``uri`` of the input files that there are; removed: how many this
+    command found gone.
+    """
     return [*_models(root, files), *_report(root, files), *_lineage(root, removed)]
 
 
-def _models(root: Path, keys: Collection[str]) -> Iterator[str]:
+def _models(root: Path, files: Any) -> Iterator[str]:
     for path in sorted(root.glob("models/**/references.parquet")):
-        gone = _keys(path) - set(keys)
+        gone = _missing(_keys(path), files["key"])
         if gone:
             where = path.parent.relative_to(root)
             yield (
@@ -33,10 +39,16 @@ def _keys(path: Path) -> set[str]:
         return set()
 
 
-def _report(root: Path, files: Mapping[str, str]) -> Iterator[str]:
-    shown = [path for path in sorted(root.glob("report/crops/*.jpg")) if _key_of(path) not in files]
-    credited = _credited(root / "report" / "data.json") - set(files.values())
-    if shown or credited:
+def _missing(wanted: Iterable[str], there: Any) -> list[str]:
+    """Those texts that a column does not hold."""
+    texts = pa.array(sorted(wanted), pa.string())
+    missing: list[str] = texts.filter(pc.invert(pc.is_in(texts, value_set=there))).to_pylist()
+    return missing
+
+
+def _report(root: Path, files: Any) -> Iterator[str]:
+    shown = {_key_of(path) for path in root.glob("report/crops/*.jpg")}
+    if _missing(shown, files["key"]) or _missing(_credited(root / "report" / "data.json"), files["uri"]):
         yield "report/ shows photographs that are gone: run 'procrop-data report' again, or delete it"
 
 

@@ -128,7 +128,7 @@ def _with_upstream(session: Session, name: str) -> list[str]:
     for stage in reversed(session.stages):
         root = stage.name.split("/")[0]
         if root in wanted:
-            wanted.update(upstream.split("/")[0] for upstream in stage.upstream)
+            wanted.update(needed.split("/")[0] for needed in (*stage.upstream, *stage.reads_shared))
     for verb in VERBS:
         if verb in wanted:
             roots.append(verb)

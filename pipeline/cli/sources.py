@@ -6,6 +6,7 @@ from typing import Any
 from pipeline import tables
 from pipeline.cli.display import Display
 from pipeline.cli.options import Session
+from pipeline.memory import give_back
 from pipeline.plan import record
 from pipeline.run import SOURCES, Run
 
@@ -29,14 +30,15 @@ def refresh_sources(session: Session, display: Display) -> int:
         )  # fmt: skip
     if known is None or not found.looks.equals(known):
         run.store.write(SEEN, tables.encode_table(found.looks))
-    fresh = found.digest
-    if fresh == run.plan.sources_digest and run.store.exists(f"{SOURCES}.parquet"):
-        return 0
-    gone = _gone(run, found.sources)
-    run.store.write(f"{SOURCES}.parquet", tables.encode_table(found.sources, ROWS_A_GROUP))
-    run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
-    record(run.store, run.plan)
-    run.forget_sources()
+    fresh, gone = found.digest, 0
+    if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
+        gone = _gone(run, found.sources)
+        run.store.write(f"{SOURCES}.parquet", tables.encode_table(found.sources, ROWS_A_GROUP))
+        run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
+        record(run.store, run.plan)
+        run.forget_sources()
+    del known, found
+    give_back()
     return gone
 
 
@@ -50,11 +52,13 @@ def _gone(run: Run, sources: Any) -> int:
     return len(before) - int(pc.sum(pc.is_in(before, value_set=sources["key"])).as_py() or 0)
 
 
-def known_files(run: Run) -> dict[str, str]:
-    """Key -> address of the input files that were listed last; empty before the first time."""
+def known_files(run: Run) -> Any:
+    """Arrow table of the keys and addresses (``key``, ``uri``) of the input files that were listed last."""
+    import pyarrow as pa
+
     if not run.store.exists(f"{SOURCES}.parquet"):
-        return {}
-    return {row["key"]: row["uri"] for row in tables.decode(run.store.read(f"{SOURCES}.parquet"), ["key", "uri"])}
+        return pa.table({"key": pa.array([], pa.string()), "uri": pa.array([], pa.string())})
+    return tables.decode_table(run.store.read(f"{SOURCES}.parquet"), ["key", "uri"])
 
 
 def _known(run: Run, schema: Any) -> Any:

@@ -1,0 +1,120 @@
+"""Writing a retrieval database a piece at a time: tokens go to disk as they come, and memory holds the vectors only."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+from procrop_model.reference_entries import Entries, Reference
+
+METRIC = "inner_product_l2_normalised"
+FILES = ("index.faiss", "tokens.npy", "references.parquet")
+BLOCK = 8192
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """When two photographs count as the same: cosine at or above the first, or perceptual hashes at most so many bits
+    apart.
+
+    The published code excludes neither the query nor its parent, so that the answer leaks (METHOD 3); both limits are
+    ours.
+    """
+
+    cosine: float = 0.985
+    phash_bits: int = 6
+
+
+class ReferenceWriter:
+    """Makes the folder that ``ReferenceDatabase.load`` reads; complete, and readable, after ``close`` only."""
+
+    def __init__(self, folder: Path | str, encoder_digest: str, limits: NearDuplicates | None = None) -> None:
+        self._home = Path(folder)
+        self._home.mkdir(parents=True, exist_ok=True)
+        (self._home / "index.json").unlink(missing_ok=True)
+        self._encoder, self._limits = encoder_digest, limits or NearDuplicates()
+        self._index: Any = None
+        self._grid: tuple[int, ...] = (1, 1)
+        self._tokens = (self._home / "tokens.npy.partial").open("wb")
+        self._header(0)
+        self._entries: list[pa.Table] = []
+
+    def add(self, vectors: NDArray[Any], tokens: NDArray[Any], entries: Sequence[Reference]) -> None:
+        """Vectors [N, D] (normalised here), tokens [N, T, C] (kept as fp16) and one entry a row; raises ModelError."""
+        self.add_unit(unit(np.asarray(vectors, np.float32)), tokens, entries)
+
+    def add_unit(self, vectors: Floats, tokens: NDArray[Any], entries: Sequence[Reference]) -> None:
+        """The same with vectors whose length is 1 already.
+
+        Raises ModelError when counts differ, or sizes differ from those of the first piece.
+        """
+        if not len(vectors) == len(tokens) == len(entries):
+            raise ModelError(
+                f"{len(vectors)} vectors, {len(tokens)} token grids and {len(entries)} entries do not match"
+            )
+        if self._index is None:
+            self._index, self._grid = faiss.IndexFlatIP(vectors.shape[1]), tuple(tokens.shape[1:])
+        if (self._index.d, *self._grid) != (vectors.shape[1], *tokens.shape[1:]):
+            raise ModelError(
+                f"vectors of {vectors.shape[1]} and tokens of {tokens.shape[1:]} do not fit {self._index.d} and {self._grid}"
+            )
+        for start in range(0, len(vectors), BLOCK):
+            block = slice(start, start + BLOCK)
+            self._index.add(np.ascontiguousarray(vectors[block]))
+            self._tokens.write(np.asarray(tokens[block], np.float16).tobytes())
+        self._entries.append((entries if isinstance(entries, Entries) else Entries.of(entries)).table)
+
+    def close(self) -> None:
+        """Finish the folder, ``index.json`` last. Raises ModelError when a key came twice."""
+        index = self._index if self._index is not None else faiss.IndexFlatIP(1)
+        self._header(index.ntotal)
+        self._tokens.close()
+        os.replace(self._home / "tokens.npy.partial", self._home / "tokens.npy")
+        entries = Entries(pa.concat_tables([Entries.of([]).table, *self._entries]))
+        if not entries.unique:
+            raise ModelError("the reference database was given a key twice")
+        faiss.write_index(index, str(self._home / "index.faiss.partial"))
+        os.replace(self._home / "index.faiss.partial", self._home / "index.faiss")
+        self._replace("references.parquet", entries.encode())
+        self._replace("index.json", json.dumps(self._about(index), indent=1).encode())
+
+    def _header(self, count: int) -> None:
+        """The head of the .npy; numpy leaves room in it for the first number to grow."""
+        self._tokens.seek(0)
+        about = {"descr": "<f2", "fortran_order": False, "shape": (count, *self._grid)}
+        np.lib.format.write_array_header_1_0(self._tokens, about)
+
+    def _about(self, index: Any) -> dict[str, Any]:
+        side = round(self._grid[0] ** 0.5)
+        return {
+            "metric": METRIC,
+            "kind": "IndexFlatIP",
+            "dim": int(index.d),
+            "count": int(index.ntotal),
+            "tokens": list(self._grid),
+            "grid": [side, side],
+            "encoder": self._encoder,
+            "limits": asdict(self._limits),
+            "bytes": {name: (self._home / name).stat().st_size for name in FILES},
+            "faiss": faiss.__version__,
+        }
+
+    def _replace(self, name: str, data: bytes) -> None:
+        partial = self._home / f"{name}.partial"
+        partial.write_bytes(data)
+        os.replace(partial, self._home / name)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors [N, D] made as long as 1."""
+    lengths: Floats = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors / lengths
