@@ -138,12 +138,11 @@ def _read(path: Path) -> Image.Image:
 
 
 def _made_up(own: Sequence[Signature], count: int) -> list[Signature]:
-    """Pictures whose vectors follow the photographs' mean and spread, with hashes and thumbnails by chance."""
+    """Pictures whose vectors have the photographs' mean and covariance, with hashes and thumbnails by chance."""
     rng = np.random.default_rng(0)
     known = np.stack([np.frombuffer(s.vector, np.float16).astype(np.float32) for s in own])
-    weights = rng.dirichlet(np.full(len(own), 0.2), count).astype(np.float32)
-    noise = rng.standard_normal((count, known.shape[1])).astype(np.float32) * known.std(0) * 0.5
-    vectors = (weights @ known + noise).astype(np.float16)
+    weights = rng.standard_normal((count, len(own))).astype(np.float32) / np.sqrt(len(own) - 1)
+    vectors = (known.mean(0) + weights @ (known - known.mean(0))).astype(np.float16)
     hashes = rng.integers(0, 1 << 63, (count, 2))
     thumbs = rng.integers(0, 255, (count, 1024)).astype(np.uint8)
     return [

@@ -1,6 +1,7 @@
 """Retrieve: for each canvas the k compositionally most similar professional photographs, never its own.
 
-The database holds the photos of the train split; the index and its parameters go to ``retrieve/shared``.
+The database holds the photos of the train split but for those that ``build`` left out as near others or near a test set; the
+index and its parameters go to ``retrieve/shared``.
 """
 
 import json

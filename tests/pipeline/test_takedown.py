@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.changes import Changes, compare
 from pipeline.cli.display import Display
 from pipeline.cli.leftovers import leftovers
-from pipeline.cli.sources import refresh_sources
+from pipeline.cli.sources import known_files, refresh_sources
 from pipeline.errors import UsageError
 from pipeline.seeds import shard_of
 from procrop_model.reference_entries import Entries, Reference
@@ -143,7 +143,7 @@ def test_removed_files_are_counted_and_other_places_are_named(home):
     folder, recipe = home
     work = folder / "work"
     keys = keys_by_name(home)
-    files = {key: name for name, key in keys.items()}
+    files = known_files(session_for(recipe, work).run)
     (folder / "src" / "photo 2.jpg").unlink()
     assert refresh_sources(session_for(recipe, work), Display(quiet=True)) == 1
     assert refresh_sources(session_for(recipe, work), Display(quiet=True)) == 0
@@ -156,7 +156,8 @@ def test_removed_files_are_counted_and_other_places_are_named(home):
     Image.new("RGB", (9, 9)).save(sink, "JPEG")
     (work / "report" / "crops" / "gone.jpg").write_bytes(sink.getvalue())
     assert len(leftovers(work, files, removed=0)) == 1  # the crop of a picture that never was in the source
-    del files[keys["photo 2.jpg"]]
+    files = known_files(session_for(recipe, work).run)
+    assert keys["photo 2.jpg"] not in files["key"].to_pylist()
     (work / "lineage").mkdir()
     model, report, lineage = leftovers(work, files, removed=1)
     assert model.startswith("models/cropper/cropper/references holds features of 1 ") and "procrop-data train" in model

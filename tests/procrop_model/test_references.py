@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ModelError
+from procrop_model.reference_writer import ReferenceWriter
 from procrop_model.references import NearDuplicates, Reference, ReferenceDatabase
 
 
@@ -114,3 +115,37 @@ def test_counts_and_keys_are_checked() -> None:
         ReferenceDatabase.build(np.zeros((2, 8)), np.zeros((1, 4, 5)), [entry("a")], "enc")
     with pytest.raises(ModelError, match="twice"):
         ReferenceDatabase.build(np.zeros((2, 8)), np.zeros((2, 4, 5)), [entry("a"), entry("a")], "enc")
+
+
+def test_a_database_written_in_pieces_has_the_same_bytes(tmp_path: Path) -> None:
+    whole = database(7)
+    whole.save(tmp_path / "whole")
+    writer = ReferenceWriter(tmp_path / "pieces", "enc")
+    for part in (slice(0, 3), slice(3, 4), slice(4, 7)):
+        writer.add_unit(whole.vectors[part], whole.tokens[part], list(whole.entries)[part])
+    with pytest.raises(ModelError, match=r"index\.json is missing"):
+        ReferenceDatabase.load(tmp_path / "pieces")
+    writer.close()
+    for path in sorted((tmp_path / "whole").iterdir()):
+        assert (tmp_path / "pieces" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert len(list((tmp_path / "pieces").iterdir())) == 4
+
+
+def test_a_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    writer = ReferenceWriter(tmp_path, "enc")
+    writer.add(np.ones((1, 8)), np.zeros((1, 4, 5)), [entry("a")])
+    with pytest.raises(ModelError, match=r"vectors of 9 .* do not fit 8"):
+        writer.add(np.ones((1, 9)), np.zeros((1, 4, 5)), [entry("b")])
+    writer.add(np.ones((1, 8)), np.zeros((1, 4, 5)), [entry("a")])
+    with pytest.raises(ModelError, match="twice"):
+        writer.close()
+
+
+def test_search_needs_no_tokens(tmp_path: Path) -> None:
+    base = database(5)
+    base.save(tmp_path)
+    (tmp_path / "tokens.npy").unlink()
+    query = np.ones((1, 8), np.float32)
+    assert ReferenceDatabase.load(tmp_path, "enc", with_tokens=False).search(query, 3) == base.search(query, 3)
+    with pytest.raises(ModelError, match=r"tokens\.npy is missing"):
+        ReferenceDatabase.load(tmp_path, "enc")

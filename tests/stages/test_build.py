@@ -3,7 +3,11 @@
 import hashlib
 import io
 import json
+import shutil
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,8 +38,12 @@ def tars(work):
     return sorted((work / "dataset" / "shards").glob("*.tar"))
 
 
+def samples_of(path):
+    return list(wds.WebDataset(str(path), shardshuffle=False, empty_check=False))
+
+
 def samples(work):
-    return [s for path in tars(work) for s in wds.WebDataset(str(path), shardshuffle=False, empty_check=False)]
+    return [s for path in tars(work) for s in samples_of(path)]
 
 
 def test_as_many_shards_as_asked_and_none_empty(dataset):
@@ -96,6 +104,58 @@ def test_hugging_face_datasets_reads_images_and_fixed_types(dataset, tmp_path):
     assert set(types) == set(KEYS)
     assert loaded[0]["jpg"].size == (loaded[0]["json"]["width"], loaded[0]["json"]["height"])
     assert str(types["scores"].feature.dtype) == "float64"
+
+
+ENERGON = """
+import json, sys
+from megatron.energon import Cooker, DefaultTaskEncoder, Sample, WorkerConfig, basic_sample_keys, edataclass
+from megatron.energon import get_val_dataset, stateless
+
+
+@edataclass
+class Picture(Sample):
+    image: object
+    body: dict
+
+
+@stateless
+def cook(sample):
+    return Picture(**basic_sample_keys(sample), image=sample["jpg"], body=sample["json"])
+
+
+class Encoder(DefaultTaskEncoder):
+    cookers = [Cooker(cook)]
+
+
+worker = WorkerConfig(rank=0, world_size=1, num_workers=0)
+found = {}
+for split in sys.argv[2:]:
+    data = get_val_dataset(sys.argv[1], split_part=split, worker_config=worker, batch_size=None, task_encoder=Encoder())
+    found[split] = {
+        sample.body["key"]: [*sample.image.shape[-2:], sample.body["height"], sample.body["width"]] for sample in data
+    }
+print(json.dumps(found))
+"""
+
+
+def test_energon_reads_the_tars_as_they_are_after_its_own_indexing(dataset, tmp_path):
+    pytest.importorskip("megatron.energon")
+    home = shutil.copytree(dataset / "dataset", tmp_path / "dataset")
+    program = Path(sys.executable).with_name("energon")
+    subprocess.run(
+        [program, "prepare", "--tar-index-only", "--no-progress", str(home)], check=True, stdin=subprocess.DEVNULL
+    )
+    splits = sorted({path.name.split("-")[1] for path in tars(dataset)})
+    told = subprocess.run(
+        [sys.executable, "-c", ENERGON, str(home), *splits], check=True, capture_output=True, text=True, timeout=300
+    )
+    found = json.loads(told.stdout.strip().splitlines()[-1])
+    for split, pictures in found.items():
+        mine = {s["__key__"] for path in tars(dataset) if f"-{split}-" in path.name for s in samples_of(path)}
+        assert set(pictures) == mine, split
+        assert all(sizes[:2] == sizes[2:] for sizes in pictures.values())
+    assert set(found) == set(splits) and found["train"]
+    assert [path.read_bytes() for path in tars(dataset)] == [path.read_bytes() for path in tars(tmp_path)]
 
 
 def test_each_shard_has_an_index_that_its_receipt_names_and_the_indexed_reader_agrees(dataset):

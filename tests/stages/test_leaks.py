@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipeline.cli.display import summary_of
-from pipeline.errors import UsageError
+from pipeline.cli.display import Display, summary_of
+from pipeline.errors import MissingUpstreamError, UsageError
+from pipeline.executors.local import LocalExecutor
 from pipeline.records import Signature
 from pipeline.report import write_report
 from pipeline.resources import bundled
+from pipeline.runner import Options, run_stages
+from procrop_model.reference_entries import Entries
 from stages.excluded import excluded_digest, excluded_files, excluded_signatures
 from stages.leaks import find_leaks
 from stages.likeness import THUMB, alike, part_match, signature_of
@@ -192,6 +195,21 @@ def test_a_copy_of_a_test_photo_added_to_train_is_dropped_and_reported(tmp_path,
     assert set(again.values()) == {0}
 
 
+def reference_keys(work):
+    return [entry.key for entry in Entries.decode((work / "retrieve" / "shared" / "references.parquet").read_bytes())]
+
+
+def test_references_want_the_report_of_leaks(tmp_path):
+    session = session_for(recipe_for(make_photos(tmp_path / "src", 6)), tmp_path / "work")
+    run_chain(session, until="filter")
+    embed, retrieve = session.stages[-2:]
+    with LocalExecutor(session.run, session.stages, workers=1, on_event=lambda event: None) as executor:
+        told = {"watcher": Display(quiet=True), "options": Options(), "chain": session.stages}
+        run_stages([embed], session.run, executor, **told)
+        with pytest.raises(MissingUpstreamError, match="run 'procrop-data build'"):
+            run_stages([retrieve], session.run, executor, **told)
+
+
 def test_photos_near_an_excluded_folder_go_and_a_changed_folder_rebuilds(tmp_path):
     make_photos(tmp_path / "src", 12)
     make_photos(tmp_path / "benchmark", 1, seed=77)
@@ -200,12 +218,15 @@ def test_photos_near_an_excluded_folder_go_and_a_changed_folder_rebuilds(tmp_pat
     assert summary_of({r.stage: r for r in run_chain(session)}["build"])["rejected"] == {}
     victim = first_of(session, "train")
     assert victim["key"].encode() in shards_text(tmp_path / "work")
+    assert victim["key"] in reference_keys(tmp_path / "work")
     with Image.open(tmp_path / "src" / victim["uri"]) as image:
         write(image.resize((160, 120)), tmp_path / "benchmark" / "resized.jpg")
     results = {r.stage: r for r in run_chain(session_for(recipe, tmp_path / "work"))}
     assert summary_of(results["build"])["rejected"]["near_test"] > 0 and results["outpaint"].done_now == 0
     assert results["build"].changes
     assert victim["key"].encode() not in shards_text(tmp_path / "work")
+    assert victim["key"] not in reference_keys(tmp_path / "work")
+    assert results["retrieve"].done_now > 0
     (leak,) = json.loads((tmp_path / "work" / "build" / "shared" / "leaks.json").read_text())["leaks"]
     assert leak["reason"] == "near_test" and leak["other"] == "" and leak["other_uri"].endswith("benchmark/resized.jpg")
 
