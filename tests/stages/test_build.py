@@ -109,7 +109,7 @@ def test_hugging_face_datasets_reads_images_and_fixed_types(dataset, tmp_path):
 ENERGON = """
 import json, sys
 from megatron.energon import Cooker, DefaultTaskEncoder, Sample, WorkerConfig, basic_sample_keys, edataclass
-from megatron.energon import get_val_dataset, stateless
+from megatron.energon import get_loader, get_val_dataset, stateless
 
 
 @edataclass
@@ -132,7 +132,7 @@ found = {}
 for split in sys.argv[2:]:
     data = get_val_dataset(sys.argv[1], split_part=split, worker_config=worker, batch_size=None, task_encoder=Encoder())
     found[split] = {
-        sample.body["key"]: [*sample.image.shape[-2:], sample.body["height"], sample.body["width"]] for sample in data
+        sample.body["key"]: [*sample.image.shape[-2:], sample.body["height"], sample.body["width"]] for sample in get_loader(data)
     }
 print(json.dumps(found))
 """
