@@ -108,7 +108,7 @@ def treatment(words: str) -> Any:
     """Settings of a seam from ``key=value`` words; raises UsageError, also for what needs the paint anew."""
     from pydantic import ValidationError
 
-    from stages.seam import SeamSettings
+    from stages.seam import UNTREATED, SeamSettings
 
     pairs = dict(word.partition("=")[::2] for word in words.split())
     for name in ("scale", "keep", "feather_px"):
@@ -118,7 +118,7 @@ def treatment(words: str) -> Any:
                 f"make a run with outpaint.seam.{name}={pairs[name]} and audit that"
             )
     try:
-        return SeamSettings.model_validate({"feather_px": 0, **pairs})
+        return SeamSettings.model_validate({**UNTREATED.model_dump(), **pairs})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -12,10 +12,11 @@ from pipeline.errors import DamagedDataError, MissingUpstreamError, UsageError
 from pipeline.report import write_report
 from stages.paint_audit import calibrate
 from stages.paint_checks import PaintMeasures
-from stages.seam import SeamSettings
+from stages.seam import UNTREATED
 from stages.seam_audit.audit import AuditSettings, audit
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 
+NOISY = UNTREATED.model_copy(update={"noise": 32.0})
 QUICK = AuditSettings(folds=3, draws=50, most=8, network=False)
 
 
@@ -26,14 +27,16 @@ def silent(line):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audited")
-    made = session_for(recipe_for(make_photos(folder / "photos", 8)), folder / "work")
+    made = session_for(
+        recipe_for(make_photos(folder / "photos", 8), outpaint={"seam": {"match": 0, "noise": 0}}), folder / "work"
+    )
     run_chain(made, until="outpaint")
     return made
 
 
 @pytest.fixture(scope="module")
 def found(session):
-    return audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=32)], silent)
+    return audit(session.run.tables(), QUICK, [NOISY], silent)
 
 
 def test_noisy_paint_is_found_and_grain_on_both_sides_hides_it(found):
@@ -51,7 +54,7 @@ def test_a_blur_of_smooth_pictures_is_invisible_and_the_audit_says_that_its_cont
 
 
 def test_the_same_run_gives_the_same_figures(session, found):
-    assert audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=32)], silent) == found
+    assert audit(session.run.tables(), QUICK, [NOISY], silent) == found
     json.dumps(found)
 
 
@@ -141,7 +144,7 @@ def test_the_program_audits_and_refuses_in_one_line(session, tmp_path, monkeypat
 
 
 def test_a_treatment_is_read_from_words():
-    assert treatment("match=0.7 noise=6") == SeamSettings(feather_px=0, match=0.7, noise=6)
+    assert treatment("match=0.7 noise=6") == UNTREATED.model_copy(update={"match": 0.7, "noise": 6.0})
     for words, said in (("noise=loud", "noise"), ("sharpness=3", "sharpness"), ("scale=2", "outpaint.seam.scale=2")):
         with pytest.raises(UsageError, match=said):
             treatment(words)
