@@ -88,10 +88,14 @@ def paint(
 ) -> None:  # fmt: skip
     """Calibrate the checks of painted canvases on unpainted surroundings, and name the canvases beyond those limits."""
     session = open_existing(work)
-    from stages.paint_audit import calibrate
+    from stages.backends.build import models_of
+    from stages.paint_audit import Frames, calibrate
+    from stages.subject_audit import calibrate_own_subject
 
-    checks = session.recipe.outpaint.checks
-    found = {"work": work, **calibrate(session.run.tables(), checks, share, canvases, seed)}
+    recipe, tables, frames = session.recipe, session.run.tables(), Frames(share, canvases, seed)
+    found = {"work": work, **calibrate(tables, recipe.outpaint.checks, frames)}
+    own = calibrate_own_subject(tables, models_of(recipe.models).segmenter, recipe.filter.min_own_subject, frames)
+    found["measures"] |= {"own_subject": own} if own else {}
     session.run.store.write(PAINT, json_format.dumps(found, indent=1).encode())
     if json:
         print_json(found)
