@@ -22,7 +22,7 @@ class PaintCheckSettings(Settings):
     """
 
     blank_share: float = Field(0.04, ge=0)
-    seam_ratio: float = Field(6.0, gt=1)
+    seam_ratio: float = Field(4.0, gt=1)
     repeat_correlation: float = Field(0.92, gt=0, le=1)
     mirror_correlation: float = Field(1.0, gt=0, le=1)
 
