@@ -42,7 +42,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def recipe_for(source: Path, photos: int, variants: int, shards: int) -> Recipe:
     """The default recipe but for sizes: tiny photographs, tiny canvases, a thousand canvases a work shard.
 
-    No canvas is dropped for what the stand-ins drew, so that all of them go through every stage.
+    No canvas is dropped for what the stand-ins drew, so that all of them go through every stage; and their seam is not
+    treated, which is arithmetic on pixels like a model's, and no part of the machine.
     """
     return Recipe.model_validate(
         {
@@ -54,6 +55,7 @@ def recipe_for(source: Path, photos: int, variants: int, shards: int) -> Recipe:
                 "held_out_variants": variants,
                 "long_side": 96,
                 "micro_batch": 64,
+                "seam": {"match": 0, "noise": 0},
                 "checks": {"blank_share": 0, "seam_ratio": 1e6, "repeat_correlation": 1},
             },
             "filter": {"min_own_subject": 0, "max_cut_subject": 1, "canvas_quantile": 0},

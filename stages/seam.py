@@ -19,7 +19,8 @@ STORED_QUALITY = 95
 
 
 class SeamSettings(Settings):
-    """Applied in this order, all but ``match`` to paint and photo alike; docs/seam.md has what each is worth.
+    """Applied in this order, all but ``match`` to paint and photo alike; docs/seam.md has what each is worth, and why the
+    defaults are what they are. ``UNTREATED`` is a plain paste.
 
     scale: the canvas is painted this many times larger, and made smaller together with the photo on it. keep: whose
     pixels lie in the frame, the photo's own or the painter's rendering of them (both sides then went through one decoder).
@@ -31,16 +32,20 @@ class SeamSettings(Settings):
     scale: float = Field(1.0, ge=1, le=4)
     keep: Literal["photo", "painter"] = "photo"
     feather_px: int = Field(2, ge=0, le=64)
-    match: float = Field(0.0, ge=0, le=1)
+    match: float = Field(0.5, ge=0, le=1)
     blur_px: float = Field(0.0, ge=0, le=8)
-    noise: float = Field(0.0, ge=0, le=32)
+    noise: float = Field(3.0, ge=0, le=32)
     jpeg_quality: int = Field(STORED_QUALITY, ge=20, le=100)
 
     @property
     def words(self) -> str:
         """What a canvas's row says of its treatment: the feather, then all that is in use."""
-        used = self.model_dump(exclude={"feather_px"}, exclude_defaults=True)
+        nothing = UNTREATED.model_dump(exclude={"feather_px"})
+        used = {name: getattr(self, name) for name, value in nothing.items() if getattr(self, name) != value}
         return ", ".join([f"feather {self.feather_px}", *(f"{name} {value}" for name, value in used.items())])
+
+
+UNTREATED = SeamSettings(feather_px=0, match=0.0, noise=0.0)
 
 
 def enlarged(box_px: BoxPx, size: tuple[int, int], scale: float) -> tuple[BoxPx, tuple[int, int]]:

@@ -10,22 +10,23 @@ from pipeline.cli.options import Json, Quiet, Work, open_existing, print_json
 from pipeline.errors import UsageError
 
 RESULT, PAINT = "report/seam.json", "report/paint.json"
-# The treatments of --compare; docs/seam.md has their figures.
+# The treatments of --compare, for canvases made with none; docs/seam.md has their figures.
 COMPARED = (
-    "blur_px=0.6",
-    "noise=4",
-    "jpeg_quality=60",
     "match=0.5",
-    "match=0.5 noise=4",
+    "noise=3",
+    "match=0.5 noise=2",
+    "match=0.3 noise=3",
+    "match=0.5 noise=3",
+    "match=0.7 noise=3",
+    "match=0.5 noise=5",
     "match=0.7 noise=6",
-    "match=0.7 noise=6 jpeg_quality=75",
-    "match=0.7 noise=8",
+    "match=0.5 noise=3 jpeg_quality=85",
 )
 
 Treat = Annotated[
     list[str] | None,
     typer.Option(
-        help="Audit with this treatment on top, too: 'match=0.7 noise=6'. Again for more.", metavar="SETTINGS"
+        help="Audit with this treatment on top, too: 'match=0.5 noise=3'. Again for more.", metavar="SETTINGS"
     ),
 ]
 Compare = Annotated[bool, typer.Option("--compare", help="Audit with each of a fixed list of treatments, too.")]
@@ -88,10 +89,14 @@ def paint(
 ) -> None:  # fmt: skip
     """Calibrate the checks of painted canvases on unpainted surroundings, and name the canvases beyond those limits."""
     session = open_existing(work)
-    from stages.paint_audit import calibrate
+    from stages.backends.build import models_of
+    from stages.paint_audit import Frames, calibrate
+    from stages.subject_audit import calibrate_own_subject
 
-    checks = session.recipe.outpaint.checks
-    found = {"work": work, **calibrate(session.run.tables(), checks, share, canvases, seed)}
+    recipe, tables, frames = session.recipe, session.run.tables(), Frames(share, canvases, seed)
+    found = {"work": work, **calibrate(tables, recipe.outpaint.checks, frames)}
+    own = calibrate_own_subject(tables, models_of(recipe.models).segmenter, recipe.filter.min_own_subject, frames)
+    found["measures"] |= {"own_subject": own} if own else {}
     session.run.store.write(PAINT, json_format.dumps(found, indent=1).encode())
     if json:
         print_json(found)
@@ -108,7 +113,7 @@ def treatment(words: str) -> Any:
     """Settings of a seam from ``key=value`` words; raises UsageError, also for what needs the paint anew."""
     from pydantic import ValidationError
 
-    from stages.seam import SeamSettings
+    from stages.seam import UNTREATED, SeamSettings
 
     pairs = dict(word.partition("=")[::2] for word in words.split())
     for name in ("scale", "keep", "feather_px"):
@@ -118,7 +123,7 @@ def treatment(words: str) -> Any:
                 f"make a run with outpaint.seam.{name}={pairs[name]} and audit that"
             )
     try:
-        return SeamSettings.model_validate({"feather_px": 0, **pairs})
+        return SeamSettings.model_validate({**UNTREATED.model_dump(), **pairs})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

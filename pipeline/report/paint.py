@@ -13,6 +13,7 @@ WORDS = {
     "seam_ratio": "visible seam: jump across the frame as a multiple of the jumps beside it",
     "repeat_correlation": "repeated subject: likeness of a painted window to the subject",
     "mirror_correlation": "mirrored subject: likeness of a painted window to the subject's mirror images",
+    "own_subject": "invented subject: share of all that looks like a subject that lies inside the photo (less is worse)",
 }
 
 

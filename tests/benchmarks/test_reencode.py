@@ -8,7 +8,7 @@ from PIL import Image
 from benchmarks.reencode import write_split
 from procrop_model.data import read_split
 from stages.photo_file import encode_jpeg
-from stages.seam import SeamSettings
+from stages.seam import UNTREATED
 
 
 def test_a_split_is_written_as_it_is_or_re_encoded(tmp_path):
@@ -16,7 +16,7 @@ def test_a_split_is_written_as_it_is_or_re_encoded(tmp_path):
     data = encode_jpeg(Image.fromarray(pixels))
     row = {"key": "a-00", "photo": "a", "width": 60, "height": 40, "photo_box": [5, 6, 40, 30], "jpg": data}
     found = []
-    for name, settings in (("as it is", None), ("worse", SeamSettings(jpeg_quality=30))):
+    for name, settings in (("as it is", None), ("worse", UNTREATED.model_copy(update={"jpeg_quality": 30}))):
         (tmp_path / name).mkdir()
         write_split([row], "test", tmp_path / name, settings)
         found += read_split(tmp_path / name, "test")

@@ -4,18 +4,22 @@ import json
 import sys
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from pipeline.cli.app import main
 from pipeline.cli.auditing import treatment
 from pipeline.errors import DamagedDataError, MissingUpstreamError, UsageError
 from pipeline.report import write_report
-from stages.paint_audit import calibrate
+from stages.paint_audit import Frames, calibrate
 from stages.paint_checks import PaintMeasures
-from stages.seam import SeamSettings
+from stages.seam import UNTREATED
 from stages.seam_audit.audit import AuditSettings, audit
+from stages.subject_audit import calibrate_own_subject
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
+from tests.fakes import FakeSegmenter
 
+NOISY = UNTREATED.model_copy(update={"noise": 32.0})
 QUICK = AuditSettings(folds=3, draws=50, most=8, network=False)
 
 
@@ -26,14 +30,16 @@ def silent(line):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audited")
-    made = session_for(recipe_for(make_photos(folder / "photos", 8)), folder / "work")
+    made = session_for(
+        recipe_for(make_photos(folder / "photos", 8), outpaint={"seam": {"match": 0, "noise": 0}}), folder / "work"
+    )
     run_chain(made, until="outpaint")
     return made
 
 
 @pytest.fixture(scope="module")
 def found(session):
-    return audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=32)], silent)
+    return audit(session.run.tables(), QUICK, [NOISY], silent)
 
 
 def test_noisy_paint_is_found_and_grain_on_both_sides_hides_it(found):
@@ -51,7 +57,7 @@ def test_a_blur_of_smooth_pictures_is_invisible_and_the_audit_says_that_its_cont
 
 
 def test_the_same_run_gives_the_same_figures(session, found):
-    assert audit(session.run.tables(), QUICK, [SeamSettings(feather_px=0, noise=32)], silent) == found
+    assert audit(session.run.tables(), QUICK, [NOISY], silent) == found
     json.dumps(found)
 
 
@@ -93,18 +99,38 @@ def test_a_run_without_canvases_names_the_command_that_makes_them(tmp_path):
 
 def test_limits_are_calibrated_on_unpainted_surroundings(session, tmp_path):
     checks = session.recipe.outpaint.checks
-    found = calibrate(session.run.tables(), checks, 0.1, 400, 0)
-    assert found == calibrate(session.run.tables(), checks, 0.1, 400, 0)
+    found = calibrate(session.run.tables(), checks, Frames(0.1, 400, 0))
+    assert found == calibrate(session.run.tables(), checks, Frames(0.1, 400, 0))
     assert set(found["measures"]) == {field.name for field in fields(PaintMeasures)}
     for one in found["measures"].values():
         assert min(one["unpainted"]) - 1e-3 <= one["calibrated"] <= max(one["unpainted"]) + 1e-3
         assert one["beyond"] <= found["canvases"]
         assert len(one["worst"]) == min(one["beyond"], 5)
-    strict = calibrate(session.run.tables(), checks, 0.5, 400, 0)["measures"]
+    strict = calibrate(session.run.tables(), checks, Frames(0.5, 400, 0))["measures"]
     assert all(strict[name]["beyond"] >= one["beyond"] for name, one in found["measures"].items())
     session.run.store.write("report/paint.json", json.dumps(found).encode())
     write_report(session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
     assert json.loads((tmp_path / "data.json").read_text())["sections"]["paint"] == found
+
+
+class Everywhere(FakeSegmenter):
+    """The subject is the whole picture."""
+
+    def segment(self, images):
+        return [np.ones(image.shape[:2], np.float32) for image in images]
+
+
+def test_the_limit_for_invented_subjects_is_calibrated_on_frames_that_hold_theirs(session):
+    tables, frames = session.run.tables(), Frames(0.1, 400, 0)
+    found = calibrate_own_subject(tables, FakeSegmenter(), 0.5, frames)
+    assert found == calibrate_own_subject(tables, FakeSegmenter(), 0.5, frames)
+    assert found["calibrated"] == found["unpainted"][0] == 1  # the subject in the middle fits, and some frame holds it
+    assert 0 < found["beyond"] < found["frames_that_fit"] == 20
+    rows = {row["key"]: row for row in kept_rows(session, "outpaint")}
+    x1, y1, x2, y2 = rows[found["worst"][0]]["photo_box"]
+    size = rows[found["worst"][0]]["width"], rows[found["worst"][0]]["height"]
+    assert x1 > 0.4 * size[0] or y1 > 0.4 * size[1] or x2 < 0.6 * size[0] or y2 < 0.6 * size[1]
+    assert calibrate_own_subject(tables, Everywhere(), 0.5, frames) == {}
 
 
 @pytest.mark.parametrize("name", ["seam", "paint"])
@@ -130,7 +156,7 @@ def test_the_program_audits_and_refuses_in_one_line(session, tmp_path, monkeypat
     assert told["rows"][0]["canvases"] == told["canvases"] == 20
     assert "heat" not in told and session.run.store.exists("report/seam.json")
     code, out, _ = call("paint", "--work", work)
-    assert code == 0 and out.count("calibrated") == 5
+    assert code == 0 and out.count("calibrated") == 6
     for arguments in (
         ("seam", "--work", work, "--treat", "noise=x"),
         ("seam", "--work", work),
@@ -141,7 +167,7 @@ def test_the_program_audits_and_refuses_in_one_line(session, tmp_path, monkeypat
 
 
 def test_a_treatment_is_read_from_words():
-    assert treatment("match=0.7 noise=6") == SeamSettings(feather_px=0, match=0.7, noise=6)
+    assert treatment("match=0.7 noise=6") == UNTREATED.model_copy(update={"match": 0.7, "noise": 6.0})
     for words, said in (("noise=loud", "noise"), ("sharpness=3", "sharpness"), ("scale=2", "outpaint.seam.scale=2")):
         with pytest.raises(UsageError, match=said):
             treatment(words)

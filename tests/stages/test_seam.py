@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from stages.seam import SeamSettings, degrade, enlarged, kept_psnr, treat
+from pipeline.config import read_recipe
+from stages.recipe import Recipe
+from stages.seam import UNTREATED, SeamSettings, degrade, enlarged, kept_psnr, treat
 from stages.seam_match import matched
 
 SIZE, BOX = (90, 60), (20, 10, 60, 50)
@@ -26,20 +28,27 @@ def photo():
 
 
 def treated(painted, photo, box=BOX, size=SIZE, **settings):
-    return treat(painted, photo, box, SeamSettings(**{"feather_px": 0, **settings}), size=size, seed=7)
+    return treat(painted, photo, box, UNTREATED.model_copy(update=settings), size=size, seed=7)
 
 
 def test_nothing_is_done_unless_asked(painted, photo):
     out = treated(painted, photo)
     assert (out[10:50, 20:60] == photo).all()
     assert (out[:10] == painted[:10]).all()
-    assert SeamSettings().words == "feather 2"
+    assert UNTREATED.words == "feather 0"
     assert kept_psnr(out, photo, BOX) == 99.0
 
 
 def test_words_name_all_that_is_in_use():
     assert SeamSettings(match=0.7, noise=6).words == "feather 2, match 0.7, noise 6.0"
-    assert SeamSettings(keep="painter", feather_px=0).words == "feather 0, keep painter"
+    assert UNTREATED.model_copy(update={"keep": "painter"}).words == "feather 0, keep painter"
+
+
+def test_the_default_says_its_treatment_and_the_default_recipe_spells_it_out():
+    default = Recipe.model_validate(read_recipe("default")).outpaint.seam
+    assert default == SeamSettings()
+    assert {"match", "noise"} <= set(read_recipe("default")["outpaint"]["seam"])
+    assert f"match {default.match}, noise {default.noise}" in default.words
 
 
 @pytest.mark.parametrize("wrong", [{"noise": -1}, {"match": 2}, {"scale": 0.5}, {"jpeg_quality": 0}, {"keep": "both"}])
@@ -77,7 +86,7 @@ def test_what_is_done_to_both_sides_costs_the_photo(painted, photo, settings, le
 
 
 def test_grain_follows_from_the_seed(painted):
-    grainy = [degrade(painted, SeamSettings(noise=4), seed) for seed in (1, 1, 2)]
+    grainy = [degrade(painted, UNTREATED.model_copy(update={"noise": 4.0}), seed) for seed in (1, 1, 2)]
     assert (grainy[0] == grainy[1]).all()
     assert (grainy[0] != grainy[2]).any()
 
