@@ -1,7 +1,8 @@
 """``bench crops-scoring``: how fast the shipped scorer judges the candidate crops of canvases, beside another checkout's.
 
 A round runs each contender in a process of its own: new pictures (encoder, mask and boxes), then the same ones again, whose
-features are remembered, as in every later round of refinement. One thread.
+features are remembered, as in every later round of refinement. One thread; its CPU seconds, which other work on the machine
+changes less than the clock's.
 """
 
 import argparse
@@ -36,9 +37,9 @@ scorer = CompositionScorer()
 scorer.score(pictures[:1], boxes[:1])
 told = {}
 for name in ("new", "remembered"):
-    began = time.perf_counter()
+    began = time.process_time()
     scorer.score(pictures[1:], boxes[1:])
-    told[name] = (len(pictures) - 1) / (time.perf_counter() - began)
+    told[name] = (len(pictures) - 1) / (time.process_time() - began)
 print(json.dumps({**told, "digest": scorer.digest}))
 """
 
@@ -66,14 +67,14 @@ def main(arguments: Sequence[str]) -> None:
     remembered = result("", "", again, higher_is_better=True, env={})
     finish(
         result(
-            "crops-scoring", "canvases/s", figures, higher_is_better=True, env=env,
+            "crops-scoring", "canvases/CPU s", figures, higher_is_better=True, env=env,
             remembered={name: remembered[name] for name in (OURS, "peers", "ratio", "spread")},
         )
     )  # fmt: skip
 
 
 def _measured(checkout: Path, boxes: int, side: int) -> dict[str, float | str]:
-    """Canvases a second, new and remembered, by the scorer of a checkout; raises CalledProcessError when it fails."""
+    """Canvases a CPU second, new and remembered, by the scorer of a checkout; raises CalledProcessError when it fails."""
     env = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _WORK, str(boxes), str(side)]
     done = subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True, text=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stages.backends.scorer_model import Calibration, RankingHead, log_area, widths
 from stages.backends.subject_features import Array
-from stages.scorer_training.pairs import KINDS
+from stages.scorer_training.pairs import INSIDE, KINDS
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Pairs:
 def fit_head(pairs: Pairs, fit: Fit, seed: int) -> RankingHead:
     """The head that ranks the better crop of each pair first; the same pairs and seed give the same weights.
 
-    Loss: softplus(worse - better), mean over pairs drawn so that each kind and, within it, each photo counts alike.
+    Loss: softplus(worse - better), mean over pairs drawn as ``balance`` says.
     """
     torch.manual_seed(seed)
     head = RankingHead(fit.hidden, fit.members)
@@ -72,13 +72,17 @@ def fit_head(pairs: Pairs, fit: Fit, seed: int) -> RankingHead:
 
 
 def balance(pairs: Pairs) -> Tensor:
-    """Sampling weight [P]: each kind alike, and within a kind each photo."""
+    """Sampling weight [P]: within a kind each photo alike; each kind alike, but those without paint as all others together.
+
+    So half of what is learned cannot come from how paint looks.
+    """
     weights = torch.zeros(len(pairs.kind), dtype=torch.float64)
-    for kind in range(len(KINDS)):
+    for kind, name in enumerate(KINDS):
         of_kind = pairs.kind == kind
+        share = len(KINDS) - 1.0 if name == INSIDE else 1.0
         photos, counts = pairs.photo[of_kind].unique(return_counts=True)  # type: ignore[no-untyped-call]
         for photo, count in zip(photos, counts, strict=True):
-            weights[of_kind & (pairs.photo == photo)] = 1.0 / (len(photos) * float(count))
+            weights[of_kind & (pairs.photo == photo)] = share / (len(photos) * float(count))
     return weights
 
 

@@ -4,6 +4,7 @@ import torch
 
 from stages.backends.scorer_model import widths
 from stages.scorer_training.fitting import Fit, Pairs, balance, fit_calibration, fit_head
+from stages.scorer_training.pairs import INSIDE, KINDS
 
 WIDTH = sum(widths())
 
@@ -38,6 +39,13 @@ def test_balance_counts_each_kind_and_photo_alike() -> None:
     weights = balance(pairs)
     assert weights[:3].sum() == pytest.approx(1.0) and weights[3:].sum() == pytest.approx(1.0)
     assert weights[2] == pytest.approx(0.5) and weights[3] == pytest.approx(0.5)
+
+
+def test_pairs_without_paint_weigh_as_much_as_all_others_together() -> None:
+    every = torch.arange(len(KINDS)).repeat(2)
+    pairs = Pairs(torch.zeros(1, WIDTH), every, every, kind=every, photo=torch.zeros(len(every), dtype=torch.long))
+    weights = balance(pairs)
+    assert weights[every == KINDS.index(INSIDE)].sum() == pytest.approx(float(weights.sum()) / 2)
 
 
 def test_calibration_puts_a_typical_crop_of_each_size_at_five_and_is_monotone() -> None:
