@@ -138,8 +138,8 @@ def _bar(name: str, quiet: bool) -> tuple[Callable[..., None], Callable[[], None
     bar = bars.add_task(name, total=None, text="")
     bars.start()
 
-    def tick(done: int, total: int, losses: dict[str, float] | None = None) -> None:
-        bars.update(bar, completed=done, total=total, text=_loss_text(losses))
+    def tick(done: int, total: int, losses: dict[str, float] | None = None, name: str = name) -> None:
+        bars.update(bar, description=name, completed=done, total=total, text=_loss_text(losses))
 
     return tick, bars.stop
 
@@ -151,7 +151,7 @@ def _plain_progress(name: str, console: Any) -> Callable[..., None]:
 
     last = [time.monotonic()]
 
-    def tick(done: int, total: int, losses: dict[str, float] | None = None) -> None:
+    def tick(done: int, total: int, losses: dict[str, float] | None = None, name: str = name) -> None:
         if time.monotonic() - last[0] > PLAIN_EVERY_S:
             last[0] = time.monotonic()
             console.print(f"{name:<16} {done}/{total}  {_loss_text(losses)}")
@@ -223,8 +223,9 @@ def train_scorer(
     import torch
 
     from pipeline.resources import bundled
-    from stages.backends.patch_outpainter import PatchOutpainter
+    from stages.backends.build import ModelSettings, models_of
     from stages.backends.u2net import U2NetSegmenter
+    from stages.scorer_training.telling import figures_text
     from stages.train_scorer import ScorerTraining
     from stages.train_scorer import train_scorer as fit
 
@@ -232,14 +233,21 @@ def train_scorer(
     if not folder.is_dir():
         raise UsageError(f"--photos '{photos}': no such folder")
     torch.set_num_threads(1)  # the shipped digest was made so; more threads change the last bits
-    report = fit(
-        folder, Path(out), ScorerTraining(seed=seed), outpainter=PatchOutpainter(), segmenter=U2NetSegmenter(),
-        progress=lambda line: None if quiet or json else print(line, file=sys.stderr),
-    )  # fmt: skip
+    progress, close = _bar("train-scorer", quiet or json)
+    try:
+        report = fit(
+            folder, Path(out), ScorerTraining(seed=seed), outpainter=models_of(ModelSettings()).outpainter,
+            segmenter=U2NetSegmenter(), progress=lambda step, done, total: progress(done, total, name=step),
+        )  # fmt: skip
+    finally:
+        close()
     if json:
         print_json(report)
     else:
-        print(json_format.dumps(report, indent=1))
+        print(f"{figures_text(report)}\n\nscorer {report['digest']}: {out}")
+    if report["unreadable"]:
+        print(f"unreadable, left out: {', '.join(report['unreadable'])}", file=sys.stderr)
+        raise typer.Exit(3)
 
 
 def crop_held_out(session: Session, out: Path, top: int) -> None:

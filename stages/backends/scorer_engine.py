@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from stages.backends.protocols import Floats, Image, Segmenter
-from stages.backends.scorer_features import feature_maps, load_backbone
+from stages.backends.scorer_features import feature_maps, load_backbone, project
 from stages.backends.scorer_model import ScorerModel, crop_features
 
-_REMEMBERED = 256  # pictures, some 300 KB each: the next round asks for them again, and a mask costs half a second
+_REMEMBERED = (
+    256  # pictures, some 300 KB each: the next round asks for them again, and a mask costs a quarter of a second
+)
 _DECIMALS = 4  # a matrix product over one box or a hundred differs in the last bits of float64; scores must not
 
 
@@ -31,18 +33,18 @@ class ScorerEngine:
             return np.empty(0, np.float32)
         height, width = image.shape[:2]
         share = np.asarray(boxes, np.float64) / np.array([width, height, width, height])
-        maps, mask = self._look(image)
+        projected, mask = self._look(image)
         with torch.inference_mode():
-            features = crop_features(maps, mask, share, self._model.projection)
+            features = crop_features(projected, mask, share)
             raw = self._model.head(features).numpy()
         return np.round(self._model.calibration.apply(raw, share), _DECIMALS).astype(np.float32)
 
     def _look(self, image: Image) -> tuple[list[Tensor], Floats]:
-        """Encoder maps and mask; the last few pictures are remembered, as refinement asks for each more than once."""
+        """Projected encoder maps and mask; the last few pictures are remembered, as refinement asks for each more than once."""
         key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if key not in self._pictures:
             (mask,) = self._segmenter.segment([image])
-            self._pictures[key] = (feature_maps(self._backbone, image), mask)
+            self._pictures[key] = (project(feature_maps(self._backbone, image), self._model.projection), mask)
         self._pictures.move_to_end(key)
         while len(self._pictures) > _REMEMBERED:
             self._pictures.popitem(last=False)

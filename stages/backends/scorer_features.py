@@ -1,9 +1,9 @@
-"""What the composition scorer sees of a crop through the encoder: features on a grid of the box and of its ring.
+"""What the composition scorer sees of a crop through the encoder: its borders on the finer maps, its parts on the coarser.
 
 One backbone pass a picture serves any number of boxes. All features are the same for a picture and its mirror image as
-far as the encoder's own maps are; sides are only ever compared, never named.
+far as the encoder's own maps are; left and right are only ever compared, never named.
 
-Letters: N boxes, K projected channels of a level, R rows and columns of the inner grid.
+Letters: N boxes, K projected channels of a level, G rows and columns of a grid with its ring.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,17 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from procrop_model.lite0 import CHANNELS, load_lite0, resize, to_input
+from procrop_model.lite0 import load_lite0, resize, to_input
+from stages.backends.border_features import WIDTH as BORDER_WIDTH
+from stages.backends.border_features import border_features
 from stages.backends.protocols import Image
 from stages.backends.scorer_files import LONG_SIDE
 
-LEVELS = (2, 3)
-WIDTHS = (16, 16)
-INNER = 4
-RING = 1
-_GRID = INNER + 2 * RING
+LEVELS = (1, 2, 3)  # strides 8, 16, 32
+WIDTHS = (12, 16, 16)
+BORDER_LEVELS, BORDER_CELLS = (1, 2), 8
+POOL_LEVELS, POOL_CELLS = (2, 3), 4
+LEAST_COVER = 0.25  # of a cell by the picture, to be more than padding
 
 
 @dataclass(frozen=True)
@@ -75,51 +77,58 @@ def fit_projection(pictures: Sequence[Sequence[Tensor]]) -> Projection:
     return Projection(tuple(means), tuple(matrices))
 
 
-def encoder_features(maps: Sequence[Tensor], projection: Projection, boxes: Tensor) -> Tensor:
-    """Composition features [N, F] of ``boxes`` [N, 4], fractions of the picture, from its ``maps``."""
-    parts = []
+def project(maps: Sequence[Tensor], projection: Projection) -> list[Tensor]:
+    """Maps [K + 1, h, w], one a level: projected channels, and a last one of ones.
+
+    That last channel tells what RoIAlign pads with 0 from content.
+    """
+    projected = []
     for level, mean, matrix in zip(maps, projection.means, projection.matrices, strict=True):
         height, width = level.shape[1:]
         cells = (level.flatten(1).T - mean) @ matrix  # [h * w, K]
-        known = torch.cat([cells.T.reshape(-1, height, width), torch.ones(1, height, width)])  # [K + 1, h, w]
-        parts.append(_grid_features(_align(known, boxes)))
-    return torch.cat(parts, 1)
+        projected.append(torch.cat([cells.T.reshape(-1, height, width), torch.ones(1, height, width)]))
+    return projected
 
 
-def _align(known: Tensor, boxes: Tensor) -> Tensor:
-    """Grid [N, K, 6, 6] of each box and its ring; cells outside the picture take the box's own mean.
+def encoder_features(projected: Sequence[Tensor], boxes: Tensor) -> Tensor:
+    """Composition features [N, F], float64, of ``boxes`` [N, 4], fractions of the picture: borders, then pooled ones."""
+    levels = dict(zip(LEVELS, projected, strict=True))
+    borders = [border_features(*_align(levels[level], boxes, BORDER_CELLS)) for level in BORDER_LEVELS]
+    pooled = [_pooled(_align(levels[level], boxes, POOL_CELLS)[0]) for level in POOL_LEVELS]
+    return torch.cat([*borders, *pooled], 1)
 
-    The ring is a quarter of the box wide, so the inner 4 x 4 cells are the box itself. The last channel of ``known`` is
-    1 inside the picture, so what RoIAlign pads with 0 can be told from content.
+
+def _align(known: Tensor, boxes: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """Grid [N, K, G, G] of each box and a ring of one cell around it, G = cells + 2, and whether it has picture beyond
+    its sides, bool [N, 4]: left, right, top, bottom.
+
+    A ring cell outside the picture takes the box's own mean. float64: sums over one box or a hundred then agree.
     """
     _, height, width = known.shape
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * (_GRID / INNER)
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ((cells + 2) / cells)
     pixels = torch.cat([centre - half, centre + half], 1) * torch.tensor([width, height, width, height])
-    rois = [pixels.float()]
-    grid = roi_align(known[None], rois, (_GRID, _GRID), sampling_ratio=2, aligned=True)  # [N, K + 1, 6, 6]
-    values, cover = grid[:, :-1], grid[:, -1:]
-    mean = (values[:, :, RING:-RING, RING:-RING]).mean((2, 3), keepdim=True)
-    return torch.where(cover > 0.25, values / cover.clamp_min(0.25), mean)
+    grid = roi_align(known[None], [pixels.float()], (cells + 2, cells + 2), sampling_ratio=2, aligned=True).double()
+    values, cover = grid[:, :-1], grid[:, -1:]  # [N, K, G, G], [N, 1, G, G]
+    mean = values[:, :, 1:-1, 1:-1].mean((2, 3), keepdim=True)
+    sides = (cover[:, 0, 1:-1, 0], cover[:, 0, 1:-1, -1], cover[:, 0, 0, 1:-1], cover[:, 0, -1, 1:-1])
+    beyond = torch.stack([side.mean(1) > LEAST_COVER for side in sides], 1)
+    return torch.where(cover > LEAST_COVER, values / cover.clamp_min(LEAST_COVER), mean), beyond
 
 
-def _grid_features(grid: Tensor) -> Tensor:
-    """Mirror-symmetric summaries [N, F] of grids [N, K, 6, 6]."""
-    inner = grid[:, :, RING:-RING, RING:-RING]  # [N, K, 4, 4]
-    mirrored = inner.flip(3)
-    left_right = ((inner + mirrored) / 2)[..., : INNER // 2]  # [N, K, 4, 2]
-    imbalance = (inner - mirrored)[..., : INNER // 2].abs().mean((2, 3))  # [N, K]
-    centre = inner[:, :, 1:-1, 1:-1].mean((2, 3))
-    edge = (inner.sum((2, 3)) - inner[:, :, 1:-1, 1:-1].sum((2, 3))) / (INNER * INNER - 4)
-    outside = (grid.sum((2, 3)) - inner.sum((2, 3))) / (_GRID * _GRID - INNER * INNER)
-    spread = inner.flatten(2).std(2)
-    return torch.cat([left_right.flatten(1), imbalance, centre - edge, edge - outside, spread], 1)
+def _pooled(grid: Tensor) -> Tensor:
+    """Per channel, of grids [N, K, G, G]: mean, centre less edge, edge less outside, spread; [N, 4 K]."""
+    inner = grid[:, :, 1:-1, 1:-1]
+    core = inner[:, :, 1:-1, 1:-1]
+    edge = (inner.sum((2, 3)) - core.sum((2, 3))) / (inner[0, 0].numel() - core[0, 0].numel())
+    outside = (grid.sum((2, 3)) - inner.sum((2, 3))) / (grid[0, 0].numel() - inner[0, 0].numel())
+    return torch.cat([inner.mean((2, 3)), core.mean((2, 3)) - edge, edge - outside, inner.flatten(2).std(2)], 1)
 
 
-def encoder_width() -> int:
-    """F of ``encoder_features``."""
-    return sum(width * (INNER * INNER // 2 + 4) for width in WIDTHS)
+def border_width() -> int:
+    """How many of the features, the first ones, are about borders."""
+    return len(BORDER_LEVELS) * BORDER_WIDTH
 
 
-def channels() -> tuple[int, ...]:
-    """Encoder channels of each level used."""
-    return tuple(CHANNELS[level] for level in LEVELS)
+def pooled_width() -> int:
+    """How many, the others, are pooled."""
+    return 4 * sum(WIDTHS[LEVELS.index(level)] for level in POOL_LEVELS)

@@ -3,8 +3,8 @@
 from pipeline.resources import file_digest
 from procrop_model.lite0_files import weights_path
 
-VERSION = 1
-FEATURES_VERSION = 1
+VERSION = 2
+FEATURES_VERSION = 2
 LONG_SIDE = 288
 
 

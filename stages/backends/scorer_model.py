@@ -16,14 +16,19 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 from stages.backends import subject_features as subject
 from stages.backends.protocols import Floats
-from stages.backends.scorer_features import Projection, encoder_features, encoder_width
+from stages.backends.scorer_features import Projection, border_width, encoder_features, pooled_width
 from stages.backends.scorer_files import VERSION, features_digest
+
+
+def widths() -> tuple[int, int, int]:
+    """How many features, in this order, are about borders, pooled, and about the subject."""
+    return border_width(), pooled_width(), len(subject.COLUMNS)
 
 
 class RankingHead(nn.Module):
     """Raw score [N] of features [N, F]: standardised, then one small hidden layer; several members are averaged.
 
-    F = encoder_width() + len(subject.COLUMNS), encoder features first.
+    F = sum(widths()).
     """
 
     mean: Tensor
@@ -31,7 +36,7 @@ class RankingHead(nn.Module):
 
     def __init__(self, hidden: int = 24, members: int = 5) -> None:
         super().__init__()
-        width = encoder_width() + len(subject.COLUMNS)
+        width = sum(widths())
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
         self.first = nn.Parameter(torch.randn(members, width, hidden) / width**0.5)
@@ -139,7 +144,7 @@ def _check(config: dict[str, Any], content: bytes, folder: Path, segmenter: str)
             )
 
 
-def crop_features(maps: Sequence[Tensor], mask: Floats, boxes: subject.Array, projection: Projection) -> Tensor:
-    """Features [N, F], float64, of ``boxes`` [N, 4] (fractions) from encoder ``maps`` and subject ``mask``."""
-    seen = encoder_features(maps, projection, torch.from_numpy(boxes)).double()
+def crop_features(projected: Sequence[Tensor], mask: Floats, boxes: subject.Array) -> Tensor:
+    """Features [N, F], float64, of ``boxes`` [N, 4] (fractions) from ``projected`` maps and subject ``mask``."""
+    seen = encoder_features(projected, torch.from_numpy(boxes))
     return torch.cat([seen, torch.from_numpy(subject.subject_features(mask, boxes))], 1)

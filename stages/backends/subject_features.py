@@ -5,12 +5,14 @@ from numpy.typing import NDArray
 
 from stages.backends.protocols import Floats
 
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     *("kept", "kept_squared", "cut_side_worse", "cut_side_better", "cut_top", "cut_bottom"),
     *("density", "extent_x", "extent_y", "off_centre_x", "place_y", "off_centre_y", "off_thirds"),
     *("free_side_worse", "free_side_better", "free_top", "free_bottom", "concentration"),
+    "elongation",
 )
+WIDEST = 16 / 9
 _EDGE = 0.03
 _REACH = 1.5  # deviations from its middle that a subject is taken to reach
 
@@ -22,8 +24,8 @@ def subject_features(mask: Floats, boxes: Array) -> Array:
 
     Lengths are in sides of the box. ``kept`` is the share of the picture's subject inside; ``cut_*`` its density along
     an edge; ``free_*`` the room between subject and edge. Left and right are only told apart as worse and better, so a
-    mirrored picture has the same features. The aspect is left out: most photographs are wide, and a scorer that learns
-    that marks every tall crop down.
+    mirrored picture has the same features. Of the aspect only what goes beyond 16:9, either way, is told: most
+    photographs are wide, and a scorer that sees that marks every tall crop down.
     """
     height, width = mask.shape
     masses = SubjectMass(mask)
@@ -45,6 +47,7 @@ def subject_features(mask: Floats, boxes: Array) -> Array:
         *(masses.density(pixels), extent[:, 0], extent[:, 1], off[:, 0], place[:, 1], off[:, 1], thirds),
         *(np.minimum(before, after)[:, 0], np.maximum(before, after)[:, 0], before[:, 1], after[:, 1]),
         concentration,
+        np.maximum(np.abs(np.log(sides[:, 0] / sides[:, 1])) - np.log(WIDEST), 0.0),
     ]
     return np.asarray(np.clip(np.stack(columns, 1), -3.0, 3.0))
 

@@ -8,6 +8,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from stages.scorer_training.judging import Failure, Judgement
+from stages.scorer_training.telling import figures_text
 
 CELL = 200
 
@@ -15,39 +16,37 @@ _CARD = """# Composition scorer
 
 Judges how well a crop is composed: 0 to 10, where 5 means even odds against a typical bad crop of the same area.
 
-- **Architecture.** EfficientNet-Lite0 maps (strides 16 and 32, one pass a picture) projected to 16 whitened channels
-  each; RoIAlign over a 4 x 4 grid of the crop and a ring around it; where the subject lies (U2-NetP mask); a small
-  ranking head, five members averaged. Left and right are never told apart, and the aspect is not an input.
+- **Architecture.** One EfficientNet-Lite0 pass and one U2-NetP mask a picture, then any number of crops. RoIAlign of the
+  maps of strides 8 and 16 in strips just inside and outside each side (does the content go on, end, or get cut there?),
+  of strides 16 and 32 pooled over the crop, its middle, its edge and its surroundings; where the subject lies, what of
+  it is kept and cut, its margins. A small ranking head, five members averaged. Left and right are never told apart, and
+  of the aspect only what goes beyond 16:9 either way.
 - **Licence.** Apache-2.0. The weights ({size} KB) hold no photograph.
-- **Data.** {train} photographs to train on, {test} held out; authors and licences in the `credits.csv` beside them.
-  Of each, {variants} out-painted canvases with the photo's own rectangle as the good crop, and {insides} sets of crops
-  inside the photo ranked by the subject that they keep. The crops of a pair have equal area. Every picture was
-  resized, blurred, given noise and re-encoded as a whole, to weaken the seam as a cue.
+- **Data.** {train} photographs to train on, {val} to validate, {test} held out; authors and licences in the
+  `credits.csv` beside them. Of each, {variants} out-painted canvases with the photo's own rectangle as the good crop,
+  and {insides} sets of crops inside the photo, or inside a part of it, ranked by the subject that they keep. The crops
+  of a pair have equal area. Every picture was resized, blurred, given noise and re-encoded as a whole, and every other
+  one mirrored, to weaken the seam and the side as cues.
   Train: {train_names}.
+  Validation: {val_names}.
   Held out: {test_names}.
 - **Command.** `procrop-data train-scorer`: {seconds}; out-painter {outpainter}; digest `{digest}`.
 
 ## Held-out figures
 
-Size-matched pairs of held-out photos, mean over photos, 95 % bootstrap interval over photos. *Degraded*: the whole
-picture blurred, given noise and re-encoded twice as strongly as in training.
+{figures}
 
-| kind | accuracy | interval | degraded | pairs |
-|---|---|---|---|---|
-{rows}
-
-- Subject kept by the best of 60 equal-area crops inside a photo: {kept}.
-- Mirrored pictures: mean difference of a score {mirror}, same order in {same} of the pairs.
-
-*shifted*: the photo's window elsewhere on its canvas. *tilted*: about the same centre, the same area, another aspect.
+*shifted*: the photo's window elsewhere on its canvas, moved by at least a fifth of a side. *tilted*: the same centre to
+within some 5 % of a side, moved only to stay on the canvas, the same area, an aspect 1.4 to 2.4 times wider or narrower.
 *subject-cut*: a window of that area that keeps at most three quarters of the subject. *inside*: crops within the photo,
 nothing painted; the label is our own rule, so this row measures agreement with that rule on photos not seen.
 
 ## Limits
 
 On canvases the scorer can still use that painted surroundings look emptier than a photo, whatever the seam; the
-*inside* row is free of that. Scores compare crops of like size best. A picture without one clear subject is judged by
-the encoder alone. There are almost no people among the photographs.
+*inside* row is free of that. Where a tilted window is the worse one only because the photographer did not choose it, the
+label is a convention. Scores compare crops of like size best. A picture without one clear subject is judged by the
+encoder alone. There are almost no people among the bundled photographs.
 
 ## Failures
 
@@ -57,36 +56,23 @@ the encoder alone. There are almost no people among the photographs.
 
 def write_card(folder: Path, report: dict[str, Any], judgement: Judgement) -> None:
     """Write ``README.md`` and, where the scorer fails, ``failures.jpg``."""
-    kept, photos = report["subject_kept"], report["photos"]
+    photos = report["photos"]
     text = _CARD.format(
         size=round((folder / "model.safetensors").stat().st_size / 1024),
-        train=len(photos["train"]),
-        test=len(photos["test"]),
-        train_names=", ".join(photos["train"]),
-        test_names=", ".join(photos["test"]),
+        **{split: len(found) for split, found in photos.items()},
+        **{f"{split}_names": ", ".join(found) or "none" for split, found in photos.items()},
         variants=report["settings"]["variants"],
         insides=report["settings"]["insides"],
         seconds=", ".join(f"{name} {took} s" for name, took in report["seconds"].items()),
         outpainter=report["outpainter"],
         digest=report["digest"],
-        rows="\n".join(_rows(report)),
-        kept=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in kept.items()),
-        mirror=report["mirror_mean_difference"],
-        same=report["mirror_same_order"],
+        figures=figures_text(report),
     )
     if judgement.failures:
         failure_sheet(judgement.failures).save(folder / "failures.jpg", quality=88)
     else:
         text = text[: text.index("## Failures")].rstrip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _rows(report: dict[str, Any]) -> list[str]:
-    return [
-        f"| {kind} | {row['accuracy']} | {row['low']} to {row['high']} "
-        f"| {report['accuracy_degraded'][kind]['accuracy']} | {row['pairs']} |"
-        for kind, row in report["accuracy"].items()
-    ]
 
 
 def failure_sheet(failures: Sequence[Failure]) -> Pillow.Image:

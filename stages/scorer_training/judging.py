@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.seeds import seed_for
-from stages.backends.composition_scorer import CompositionScorer
 from stages.backends.protocols import Image, Scorer, Segmenter
-from stages.backends.subject_features import Array, SubjectMass
-from stages.scorer_training.canvases import degraded, mirrored
-from stages.scorer_training.pairs import INSIDE, KINDS, Example, random_window
+from stages.backends.subject_features import WIDEST, Array, SubjectMass
+from stages.scorer_training.pairs import KINDS, Example, random_window
+from stages.scorer_training.reliability import reliability
+from stages.scorer_training.searching import agreement, best_crops, is_canvas, pixels, score
+from stages.scorer_training.views import degraded
+
+Progress = Callable[[str, int, int], None]
 
 RANDOM_CROPS = 60
 RESAMPLES = 1000
@@ -38,23 +40,24 @@ class Judgement:
     failures: list[Failure]
 
 
-def judge(
-    folder: Path, examples: Sequence[Example], segmenter: Segmenter, progress: Callable[[str], None]
-) -> Judgement:
-    """Accuracy by kind, clean and under strong joint degradation; subject kept by the best crop; mirror agreement."""
-    scorer = CompositionScorer(folder, segmenter)
-    progress(f"judging on {len(examples)} held-out pictures")
-    clean = [_scores(scorer, example) for example in examples]
-    stressed = [_scores(scorer, _stressed(example, number)) for number, example in enumerate(examples)]
-    mirror = [_scores(scorer, mirrored(example)) for example in examples]
-    inside = [example for example in examples if all(kind == INSIDE for _, _, kind in example.pairs)]
+def judge(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example], progress: Progress) -> Judgement:
+    """Everything that the report says of a scorer on held-out examples; see the functions that give each figure."""
+    clean, stressed = [], []
+    for number, example in enumerate(examples):
+        clean.append(score(scorer, example.picture, pixels(example)))
+        stressed.append(score(scorer, *_stressed(example, number)))
+        progress("judge", number + 1, 2 * len(examples))
+    inside = [example for example in examples if not is_canvas(example)]
     figures = {
         "accuracy": accuracy(examples, clean),
         "accuracy_degraded": accuracy(examples, stressed),
-        "mirror_mean_difference": round(float(np.abs(np.concatenate(clean) - np.concatenate(mirror)).mean()), 4),
-        "mirror_same_order": _same_order(examples, clean, mirror),
-        "subject_kept": subject_kept(scorer, segmenter, inside),
+        "accuracy_within_16_9": accuracy([_within_16_9(example) for example in examples], clean),
+        "calibration": reliability(examples, clean),
+        "best_crop": best_crops(scorer, segmenter, examples),
+        "subject_kept_inside": subject_kept(scorer, segmenter, inside),
+        "ranking_agreement": agreement(scorer, examples),
     }
+    progress("judge", 2 * len(examples), 2 * len(examples))
     return Judgement(figures, _failures(examples, clean))
 
 
@@ -79,44 +82,33 @@ def accuracy(examples: Sequence[Example], scores: Sequence[Array]) -> dict[str, 
 def subject_kept(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example]) -> dict[str, float]:
     """Share of the subject kept by the best-scored of many equal-area crops inside a photo, beside random and best."""
     rows = []
-    for example in examples:
+    for number, example in enumerate(examples):
         height, width = example.picture.shape[:2]
-        rng = np.random.default_rng(seed_for(0, "scorer-kept", example.photo))
+        rng = np.random.default_rng(seed_for(0, "scorer-kept", example.photo, number))
         area = rng.uniform(0.25, 0.45) * width * height
         made = [random_window(area, width / height, (width, height), rng) for _ in range(RANDOM_CROPS)]
         boxes = np.stack([box for box in made if box is not None])
         (mask,) = segmenter.segment([example.picture])
         kept = SubjectMass(mask).kept(boxes)
-        (scores,) = scorer.score([example.picture], [boxes.astype(np.float32)])
-        rows.append((kept[int(np.argmax(scores))], kept.mean(), kept.max()))
+        best = int(np.argmax(score(scorer, example.picture, boxes)))
+        rows.append((kept[best], kept.mean(), kept.max()))
     if not rows:
         return {}
     chosen, drawn, best = np.mean(rows, 0)
     return {"by_score": round(float(chosen), 3), "random": round(float(drawn), 3), "possible": round(float(best), 3)}
 
 
-def _scores(scorer: Scorer, example: Example) -> Array:
-    (scores,) = scorer.score([example.picture], [_pixels(example).astype(np.float32)])
-    return np.array(scores, dtype=np.float64)
-
-
-def _pixels(example: Example) -> Array:
-    height, width = example.picture.shape[:2]
-    return np.asarray(example.boxes * np.array([width, height, width, height]))
-
-
-def _stressed(example: Example, number: int) -> Example:
+def _stressed(example: Example, number: int) -> tuple[Image, Array]:
     rng = np.random.default_rng(seed_for(0, "scorer-stress", str(number)))
-    return Example(example.photo, degraded(example.picture, rng, strength=2.0), example.boxes, example.pairs)
+    return degraded(example.picture, rng, strength=2.0), pixels(example)
 
 
-def _same_order(examples: Sequence[Example], first: Sequence[Array], second: Sequence[Array]) -> float:
-    same = [
-        np.sign(a[better] - a[worse]) == np.sign(b[better] - b[worse])
-        for example, a, b in zip(examples, first, second, strict=True)
-        for better, worse, _ in example.pairs
-    ]
-    return round(float(np.mean(same)), 3)
+def _within_16_9(example: Example) -> Example:
+    """Without the pairs that the scorer could tell by a crop's elongation, which it sees only beyond 16:9."""
+    sides = pixels(example)[:, 2:] - pixels(example)[:, :2]
+    moderate = np.abs(np.log(sides[:, 0] / sides[:, 1])) <= np.log(WIDEST)
+    pairs = [pair for pair in example.pairs if moderate[pair[0]] and moderate[pair[1]]]
+    return Example(example.photo, example.picture, example.boxes, tuple(pairs))
 
 
 def _interval(means: Array) -> tuple[float, float]:
@@ -130,7 +122,7 @@ def _failures(examples: Sequence[Example], scores: Sequence[Array]) -> list[Fail
     """The pair of each kind and picture that is most wrong, the four worst pictures a kind."""
     worst: dict[tuple[str, str], Failure] = {}
     for example, values in zip(examples, scores, strict=True):
-        boxes = _pixels(example)
+        boxes = pixels(example)
         for better, worse, kind in example.pairs:
             pair = (float(values[better]), float(values[worse]))
             known = worst.get((kind, example.photo))

@@ -1,6 +1,7 @@
 """Photographs to learn the scorer from, with their split: never a crop of a held-out photo among those trained on."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from pipeline.errors import UsageError
 from pipeline.seeds import fraction_of
 from stages.backends.protocols import Image
 
-TRAIN, TEST = "train", "test"
+TRAIN, VAL, TEST = "train", "val", "test"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 TEST_SHARE = 0.25
+VAL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,36 @@ class Photograph:
     pixels: Image
 
 
-def read_photographs(folder: Path, *, long_side: int = 512, seed: int = 0) -> list[Photograph]:
+def read_photographs(
+    folder: Path, *, long_side: int = 512, seed: int = 0, lost: Callable[[str], None] = lambda name: None
+) -> list[Photograph]:
     """All photographs of a folder, ordered by name; raises UsageError when none can be read.
 
     The split comes from the folder's ``credits.csv`` (columns ``file`` and ``split``); of the files without one, a
-    quarter is held out by the hash of the name. Files that are no images are left out.
+    quarter is held out and a tenth is for validation, by the hash of the name. lost: told the name of each file that
+    should be a photograph and cannot be read whole.
     """
     splits = _splits(folder / "credits.csv")
     found = []
-    for path in sorted(folder.iterdir() if folder.is_dir() else []):
-        if path.suffix.lower() in EXTENSIONS and (pixels := _read(path, long_side)) is not None:
-            drawn = TEST if fraction_of(seed, "scorer-split", path.name) < TEST_SHARE else TRAIN
-            found.append(Photograph(path.stem, splits.get(path.name, drawn), pixels))
+    files = [path for path in sorted(folder.iterdir() if folder.is_dir() else []) if path.suffix.lower() in EXTENSIONS]
+    stems = [path.stem for path in files]
+    for path in files:
+        if (pixels := _read(path, long_side)) is None:
+            lost(path.name)
+        else:
+            drawn = _draw(fraction_of(seed, "scorer-split", path.name))
+            found.append(
+                Photograph(
+                    path.stem if stems.count(path.stem) == 1 else path.name, splits.get(path.name, drawn), pixels
+                )
+            )
     if not found:
         raise UsageError(f"no photograph in {folder}: give a folder of {', '.join(EXTENSIONS)} files")
     return found
+
+
+def _draw(fraction: float) -> str:
+    return TEST if fraction < TEST_SHARE else VAL if fraction < TEST_SHARE + VAL_SHARE else TRAIN
 
 
 def _splits(table: Path) -> dict[str, str]:

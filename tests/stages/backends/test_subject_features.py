@@ -50,3 +50,12 @@ def test_sums_match_slices(mask: np.ndarray) -> None:
     masses = SubjectMass(soft)
     kept = masses.kept(np.array([[5.0, 7.0, 20.0, 30.0]]))
     assert kept[0] == pytest.approx((soft.astype(float)[7:30, 5:20] ** 2).sum() / masses.total)
+
+
+def test_elongation_is_told_only_beyond_16_to_9_and_alike_both_ways() -> None:
+    mask = np.zeros((100, 200), np.float32)
+    mask[40:60, 80:120] = 1
+    made = [(160, 90), (90, 160), (100, 50), (50, 100), (50, 50)]  # width and height in pixels
+    boxes = np.array([[0, 0, width / 200, height / 100] for width, height in made])
+    told = subject_features(mask, boxes)[:, COLUMNS.index("elongation")]
+    assert told[[0, 1, 4]] == pytest.approx(0.0, abs=1e-9) and told[2] == pytest.approx(told[3]) and told[2] > 0.1

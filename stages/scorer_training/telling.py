@@ -1,0 +1,49 @@
+"""A report's figures in words: what the card shows and what the command prints."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def figures_text(report: dict[str, Any]) -> str:
+    """The figures of ``train_scorer``'s report as Markdown that also reads well on a terminal."""
+    return "\n".join([*_accuracies(report), "", *_calibration(report["calibration"]), "", *_at_work(report)])
+
+
+def _accuracies(report: dict[str, Any]) -> Iterator[str]:
+    yield "Share of size-matched pairs in the right order, mean over photos, 95 % bootstrap interval over photos. *degraded*:"
+    yield "the picture blurred, given noise and re-encoded twice as strongly as in training. *within 16:9*: only pairs whose"
+    yield "crops both are. *validated*, *cross-validated*: on the photos of `val`, and on those trained on, by heads that did"
+    yield "not see them."
+    yield ""
+    yield "| kind | accuracy | interval | pairs | degraded | within 16:9 | validated | cross-validated |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for kind, row in report["accuracy"].items():
+        cells = [row["accuracy"], f"{row['low']} to {row['high']}", row["pairs"]]
+        cells.append(report["accuracy_degraded"][kind]["accuracy"])
+        cells.append(report["accuracy_within_16_9"].get(kind, {}).get("accuracy", "-"))
+        cells += [report["validated"].get(kind, "-"), report["cross_validated"].get(kind, "-")]
+        yield f"| {kind} | {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _calibration(told: dict[str, Any]) -> Iterator[str]:
+    yield "How sure it is of a pair (the mean chance that it gives to the crop that it prefers), how often that one is the"
+    yield "better, and the expected calibration error; *all* counts each kind alike."
+    yield ""
+    yield "| kind | sure | right | error |"
+    yield "|---|---|---|---|"
+    for kind, row in told.items():
+        if kind != "bins":
+            yield f"| {kind} | {row['sure']} | {row['right']} | {row['error']} |"
+
+
+def _at_work(report: dict[str, Any]) -> Iterator[str]:
+    if best := report["best_crop"]:
+        yield f"- Best of the candidates of the photo's area on {best['canvases']} canvases with one subject: it keeps"
+        yield f"  {best['by_score']} of the subject, a random candidate {best['random']}, the photo's own rectangle"
+        yield f"  {best['true_box']}, the most of any {best['possible']}. IoU with that rectangle: {best['iou_by_score']},"
+        yield f"  random {best['iou_random']}."
+    if kept := report["subject_kept_inside"]:
+        yield f"- Subject kept by the best of 60 equal-area crops inside a photo: {kept['by_score']}, random"
+        yield f"  {kept['random']}, possible {kept['possible']}."
+    told = (f"{name} {row['mean']} (least {row['least']})" for name, row in report["ranking_agreement"].items())
+    yield f"- Kendall's tau of a canvas's ranking with that of the canvas changed: {', '.join(told)}."
