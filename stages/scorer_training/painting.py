@@ -58,7 +58,13 @@ class CanvasPainter:
 
     def _file(self, photograph: Photograph, placement: Placement, seed: int) -> Path:
         pixels = digest_of(photograph.pixels.tobytes().hex())
-        made_from = [self.outpainter.digest, self.segmenter.digest, SEAM.words, pixels, placement.box_px]
+        made_from = [
+            self.outpainter.digest,
+            self.segmenter.digest,
+            SEAM.model_dump(mode="json"),
+            pixels,
+            placement.box_px,
+        ]
         return self.kept / f"{digest_of([*made_from, placement.size, seed])[:32]}.png"
 
 

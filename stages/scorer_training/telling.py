@@ -12,8 +12,8 @@ def figures_text(report: dict[str, Any]) -> str:
 def _accuracies(report: dict[str, Any]) -> Iterator[str]:
     yield "Share of size-matched pairs in the right order, mean over photos, 95 % bootstrap interval over photos. *degraded*:"
     yield "the picture blurred, given noise and re-encoded twice as strongly as in training. *within 16:9*: only pairs whose"
-    yield "crops both are. *validated*, *cross-validated*: on the photos of `val`, and on those trained on, by heads that did"
-    yield "not see them."
+    yield "crops both are. *validated*: on the photos of `val`. *cross-validated*: on those trained on, by heads that did not"
+    yield "see them, and on views degraded as in training."
     yield ""
     yield "| kind | accuracy | interval | pairs | degraded | within 16:9 | validated | cross-validated |"
     yield "|---|---|---|---|---|---|---|---|"
