@@ -2,8 +2,8 @@
 
     procrop-data bench outpaint [--side 192] [--layouts 2] [--seeds 2] [--pictures FOLDER]
 
-Contenders: version 2 of the embedded out-painter ('ours'), version 1 (the default), and reflection, Telea and shift-map
-('absent' without OpenCV), which have no seed and paint once a rectangle. Measures, lower is better but for diversity:
+Contenders: the embedded out-painter ('ours'), and reflection, Telea and shift-map ('absent' without OpenCV), which have
+no seed and paint once a rectangle. Measures, lower is better but for diversity:
 paired features and texture (Lite0, four levels), colour and gradient at the seam, and how well a probe of the bench's
 own tells the frame (area under the curve, left out by photograph; it is no substitute for the full seam audit).
 Differences to ours come with 95 % bootstrap intervals over photographs, the unit of sampling.
@@ -33,7 +33,6 @@ from stages.backends.u2net import U2NetSegmenter
 
 LOWER = ("features", "texture", "colour", "gradient", "seam_auc")
 RESAMPLES = 10_000
-V1 = "patch-diffusion"
 
 Paint = Callable[[PaintRequest], Image]
 
@@ -154,8 +153,7 @@ def main(arguments: Sequence[str]) -> None:
     distance = FeatureDistance(all_cases)
     once = [replace(case, requests=case.requests[:1]) for case in all_cases]
     fills, absent = peers()
-    seeded = {harness.OURS: embedded(PatchOutpainter(version=2)), V1: embedded(PatchOutpainter())}
-    found = {name: figures(paint, all_cases, distance) for name, paint in seeded.items()}
+    found = {harness.OURS: figures(embedded(PatchOutpainter()), all_cases, distance)}
     found |= {name: figures(fill, once, distance) for name, fill in fills.items()}
     table(found, absent)
     if options.pictures:

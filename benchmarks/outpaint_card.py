@@ -1,6 +1,6 @@
 """The sample sheet of the embedded out-painter's card, and how long a canvas takes on one thread.
 
-    python benchmarks/outpaint_card.py [--sheet FILE.jpg] [--side 192] [--repeats 3] [--version 1]
+    python benchmarks/outpaint_card.py [--sheet FILE.jpg] [--side 192] [--repeats 3]
 
 The sheet shows every held-out (``test``) photograph three times: whole, its middle outlined; that middle out-painted to
 the whole frame; and the whole, out-painted as the pipeline does. Nothing is picked: one seed each.
@@ -105,10 +105,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--side", type=int, default=192)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--version", type=int, default=1, help="of the out-painter")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    painter, segmenter = PatchOutpainter(version=options.version), U2NetSegmenter()
+    painter, segmenter = PatchOutpainter(), U2NetSegmenter()
     rows, requests = [], []
     for path in photographs("test"):
         photo = shrunk(path, options.side)

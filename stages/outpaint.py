@@ -114,7 +114,9 @@ class Outpaint(Stage):
         request, seam = item.request, self._settings.seam
         canvas = treat(painted, request.photo, request.box_px, seam, size=item.drawn.size, seed=request.seed)
         record = self._record(task, item)
-        bad = measure(canvas, item.drawn.box_px, item.subject_box).reject(self._settings.checks)
+        checks = self._settings.checks
+        measured = measure(canvas, item.drawn.box_px, item.subject_box, mirrored=checks.mirror_in_use)
+        bad = measured.reject(checks)
         files = {"jpg": encode_jpeg(Image.fromarray(canvas), seam.jpeg_quality)}
         return Outcome.rejected(task.key, *bad, record, files) if bad else Outcome.kept(record, files)
 

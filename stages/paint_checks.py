@@ -26,6 +26,11 @@ class PaintCheckSettings(Settings):
     repeat_correlation: float = Field(0.92, gt=0, le=1)
     mirror_correlation: float = Field(1.0, gt=0, le=1)
 
+    @property
+    def mirror_in_use(self) -> bool:
+        """Whether any mirrored subject could be rejected: no correlation exceeds 1."""
+        return self.mirror_correlation < 1
+
 
 @dataclass(frozen=True)
 class PaintMeasures:
@@ -49,10 +54,15 @@ class PaintMeasures:
         return None
 
 
-def measure(canvas: NDArray[np.uint8], box_px: BoxPx, subject_px: BoxPx | None) -> PaintMeasures:
-    """Measures of uint8 [H, W, 3] with the photo at ``box_px`` and, in it, the subject at ``subject_px``."""
+def measure(
+    canvas: NDArray[np.uint8], box_px: BoxPx, subject_px: BoxPx | None, *, mirrored: bool = True
+) -> PaintMeasures:
+    """Measures of uint8 [H, W, 3] with the photo at ``box_px`` and, in it, the subject at ``subject_px``.
+
+    mirrored: whether mirror images of the subject are looked for, too, which costs twice what the subject itself does.
+    """
     gray = canvas.astype(np.float32).mean(axis=2)
-    repeat, mirror = _repeats(canvas, box_px, subject_px) if subject_px else (0.0, 0.0)
+    repeat, mirror = _repeats(canvas, box_px, subject_px, mirrored) if subject_px else (0.0, 0.0)
     return PaintMeasures(
         contrast_share=_contrast_share(gray, box_px),
         seam_ratio=_seam_ratio(gray, box_px),
@@ -84,9 +94,9 @@ def _seam_ratio(gray: NDArray[np.float32], box: BoxPx) -> float:
     return max(ratios, default=1.0)
 
 
-def _repeats(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> tuple[float, float]:
-    """Best normalised correlations of the subject, and of its mirror images (left-right and top-bottom), with a window of
-    its size that is mostly paint, at ``THUMB`` pixels.
+def _repeats(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx, mirrored: bool) -> tuple[float, float]:
+    """Best normalised correlations of the subject, and of its mirror images (left-right and top-bottom; 0 unless
+    ``mirrored``), with a window of its size that is mostly paint, at ``THUMB`` pixels.
     """
     height, width = canvas.shape[:2]
     scale = THUMB / max(height, width)
@@ -105,11 +115,9 @@ def _repeats(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx) -> tuple[flo
         return 0.0, 0.0
     paint = _mostly_paint(small.shape, (h, w), [v * scale for v in box])
     exact = small.astype(np.float64)
-    likeness = [
-        float(_correlations(exact, image)[paint].max(initial=0.0))
-        for image in (template, template[:, ::-1], template[::-1])
-    ]
-    return likeness[0], max(likeness[1:])
+    images = [template, template[:, ::-1], template[::-1]] if mirrored else [template]
+    likeness = [float(_correlations(exact, image)[paint].max(initial=0.0)) for image in images]
+    return likeness[0], max(likeness[1:], default=0.0)
 
 
 def _mostly_paint(shape: tuple[int, ...], window: tuple[int, int], box: Sequence[float]) -> NDArray[np.bool_]:

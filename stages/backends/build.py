@@ -19,12 +19,9 @@ from stages.backends.u2net import U2NetSegmenter
 
 
 class PatchDiffusionSettings(Settings):
-    """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale.
+    """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale."""
 
-    kind: "patch-diffusion", whose canvases the bundled scorer and cropper were trained on, or "patch-diffusion-2".
-    """
-
-    kind: Literal["patch-diffusion", "patch-diffusion-2"] = "patch-diffusion"
+    kind: Literal["patch-diffusion"] = "patch-diffusion"
     steps: int = Field(6, ge=1, le=200)
     max_side: int = Field(512, ge=16)
 
@@ -73,10 +70,9 @@ class Models:
 def models_of(settings: ModelSettings) -> Models:
     """The models that a recipe names; no weights are loaded yet."""
     painter = settings.outpainter
-    version = 2 if painter.kind == "patch-diffusion-2" else 1
     return Models(
         captioner=TemplateCaptioner(settings.captioner),
-        outpainter=PatchOutpainter(steps=painter.steps, max_side=painter.max_side, version=version),
+        outpainter=PatchOutpainter(steps=painter.steps, max_side=painter.max_side),
         segmenter=U2NetSegmenter(),
         # It brings its own segmenter: its head was trained on those masks, whatever the recipe's segmenter is.
         scorer=CompositionScorer(Path(settings.scorer.folder) if settings.scorer.folder else None),

@@ -91,7 +91,7 @@ def test_the_bench_ends_with_a_result_and_says_what_is_absent(capsys):
     told = json.loads(last.removeprefix("RESULT "))
     assert told["bench"] == "outpaint"
     assert told["runs"] == 3
-    assert set(told["measures"]) == {"ours", "patch-diffusion", *peers()[0]}
+    assert set(told["measures"]) == {"ours", *peers()[0]}
     assert set(told["worse_by"]["reflection"]) == {"features", "texture", "colour", "gradient", "seam_auc"}
     if find_spec("cv2") is None:
         assert told["absent"] == ["telea", "shift-map"]

@@ -1,10 +1,12 @@
 """Likeness of paint to the subject, against the plain definition of normalised correlation; non-square throughout."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.geometry import cover
-from stages.paint_checks import _correlations, _mostly_paint, measure
+from stages.paint_checks import PaintCheckSettings, _correlations, _mostly_paint, measure
 
 
 def test_correlations_are_those_of_each_window():
@@ -37,3 +39,16 @@ def test_a_copy_of_the_subject_in_the_paint_is_found_and_noise_is_not():
     assert measure(canvas, box, own).repeat_correlation < 0.6
     canvas[12:26, 8:19] = subject
     assert measure(canvas, box, own).repeat_correlation > 0.92
+
+
+def test_a_mirrored_subject_is_looked_for_only_when_asked():
+    rng = np.random.default_rng(6)
+    canvas = rng.integers(100, 120, (48, 64, 3), dtype=np.uint8)
+    subject = rng.integers(0, 255, (14, 11, 1), dtype=np.uint8)
+    canvas[20:34, 40:51], canvas[12:26, 8:19] = subject, subject[:, ::-1]
+    where = (30, 5, 64, 45), (40, 20, 51, 34)
+    both, exact = measure(canvas, *where), measure(canvas, *where, mirrored=False)
+    assert both.mirror_correlation > 0.92 > exact.mirror_correlation == 0
+    assert exact == replace(both, mirror_correlation=0.0)
+    assert PaintCheckSettings(mirror_correlation=0.9).mirror_in_use
+    assert not PaintCheckSettings().mirror_in_use

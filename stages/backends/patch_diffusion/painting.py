@@ -14,13 +14,12 @@ from stages.backends.protocols import Image, PaintRequest
 class Painter:
     """Paints requests one after another, each with its own generator.
 
-    steps: of the scheduler, at each scale. max_side: larger canvases are painted at this side and enlarged. version: of
-    ``tuning.VERSIONS``.
+    steps: of the scheduler, at each scale. max_side: larger canvases are painted at this side and enlarged.
     """
 
-    def __init__(self, *, steps: int, max_side: int, device: str, version: int = 1) -> None:
+    def __init__(self, *, steps: int, max_side: int, device: str) -> None:
         self._steps, self._max_side, self._device = steps, max_side, device
-        self._pipeline = PatchDiffusionPipeline.default(version)
+        self._pipeline = PatchDiffusionPipeline.default()
 
     def paint(self, requests: Sequence[PaintRequest]) -> list[Image]:
         """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``."""

@@ -18,7 +18,7 @@ from stages.backends.patch_diffusion.pyramid import Level
 from stages.backends.patch_diffusion.scene import Scene
 from stages.backends.patch_diffusion.search import Exhaustive, Local, Search
 from stages.backends.patch_diffusion.sources import Sources, collect
-from stages.backends.patch_diffusion.tuning import VERSIONS, Tuning
+from stages.backends.patch_diffusion.tuning import TUNED, Tuning
 
 LOCAL_STRIDE = 2
 LAST_NOISE = 0.02
@@ -31,16 +31,16 @@ class PatchDiffusionPipeline(DiffusionPipeline):
     At every scale the canvas starts from the coarser one plus noise and is denoised in a few ancestral Euler steps.
     """
 
-    def __init__(self, scheduler: EulerDiscreteScheduler, tuning: Tuning = VERSIONS[1]) -> None:
+    def __init__(self, scheduler: EulerDiscreteScheduler, tuning: Tuning = TUNED) -> None:
         """scheduler: any that steps on a prediction of the clean sample and takes ``sigmas``; its own are not used."""
         super().__init__()
         self.tuning = tuning
         self.register_modules(scheduler=scheduler)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def default(cls, version: int = 1) -> "PatchDiffusionPipeline":
-        """With the scheduler that it was tuned with; silent. version: of ``tuning.VERSIONS``."""
-        pipeline = cls(EulerDiscreteScheduler(prediction_type="sample"), VERSIONS[version])
+    def default(cls) -> "PatchDiffusionPipeline":
+        """With the scheduler that it was tuned with; silent."""
+        pipeline = cls(EulerDiscreteScheduler(prediction_type="sample"))
         pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
         return pipeline
 
@@ -73,10 +73,8 @@ class PatchDiffusionPipeline(DiffusionPipeline):
                 coarser = search
             assert canvas is not None
             assert coarser is not None
-            if self.tuning.copied_detail:
-                best = coarser.carried().matches[..., 0].flatten()[grid.active]
-                canvas = with_detail(canvas, level, grid, best)
-        return canvas
+            best = coarser.carried().matches[..., 0].flatten()[grid.active]
+            return with_detail(canvas, level, grid, best)
 
     def _search(
         self, level: Level, grid: PatchGrid, sources: Sources, coarser: Search | None, generator: torch.Generator

@@ -46,9 +46,6 @@ def scene_of(photo, box, size):
 FLOWERS = ((20, 14, 62, 44), (80, 60))
 
 
-VERSIONS = pytest.mark.parametrize("version", [1, 2])
-
-
 def flowers(seed=0, subject=None):
     return request(photograph("flowers", (42, 30)), *FLOWERS, seed=seed, subject=subject)
 
@@ -186,13 +183,12 @@ def test_the_pipeline_is_driven_by_its_scheduler():
     scene = scene_of(photograph("flowers", (42, 30)), *FLOWERS)
     (canvas,) = pipeline([scene], [torch.Generator().manual_seed(0)], num_inference_steps=3)
     assert canvas.shape == (1, 3, 60, 80)
-    assert pipeline.scheduler.num_inference_steps == 3
+    assert pipeline.scheduler.num_inference_steps == 2  # larger scales take two thirds of the steps
     torch.testing.assert_close(canvas[:, :, 14:44, 20:62], scene.photo)
 
 
-@VERSIONS
-def test_same_seed_same_bytes_other_seed_other_canvas(version):
-    painter = PatchOutpainter(steps=3, version=version)
+def test_same_seed_same_bytes_other_seed_other_canvas():
+    painter = PatchOutpainter(steps=3)
     first, again, other = painter.paint([flowers(1)]), painter.paint([flowers(1)]), painter.paint([flowers(2)])
     np.testing.assert_array_equal(first[0], again[0])
     outside = np.ones((60, 80), bool)
@@ -200,16 +196,14 @@ def test_same_seed_same_bytes_other_seed_other_canvas(version):
     assert np.abs(first[0].astype(int) - other[0])[outside].mean() > 1
 
 
-@VERSIONS
-def test_batch_equals_singles_bitwise(version):
+def test_batch_equals_singles_bitwise():
     second = request(photograph("fog", (50, 40)), (0, 10, 50, 50), (84, 50), seed=5)
-    batch = PatchOutpainter(steps=2, version=version).paint([flowers(1), second])
+    batch = PatchOutpainter(steps=2).paint([flowers(1), second])
     for painted, single in zip(batch, (flowers(1), second), strict=True):
-        alone = PatchOutpainter(steps=2, version=version).paint([single])[0]
+        alone = PatchOutpainter(steps=2).paint([single])[0]
         np.testing.assert_array_equal(painted, alone)
 
 
-@VERSIONS
 @pytest.mark.parametrize(
     ("photo_size", "box", "size"),
     [
@@ -226,9 +220,9 @@ def test_batch_equals_singles_bitwise(version):
         ((5, 60), (2, 10, 7, 70), (12, 90)),
     ],
 )
-def test_any_rectangle_on_any_canvas_keeps_its_pixels(version, photo_size, box, size):
+def test_any_rectangle_on_any_canvas_keeps_its_pixels(photo_size, box, size):
     photo = photograph("life", photo_size)
-    (canvas,) = PatchOutpainter(steps=2, version=version).paint([request(photo, box, size)])
+    (canvas,) = PatchOutpainter(steps=2).paint([request(photo, box, size)])
     assert canvas.shape == (size[1], size[0], 3)
     assert canvas.dtype == np.uint8
     np.testing.assert_array_equal(canvas[box[1] : box[3], box[0] : box[2]], photo)
@@ -241,13 +235,12 @@ def test_large_canvases_are_painted_smaller():
     np.testing.assert_array_equal(canvas[30:120, 40:160], photo)
 
 
-@VERSIONS
 @pytest.mark.parametrize("kind", ["gradient", "grey", "black"])
-def test_no_step_at_the_frame_of_smooth_photos(kind, version):
+def test_no_step_at_the_frame_of_smooth_photos(kind):
     rows, columns = np.mgrid[0:60, 0:84]
     ramp = {"gradient": 90 + rows + 0.5 * columns, "grey": np.full((60, 84), 128), "black": np.zeros((60, 84))}[kind]
     photo = np.clip(ramp[..., None] * [0.6, 0.8, 1.0], 0, 255).astype(np.uint8)
-    (canvas,) = PatchOutpainter(version=version).paint([request(photo, (24, 18, 108, 78), (132, 100))])
+    (canvas,) = PatchOutpainter().paint([request(photo, (24, 18, 108, 78), (132, 100))])
     values = canvas.astype(float)
     steps = [
         values[17, 24:108] - values[18, 24:108],
@@ -258,19 +251,17 @@ def test_no_step_at_the_frame_of_smooth_photos(kind, version):
     assert max(float(np.abs(step).mean()) for step in steps) < 3.0
 
 
-@VERSIONS
-def test_an_all_subject_photo_is_painted_all_the_same(version):
-    (canvas,) = PatchOutpainter(steps=2, version=version).paint([flowers(subject=np.ones((30, 42), np.float32))])
+def test_an_all_subject_photo_is_painted_all_the_same():
+    (canvas,) = PatchOutpainter(steps=2).paint([flowers(subject=np.ones((30, 42), np.float32))])
     assert canvas.std() > 10
 
 
-@VERSIONS
-def test_the_subject_is_not_repeated(version):
+def test_the_subject_is_not_repeated():
     photo = np.tile(np.linspace(90, 140, 60)[:, None, None], (1, 84, 3)).astype(np.uint8)
     photo[22:38, 30:50] = (250, 20, 20)
     subject = np.zeros((60, 84), np.float32)
     subject[22:38, 30:50] = 1
-    (canvas,) = PatchOutpainter(version=version).paint([request(photo, (24, 18, 108, 78), (132, 100), subject=subject)])
+    (canvas,) = PatchOutpainter().paint([request(photo, (24, 18, 108, 78), (132, 100), subject=subject)])
     red = (canvas[..., 0].astype(int) - canvas[..., 1]) > 60
     assert red.sum() == 16 * 20
 
@@ -285,15 +276,7 @@ def test_the_adapter_is_picklable_and_its_digest_follows_its_settings():
         PatchOutpainter(steps=0)
 
 
-def test_each_version_has_its_own_name_and_digest():
-    first, second = PatchOutpainter(), PatchOutpainter(version=2)
-    assert (first.name, second.name) == ("patch-diffusion", "patch-diffusion-2")
-    assert first.digest != second.digest
-    with pytest.raises(ValueError, match="version=3: give one of 1, 2"):
-        PatchOutpainter(version=3)
-
-
-def test_a_recipe_chooses_the_version_by_its_kind():
-    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion-2"}})
-    assert models_of(chosen).outpainter.digest == PatchOutpainter(version=2).digest
+def test_a_recipe_sets_steps_and_size():
+    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion", "steps": 3, "max_side": 64}})
+    assert models_of(chosen).outpainter.digest == PatchOutpainter(steps=3, max_side=64).digest
     assert models_of(ModelSettings()).outpainter.digest == PatchOutpainter().digest
