@@ -56,7 +56,7 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
         Ingest(recipe.ingest),
         Dedup(models.encoder),
         CaptionStage(models.captioner),
-        Outpaint(recipe.outpaint, models.outpainter, models.segmenter),
+        Outpaint(recipe.outpaint, models.outpainter, models.segmenter, models.composer),
         Propose(recipe.propose, models.segmenter),
         *(RefineRound(number, recipe.refine, models.scorer) for number in range(1, recipe.refine.rounds + 1)),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),

@@ -1,59 +1,50 @@
-"""The registry of models: the only place that knows which names a recipe may use and how each is built.
+"""The registry of models: which backends may play each role. A backend's settings class says its ``kind`` and builds it.
 
-Adding one: its settings class in the union of its role, its constructor in ``models_of``.
+Adding one: its file, its test, and its settings class in the union of its role here (CONTRIBUTING has a worked example).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings import Settings
-from stages.backends.composition_scorer import CompositionScorer
-from stages.backends.lite0_encoder import Lite0Backend
-from stages.backends.patch_outpainter import PatchOutpainter
-from stages.backends.protocols import Captioner, Encoder, Outpainter, Scorer, Segmenter
-from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
-from stages.backends.u2net import U2NetSegmenter
+from stages.backends.composition_scorer import CompositionScorerSettings
+from stages.backends.diffusers_outpainter import ControlNetSettings, FluxFillSettings, InpaintSettings
+from stages.backends.lite0_encoder import Lite0Settings
+from stages.backends.patch_outpainter import PatchDiffusionSettings
+from stages.backends.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
+from stages.backends.template_captioner import CaptionSettings
+from stages.backends.u2net import U2NetSettings
 
-
-class PatchDiffusionSettings(Settings):
-    """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale."""
-
-    kind: Literal["patch-diffusion"] = "patch-diffusion"
-    steps: int = Field(6, ge=1, le=200)
-    max_side: int = Field(512, ge=16)
-
-
-class CompositionScorerSettings(Settings):
-    """The embedded scorer; folder: another one that ``procrop-data train-scorer`` wrote, empty for the bundled weights."""
-
-    kind: Literal["composition"] = "composition"
-    folder: str = ""
-
-
-class U2NetSettings(Settings):
-    """U2-NetP through onnxruntime."""
-
-    kind: Literal["u2netp"] = "u2netp"
-
-
-class Lite0Settings(Settings):
-    """EfficientNet-Lite0; size: of the square input in pixels."""
-
-    kind: Literal["lite0"] = "lite0"
-    size: int = Field(224, ge=64, le=1024, multiple_of=32)
+BY_KIND = Field(discriminator="kind")
 
 
 class ModelSettings(Settings):
-    """Which model plays each role."""
+    """Which model plays each role: its ``kind``, by default the first of the role's, and the settings of that kind."""
 
     captioner: CaptionSettings = CaptionSettings()
-    outpainter: PatchDiffusionSettings = PatchDiffusionSettings()
+    outpainter: Annotated[PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings, BY_KIND] = (
+        PatchDiffusionSettings()
+    )
     segmenter: U2NetSettings = U2NetSettings()
     scorer: CompositionScorerSettings = CompositionScorerSettings()
     encoder: Lite0Settings = Lite0Settings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_kinds(cls, given: Any) -> Any:
+        """A role's settings without a ``kind`` are those of its default; YAML reads a bare ``off`` as false."""
+        if not isinstance(given, Mapping):
+            return given
+        named = dict(given)
+        for role, field in cls.model_fields.items():
+            chosen = named.get(role)
+            if isinstance(chosen, Mapping):
+                kind = chosen.get("kind", field.default.kind)
+                named[role] = {**chosen, "kind": "off" if kind is False else kind}
+        return named
 
 
 @dataclass(frozen=True)
@@ -65,16 +56,15 @@ class Models:
     segmenter: Segmenter
     scorer: Scorer
     encoder: Encoder
+    composer: Composer | None = None
 
 
 def models_of(settings: ModelSettings) -> Models:
     """The models that a recipe names; no weights are loaded yet."""
-    painter = settings.outpainter
     return Models(
-        captioner=TemplateCaptioner(settings.captioner),
-        outpainter=PatchOutpainter(steps=painter.steps, max_side=painter.max_side),
-        segmenter=U2NetSegmenter(),
-        # It brings its own segmenter: its head was trained on those masks, whatever the recipe's segmenter is.
-        scorer=CompositionScorer(Path(settings.scorer.folder) if settings.scorer.folder else None),
-        encoder=Lite0Backend(settings.encoder.size),
+        captioner=settings.captioner.build(),
+        outpainter=settings.outpainter.build(),
+        segmenter=settings.segmenter.build(),
+        scorer=settings.scorer.build(),
+        encoder=settings.encoder.build(),
     )

@@ -24,6 +24,10 @@ class CaptionSettings(Settings):
     def _off_is_a_word(cls, value: object) -> object:
         return "off" if value is False else value  # YAML reads a bare ``off`` as false
 
+    def build(self) -> "TemplateCaptioner":
+        """The backend."""
+        return TemplateCaptioner(self)
+
 
 class TemplateCaptioner:
     """Implements ``Captioner``."""

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 from PIL import ImageFilter
 
 from pipeline.seeds import seed_for
-from stages.backends.protocols import Image, Outpainter, PaintRequest, Segmenter
+from stages.backends.protocols import Declined, Image, Outpainter, PaintRequest, Segmenter
 from stages.placement import PlacementSettings, place
 from stages.scorer_training.pairs import Example, canvas_example, inside_example
 from stages.scorer_training.photographs import Photograph
@@ -38,7 +38,8 @@ class CanvasMaker:
             batch = jobs[start : start + PAINT_BATCH]
             requests = [self._request(*job) for job in batch]
             for job, request, canvas in zip(batch, requests, self.outpainter.paint(requests), strict=True):
-                examples.append(self._example(*job, request, canvas))
+                if not isinstance(canvas, Declined):  # there is nothing to learn from
+                    examples.append(self._example(*job, request, canvas))
             progress(f"out-painted {len(examples)} of {len(jobs)} canvases")
         return examples
 
