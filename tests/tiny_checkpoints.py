@@ -17,12 +17,25 @@ from diffusers import (
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    BartTokenizer,
+    BertTokenizer,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessor,
+    BlipProcessor,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+    Florence2Processor,
+    GPT2Tokenizer,
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
@@ -149,3 +162,85 @@ def controlnet(folder, context=768):
             weight.add_(0.05 * torch.randn_like(weight))  # fresh ones are zero at the end and steer nothing
     net.save_pretrained(folder / "controlnet")
     return folder / "controlnet"
+
+
+def letters_tokenizer(kind, specials, **options):
+    """A fast tokenizer of single letters as ``kind`` stores it; ``options`` name its special tokens."""
+    words = {word: i for i, word in enumerate([*specials, "Ġ", *LETTERS, *(f"Ġ{letter}" for letter in LETTERS)])}
+    return kind(vocab=words, merges=[], **options)
+
+
+def blip(folder):
+    """BLIP's layout."""
+    torch.manual_seed(2)
+    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *LETTERS])}
+    words |= {f"##{letter}": len(words) + i for i, letter in enumerate(LETTERS)}
+    config = BlipConfig(
+        text_config={
+            "vocab_size": len(words), "hidden_size": 16, "encoder_hidden_size": 16, "intermediate_size": 16,
+            "projection_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
+            "bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0,
+        },
+        vision_config={
+            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 32, "patch_size": 16,
+        },
+    )  # fmt: skip
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), BertTokenizer(vocab=words)).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def blip2(folder):
+    """BLIP-2's layout: a Q-Former between the picture and OPT."""
+    torch.manual_seed(3)
+    specials = ["<pad>", "</s>", "<unk>", "<image>"]
+    words = letters_tokenizer(
+        GPT2Tokenizer, specials, pad_token="<pad>", eos_token="</s>", bos_token="</s>", unk_token="<unk>",
+        additional_special_tokens=["<image>"],
+    )  # fmt: skip
+    layer = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
+    config = Blip2Config(
+        vision_config={**layer, "image_size": 32, "patch_size": 16},
+        qformer_config={**layer, "encoder_hidden_size": 16, "vocab_size": 50},
+        text_config={
+            "model_type": "opt", "vocab_size": len(words), "hidden_size": 16, "ffn_dim": 16, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "word_embed_proj_dim": 16, "max_position_embeddings": 96, "pad_token_id": 0,
+            "bos_token_id": 1, "eos_token_id": 1,
+        },
+        num_query_tokens=4, image_text_hidden_size=16, image_token_index=3,
+    )  # fmt: skip
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    images = BlipImageProcessor(size={"height": 32, "width": 32})
+    Blip2Processor(images, words, num_query_tokens=4).save_pretrained(folder)
+    return folder
+
+
+def florence(folder):
+    """Florence-2's layout as transformers stores it."""
+    torch.manual_seed(4)
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<image>"]
+    words = letters_tokenizer(
+        BartTokenizer, specials, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        mask_token="<mask>", extra_special_tokens={"image_token": "<image>"},
+    )  # fmt: skip
+    config = Florence2Config(
+        text_config={
+            "model_type": "bart", "vocab_size": len(words), "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
+            "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+            "max_position_embeddings": 128, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+            "decoder_start_token_id": 2, "forced_eos_token_id": 2,
+        },
+        vision_config={
+            "embed_dim": (8, 8, 8, 16), "num_heads": (2, 2, 2, 2), "num_groups": (2, 2, 2, 2), "depths": (1, 1, 1, 1),
+            "window_size": 2, "projection_dim": 16,
+        },
+        image_token_id=5,
+    )  # fmt: skip
+    Florence2ForConditionalGeneration(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"height": 64, "width": 64}, do_center_crop=False)
+    images.image_seq_length = 5
+    Florence2Processor(images, words).save_pretrained(folder)
+    return folder

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from pipeline.settings import Settings
+from stages.backends.chat_captioner import ChatCaptionerSettings
 from stages.backends.composition_scorer import CompositionScorerSettings
 from stages.backends.diffusers_outpainter import ControlNetSettings, FluxFillSettings, InpaintSettings
+from stages.backends.hub_captioner import HubCaptionerSettings
 from stages.backends.lite0_encoder import Lite0Settings
 from stages.backends.patch_outpainter import PatchDiffusionSettings
 from stages.backends.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
@@ -24,7 +26,7 @@ BY_KIND = Field(discriminator="kind")
 class ModelSettings(Settings):
     """Which model plays each role: its ``kind``, by default the first of the role's, and the settings of that kind."""
 
-    captioner: CaptionSettings = CaptionSettings()
+    captioner: Annotated[CaptionSettings | HubCaptionerSettings | ChatCaptionerSettings, BY_KIND] = CaptionSettings()
     outpainter: Annotated[PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings, BY_KIND] = (
         PatchDiffusionSettings()
     )
