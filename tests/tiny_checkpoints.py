@@ -28,6 +28,7 @@ from transformers import (
     BlipProcessor,
     CLIPConfig,
     CLIPImageProcessor,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -37,6 +38,9 @@ from transformers import (
     Florence2Processor,
     GPT2Tokenizer,
     PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
     T5Config,
     T5EncoderModel,
 )
@@ -243,4 +247,42 @@ def florence(folder):
     images = CLIPImageProcessor(size={"height": 64, "width": 64}, do_center_crop=False)
     images.image_seq_length = 5
     Florence2Processor(images, words).save_pretrained(folder)
+    return folder
+
+
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}
+
+
+def clip_vision(folder):
+    """CLIP's layout, text half and all."""
+    torch.manual_seed(5)
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 90,
+    }
+    CLIPModel(
+        CLIPConfig(
+            text_config=text, vision_config={**VISION, "image_size": 32, "projection_dim": 16}, projection_dim=16
+        )
+    ).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def siglip_vision(folder):
+    """SigLIP's layout, text half and all."""
+    torch.manual_seed(6)
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 90,
+    }
+    config = SiglipConfig(text_config={**text, "projection_size": 16}, vision_config={**VISION, "image_size": 32})
+    SiglipModel(config).save_pretrained(folder)
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

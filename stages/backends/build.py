@@ -10,9 +10,11 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from pipeline.settings import Settings
+from stages.backends.aesthetic_scorer import AestheticSettings
 from stages.backends.chat_captioner import ChatCaptionerSettings
 from stages.backends.composition_scorer import CompositionScorerSettings
 from stages.backends.diffusers_outpainter import ControlNetSettings, FluxFillSettings, InpaintSettings
+from stages.backends.ensemble_scorer import EnsembleSettings
 from stages.backends.hub_captioner import HubCaptionerSettings
 from stages.backends.lite0_encoder import Lite0Settings
 from stages.backends.patch_outpainter import PatchDiffusionSettings
@@ -31,7 +33,9 @@ class ModelSettings(Settings):
         PatchDiffusionSettings()
     )
     segmenter: U2NetSettings = U2NetSettings()
-    scorer: CompositionScorerSettings = CompositionScorerSettings()
+    scorer: Annotated[CompositionScorerSettings | AestheticSettings | EnsembleSettings, BY_KIND] = (
+        CompositionScorerSettings()
+    )
     encoder: Lite0Settings = Lite0Settings()
 
     @model_validator(mode="before")

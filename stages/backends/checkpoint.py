@@ -146,6 +146,7 @@ def pretrained(kind: Any, folder: Path, what: str, **options: Any) -> Any:
     transformers only warns when weights are missing and leaves them random; that is a ModelError here.
     """
     engine("transformers.utils.logging:disable_progress_bar")()
+    engine("transformers.utils.logging:set_verbosity_error")()  # what it would report of weights is checked below
     with loading(f"{what} in '{folder}'"):
         model, told = kind.from_pretrained(folder, output_loading_info=True, local_files_only=True, **options)
     lacking = sorted(told["missing_keys"]) + sorted(str(key) for key in told.get("mismatched_keys", ()))
