@@ -15,10 +15,12 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from segment_anything.build_sam import _build_sam
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BartTokenizer,
     BertTokenizer,
+    BitImageProcessor,
     Blip2Config,
     Blip2ForConditionalGeneration,
     Blip2Processor,
@@ -33,11 +35,16 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Dinov2Config,
+    Dinov2Model,
     Florence2Config,
     Florence2ForConditionalGeneration,
     Florence2Processor,
     GPT2Tokenizer,
     PreTrainedTokenizerFast,
+    SamConfig,
+    SamImageProcessor,
+    SamModel,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -285,4 +292,38 @@ def siglip_vision(folder):
     config = SiglipConfig(text_config={**text, "projection_size": 16}, vision_config={**VISION, "image_size": 32})
     SiglipModel(config).save_pretrained(folder)
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def sam_official(file, width=32):
+    """The official layout: a state dict of the package's own classes with a thin image encoder."""
+    torch.manual_seed(7)
+    torch.save(_build_sam(width, 2, 2, [1]).state_dict(), file)
+    return file
+
+
+def sam_hub(folder):
+    """SAM as transformers stores it, for pictures of 128 pixels."""
+    torch.manual_seed(8)
+    config = SamConfig(
+        vision_config={
+            "hidden_size": 16, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 128,
+            "global_attn_indexes": [1], "window_size": 2, "mlp_dim": 16, "num_pos_feats": 16,
+            "initializer_range": 0.1,
+        },
+        prompt_encoder_config={"hidden_size": 32, "image_size": 128, "patch_size": 16, "mask_input_channels": 4},
+        mask_decoder_config={
+            "hidden_size": 32, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16, "num_hidden_layers": 1,
+        },
+    )  # fmt: skip
+    SamModel(config).save_pretrained(folder)
+    SamImageProcessor().save_pretrained(folder)
+    return folder
+
+
+def dinov2(folder):
+    """DINOv2's layout."""
+    torch.manual_seed(9)
+    Dinov2Model(Dinov2Config(**VISION, image_size=32)).save_pretrained(folder)
+    BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

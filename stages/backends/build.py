@@ -5,7 +5,7 @@ Adding one: its file, its test, and its settings class in the union of its role 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,13 +16,24 @@ from stages.backends.composition_scorer import CompositionScorerSettings
 from stages.backends.diffusers_outpainter import ControlNetSettings, FluxFillSettings, InpaintSettings
 from stages.backends.ensemble_scorer import EnsembleSettings
 from stages.backends.hub_captioner import HubCaptionerSettings
+from stages.backends.hub_encoder import HubEncoderSettings
 from stages.backends.lite0_encoder import Lite0Settings
 from stages.backends.patch_outpainter import PatchDiffusionSettings
 from stages.backends.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
+from stages.backends.sam import SamComposerSettings, SamEncoderSettings, SamSegmenterSettings
 from stages.backends.template_captioner import CaptionSettings
 from stages.backends.u2net import U2NetSettings
 
 BY_KIND = Field(discriminator="kind")
+
+
+class NoComposerSettings(Settings):
+    """No regions are looked for; only a ControlNet needs them."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self) -> None:
+        """Nothing."""
 
 
 class ModelSettings(Settings):
@@ -32,11 +43,12 @@ class ModelSettings(Settings):
     outpainter: Annotated[PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings, BY_KIND] = (
         PatchDiffusionSettings()
     )
-    segmenter: U2NetSettings = U2NetSettings()
+    segmenter: Annotated[U2NetSettings | SamSegmenterSettings, BY_KIND] = U2NetSettings()
     scorer: Annotated[CompositionScorerSettings | AestheticSettings | EnsembleSettings, BY_KIND] = (
         CompositionScorerSettings()
     )
-    encoder: Lite0Settings = Lite0Settings()
+    encoder: Annotated[Lite0Settings | SamEncoderSettings | HubEncoderSettings, BY_KIND] = Lite0Settings()
+    composer: Annotated[NoComposerSettings | SamComposerSettings, BY_KIND] = NoComposerSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -51,6 +63,14 @@ class ModelSettings(Settings):
                 kind = chosen.get("kind", field.default.kind)
                 named[role] = {**chosen, "kind": "off" if kind is False else kind}
         return named
+
+    @model_validator(mode="after")
+    def _steered(self) -> "ModelSettings":
+        if isinstance(self.outpainter, ControlNetSettings) and isinstance(self.composer, NoComposerSettings):
+            raise ValueError(
+                f"outpainter '{self.outpainter.kind}' is steered by regions: name a composer, for example sam"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -73,4 +93,5 @@ def models_of(settings: ModelSettings) -> Models:
         segmenter=settings.segmenter.build(),
         scorer=settings.scorer.build(),
         encoder=settings.encoder.build(),
+        composer=settings.composer.build(),
     )
