@@ -1,8 +1,8 @@
 """Recipes: YAML files, named (``demo``) or given as a path, with ``base:`` inheritance and ``key=value`` overrides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -85,7 +85,7 @@ def parse(model: type[ModelT], data: Mapping[str, Any], origin: str) -> ModelT:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in _said(model, first["loc"]))
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(_siblings(model, first["loc"])) or "nothing"
             raise UsageError(f"config {origin}: unknown key '{key}'; allowed here: {allowed}") from error
@@ -95,9 +95,25 @@ def parse(model: type[ModelT], data: Mapping[str, Any], origin: str) -> ModelT:
 
 def _siblings(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
     """Keys that are known where an unknown one was found."""
-    current: Any = model
-    for part in loc[:-1]:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is not None:
-            current = field.annotation
+    *_, (_, current) = _walk(model, loc[:-1])
     return sorted(getattr(current, "model_fields", {}))
+
+
+def _said(model: type[BaseModel], loc: Sequence[Any]) -> list[Any]:
+    """The path of a wrong key as the user wrote it: pydantic puts the chosen ``kind`` between a role and its keys."""
+    walked = list(_walk(model, loc))
+    return [part for part, (is_kind, _) in zip(loc, walked[1:], strict=True) if not is_kind]
+
+
+def _walk(model: type[BaseModel], loc: Sequence[Any]) -> Iterator[tuple[bool, Any]]:
+    """(whether a part of the path is a ``kind``, what it leads to), for the root and for each part."""
+    current: Any = model
+    yield False, current
+    for part in loc:
+        members = [m for m in get_args(current) if "kind" in getattr(m, "model_fields", {})]
+        chosen = next((m for m in members if part in get_args(m.model_fields["kind"].annotation)), None)
+        if chosen is None:
+            field = getattr(current, "model_fields", {}).get(part)
+            yield False, (current := field.annotation if field is not None else current)
+        else:
+            yield True, (current := chosen)

@@ -15,7 +15,7 @@ from pipeline import tables as parquet
 from pipeline.settings import Settings
 from pipeline.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from stages.assignment import assign
-from stages.backends.protocols import Encoder
+from stages.backends.protocols import Encoder, Scorer
 from stages.dataset_card import card_files
 from stages.excluded import excluded_digest
 from stages.leak_guard import LEAKS, Guard, guard
@@ -86,7 +86,7 @@ class Build(Stage):
     epilogue_needed = True
     regroups = True
 
-    def __init__(self, settings: BuildSettings, scorer: str, encoder: Encoder) -> None:
+    def __init__(self, settings: BuildSettings, scorer: Scorer, encoder: Encoder) -> None:
         self._settings = settings
         self._scorer = scorer
         self._encoder = encoder
@@ -95,7 +95,10 @@ class Build(Stage):
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
-        return {"scorer": self._scorer, "encoder": self._encoder.digest}
+        return {"scorer": self._scorer_word(), "encoder": self._encoder.digest}
+
+    def _scorer_word(self) -> str:
+        return f"{self._scorer.name}@{self._scorer.digest}"
 
     def outside(self) -> dict[str, str]:
         folders = self._settings.exclude_near
@@ -152,7 +155,7 @@ class Build(Stage):
                 crops=[[float(v) for v in box] for box in crops["boxes"]],
                 scores=[float(v) for v in crops["scores"]],
                 origins=crops["origins"],
-                scorer=self._scorer,
+                scorer=self._scorer_word(),
             )
             place = (canvas["image_offset"], canvas["image_size"], canvas["image_sha256"])
             yield _Placed(crops["key"], _json(sample), path, *place)

@@ -15,7 +15,7 @@ from pipeline.records import Canvas
 from pipeline.seeds import seed_for
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.protocols import Outpainter, PaintRequest, Segmenter
+from stages.backends.protocols import Composer, Declined, Labels, Outpainter, PaintRequest, Segmenter
 from stages.paint_checks import PaintCheckSettings, measure
 from stages.photo_file import encode_jpeg, to_array
 from stages.placement import Placement, PlacementSettings, place
@@ -35,6 +35,15 @@ class OutpaintSettings(Settings):
 
 
 @dataclass(frozen=True)
+class _Photo:
+    """A decoded photo uint8 [H, W, 3], its soft subject mask [H, W], and its regions [H, W] where a painter is shown them."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.float32]
+    regions: Labels | None
+
+
+@dataclass(frozen=True)
 class _Prepared:
     """One canvas before painting. request: at the scale that it is painted at; drawn, subject_box: as it is stored."""
 
@@ -50,11 +59,15 @@ class Outpaint(Stage):
     version = 1
     upstream = ("ingest", "caption")
     record = Canvas
-    reasons = ("blank", "seam_visible", "repeats_photo")
+    reasons = ("blank", "seam_visible", "repeats_photo", "unsafe")
     extensions = ("jpg",)
 
-    def __init__(self, settings: OutpaintSettings, outpainter: Outpainter, segmenter: Segmenter) -> None:
+    def __init__(
+        self, settings: OutpaintSettings, outpainter: Outpainter, segmenter: Segmenter, composer: Composer | None = None
+    ) -> None:
+        """composer: finds the photo's regions, for out-painters that are steered by them."""
         self._settings = settings
+        self._composer = composer
         self._outpainter = outpainter
         self._segmenter = segmenter
         self.micro_batch = settings.micro_batch
@@ -63,7 +76,8 @@ class Outpaint(Stage):
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
-        return {"outpainter": self._outpainter.digest, "segmenter": self._segmenter.digest}
+        composer = {"composer": self._composer.digest} if self._composer else {}
+        return {"outpainter": self._outpainter.digest, "segmenter": self._segmenter.digest, **composer}
 
     def tasks(self, shard: Shard) -> list[Task]:
         captions = {row["key"]: row for row in shard.rows("caption")}
@@ -78,20 +92,21 @@ class Outpaint(Stage):
 
     def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
         @cache
-        def photo_and_mask(key: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-            image = to_array(shard.image("ingest", key))
-            return image, self._segmenter.segment([image])[0]
+        def photo(key: str) -> _Photo:
+            return self._read(shard, key)
 
-        prepared = [
-            self._prepare(task.payload, *photo_and_mask(task.payload["photo"]["key"]), shard.run_seed) for task in tasks
-        ]
+        prepared = [self._prepare(task.payload, photo(task.payload["photo"]["key"]), shard.run_seed) for task in tasks]
         painted = self._outpainter.paint([item.request for item in prepared])
         return [self._finish(task, item, image) for task, item, image in zip(tasks, prepared, painted, strict=True)]
 
-    def _prepare(
-        self, payload: dict[str, Any], image: NDArray[np.uint8], mask: NDArray[np.float32], run_seed: int
-    ) -> _Prepared:
+    def _read(self, shard: Shard, key: str) -> _Photo:
+        image = to_array(shard.image("ingest", key))
+        regions = self._composer.regions([image])[0] if self._composer else None
+        return _Photo(image, self._segmenter.segment([image])[0], regions)
+
+    def _prepare(self, payload: dict[str, Any], photo: _Photo, run_seed: int) -> _Prepared:
         key, variant = payload["photo"]["key"], payload["variant"]
+        image, mask = photo.image, photo.mask
         drawn = place(
             (image.shape[1], image.shape[0]), self._settings.long_side, self._settings.placement,
             seed_for(run_seed, "placement", key, variant),
@@ -107,11 +122,14 @@ class Outpaint(Stage):
             seed=seed_for(run_seed, self.name, key, variant),
             prompt=payload["caption"]["beyond"],
             negative_prompt=payload["caption"]["negative"],
+            regions=photo.regions,
         )
         return _Prepared(request, drawn, _subject_box(mask, drawn))
 
-    def _finish(self, task: Task, item: _Prepared, painted: NDArray[np.uint8]) -> Outcome:
+    def _finish(self, task: Task, item: _Prepared, painted: NDArray[np.uint8] | Declined) -> Outcome:
         request, seam = item.request, self._settings.seam
+        if isinstance(painted, Declined):
+            return Outcome.rejected(task.key, painted.reason, painted.detail, self._record(task, item))
         canvas = treat(painted, request.photo, request.box_px, seam, size=item.drawn.size, seed=request.seed)
         record = self._record(task, item)
         checks = self._settings.checks

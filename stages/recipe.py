@@ -51,16 +51,15 @@ def stages_of(recipe: Recipe) -> list[Stage]:
 
 def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
     """The same around models that are built already."""
-    scorer = f"{models.scorer.name}@{models.scorer.digest}"
     return [
         Ingest(recipe.ingest),
         Dedup(models.encoder),
         CaptionStage(models.captioner),
-        Outpaint(recipe.outpaint, models.outpainter, models.segmenter),
+        Outpaint(recipe.outpaint, models.outpainter, models.segmenter, models.composer),
         Propose(recipe.propose, models.segmenter),
         *(RefineRound(number, recipe.refine, models.scorer) for number in range(1, recipe.refine.rounds + 1)),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, scorer, models.encoder),
+        Build(recipe.build, models.scorer, models.encoder),
         Embed(recipe.embed, models.encoder),
         Retrieve(recipe.retrieve, models.encoder.digest),
     ]

@@ -1,59 +1,76 @@
-"""The registry of models: the only place that knows which names a recipe may use and how each is built.
+"""The registry of models: which backends may play each role. A backend's settings class says its ``kind`` and builds it.
 
-Adding one: its settings class in the union of its role, its constructor in ``models_of``.
+Adding one: its file, its test, and its settings class in the union of its role here (CONTRIBUTING has a worked example).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings import Settings
-from stages.backends.composition_scorer import CompositionScorer
-from stages.backends.lite0_encoder import Lite0Backend
-from stages.backends.patch_outpainter import PatchOutpainter
-from stages.backends.protocols import Captioner, Encoder, Outpainter, Scorer, Segmenter
-from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
-from stages.backends.u2net import U2NetSegmenter
+from stages.backends.aesthetic_scorer import AestheticSettings
+from stages.backends.chat_captioner import ChatCaptionerSettings
+from stages.backends.composition_scorer import CompositionScorerSettings
+from stages.backends.diffusers_outpainter import ControlNetSettings, FluxFillSettings, InpaintSettings
+from stages.backends.ensemble_scorer import EnsembleSettings
+from stages.backends.hub_captioner import HubCaptionerSettings
+from stages.backends.hub_encoder import HubEncoderSettings
+from stages.backends.lite0_encoder import Lite0Settings
+from stages.backends.patch_outpainter import PatchDiffusionSettings
+from stages.backends.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
+from stages.backends.sam import SamComposerSettings, SamEncoderSettings, SamSegmenterSettings
+from stages.backends.template_captioner import CaptionSettings
+from stages.backends.u2net import U2NetSettings
+
+BY_KIND = Field(discriminator="kind")
 
 
-class PatchDiffusionSettings(Settings):
-    """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale."""
+class NoComposerSettings(Settings):
+    """No regions are looked for; only a ControlNet needs them."""
 
-    kind: Literal["patch-diffusion"] = "patch-diffusion"
-    steps: int = Field(6, ge=1, le=200)
-    max_side: int = Field(512, ge=16)
+    kind: Literal["none"] = "none"
 
-
-class CompositionScorerSettings(Settings):
-    """The embedded scorer; folder: another one that ``procrop-data train-scorer`` wrote, empty for the bundled weights."""
-
-    kind: Literal["composition"] = "composition"
-    folder: str = ""
-
-
-class U2NetSettings(Settings):
-    """U2-NetP through onnxruntime."""
-
-    kind: Literal["u2netp"] = "u2netp"
-
-
-class Lite0Settings(Settings):
-    """EfficientNet-Lite0; size: of the square input in pixels."""
-
-    kind: Literal["lite0"] = "lite0"
-    size: int = Field(224, ge=64, le=1024, multiple_of=32)
+    def build(self) -> None:
+        """Nothing."""
 
 
 class ModelSettings(Settings):
-    """Which model plays each role."""
+    """Which model plays each role: its ``kind``, by default the first of the role's, and the settings of that kind."""
 
-    captioner: CaptionSettings = CaptionSettings()
-    outpainter: PatchDiffusionSettings = PatchDiffusionSettings()
-    segmenter: U2NetSettings = U2NetSettings()
-    scorer: CompositionScorerSettings = CompositionScorerSettings()
-    encoder: Lite0Settings = Lite0Settings()
+    captioner: Annotated[CaptionSettings | HubCaptionerSettings | ChatCaptionerSettings, BY_KIND] = CaptionSettings()
+    outpainter: Annotated[PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings, BY_KIND] = (
+        PatchDiffusionSettings()
+    )
+    segmenter: Annotated[U2NetSettings | SamSegmenterSettings, BY_KIND] = U2NetSettings()
+    scorer: Annotated[CompositionScorerSettings | AestheticSettings | EnsembleSettings, BY_KIND] = (
+        CompositionScorerSettings()
+    )
+    encoder: Annotated[Lite0Settings | SamEncoderSettings | HubEncoderSettings, BY_KIND] = Lite0Settings()
+    composer: Annotated[NoComposerSettings | SamComposerSettings, BY_KIND] = NoComposerSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_kinds(cls, given: Any) -> Any:
+        """A role's settings without a ``kind`` are those of its default; YAML reads a bare ``off`` as false."""
+        if not isinstance(given, Mapping):
+            return given
+        named = dict(given)
+        for role, field in cls.model_fields.items():
+            chosen = named.get(role)
+            if isinstance(chosen, Mapping):
+                kind = chosen.get("kind", field.default.kind)
+                named[role] = {**chosen, "kind": "off" if kind is False else kind}
+        return named
+
+    @model_validator(mode="after")
+    def _steered(self) -> "ModelSettings":
+        if isinstance(self.outpainter, ControlNetSettings) and isinstance(self.composer, NoComposerSettings):
+            raise ValueError(
+                f"outpainter '{self.outpainter.kind}' is steered by regions: name a composer, for example sam"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -65,16 +82,16 @@ class Models:
     segmenter: Segmenter
     scorer: Scorer
     encoder: Encoder
+    composer: Composer | None = None
 
 
 def models_of(settings: ModelSettings) -> Models:
     """The models that a recipe names; no weights are loaded yet."""
-    painter = settings.outpainter
     return Models(
-        captioner=TemplateCaptioner(settings.captioner),
-        outpainter=PatchOutpainter(steps=painter.steps, max_side=painter.max_side),
-        segmenter=U2NetSegmenter(),
-        # It brings its own segmenter: its head was trained on those masks, whatever the recipe's segmenter is.
-        scorer=CompositionScorer(Path(settings.scorer.folder) if settings.scorer.folder else None),
-        encoder=Lite0Backend(settings.encoder.size),
+        captioner=settings.captioner.build(),
+        outpainter=settings.outpainter.build(),
+        segmenter=settings.segmenter.build(),
+        scorer=settings.scorer.build(),
+        encoder=settings.encoder.build(),
+        composer=settings.composer.build(),
     )

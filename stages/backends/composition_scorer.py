@@ -6,14 +6,26 @@ The head over ``scorer_features`` and ``subject_features`` is fitted by ``stages
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import ModelError
 from pipeline.resources import bundled, file_digest
+from pipeline.settings import Settings
 from stages.backends.lazy import engine
 from stages.backends.protocols import Floats, Image, Segmenter
 from stages.backends.scorer_files import VERSION, features_digest
 from stages.backends.u2net import U2NetSegmenter
+
+
+class CompositionScorerSettings(Settings):
+    """The embedded scorer; folder: another one that ``procrop-data train-scorer`` wrote, empty for the bundled weights."""
+
+    kind: Literal["composition"] = "composition"
+    folder: str = ""
+
+    def build(self) -> "CompositionScorer":
+        """The backend. It brings its own segmenter: its head was trained on those masks, whatever the recipe's is."""
+        return CompositionScorer(Path(self.folder) if self.folder else None)
 
 
 class CompositionScorer:

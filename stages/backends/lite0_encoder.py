@@ -1,13 +1,26 @@
 """The embedded encoder as a stage backend: EfficientNet-Lite0 features behind the ``Encoder`` protocol."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
+from pipeline.settings import Settings
 from procrop_model.lite0_files import encoder_digest
 from stages.backends.lazy import engine
 from stages.backends.protocols import Encoded, Image
+
+
+class Lite0Settings(Settings):
+    """EfficientNet-Lite0; size: of the square input in pixels."""
+
+    kind: Literal["lite0"] = "lite0"
+    size: int = Field(224, ge=64, le=1024, multiple_of=32)
+
+    def build(self) -> "Lite0Backend":
+        """The backend; nothing is loaded yet."""
+        return Lite0Backend(self.size)
 
 
 class Lite0Backend:

@@ -1,14 +1,29 @@
 """The embedded out-painter: exact patch diffusion, which needs neither weights nor training."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from pipeline.seeds import digest_of
+from pipeline.settings import Settings
 from stages.backends.lazy import engine
 from stages.backends.protocols import Image, PaintRequest
 
 # Raised whenever the same request gives other pixels.
 CODE_VERSION = 3
+
+
+class PatchDiffusionSettings(Settings):
+    """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale."""
+
+    kind: Literal["patch-diffusion"] = "patch-diffusion"
+    steps: int = Field(6, ge=1, le=200)
+    max_side: int = Field(512, ge=16)
+
+    def build(self) -> "PatchOutpainter":
+        """The backend; nothing is loaded yet."""
+        return PatchOutpainter(steps=self.steps, max_side=self.max_side)
 
 
 class PatchOutpainter:

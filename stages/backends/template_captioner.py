@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import field_validator
-
 from pipeline.seeds import digest_of
 from pipeline.settings import Settings
 from stages.backends.protocols import Image, Prompts
@@ -19,10 +17,9 @@ class CaptionSettings(Settings):
     negative: str = "collage, frame, border, picture in picture, text, watermark, blurry"
     untitled: str = "the scene"
 
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _off_is_a_word(cls, value: object) -> object:
-        return "off" if value is False else value  # YAML reads a bare ``off`` as false
+    def build(self) -> "TemplateCaptioner":
+        """The backend."""
+        return TemplateCaptioner(self)
 
 
 class TemplateCaptioner:

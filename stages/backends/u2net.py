@@ -6,7 +6,7 @@ Weights: ``assets/models/u2netp``.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 from pipeline.errors import ModelError
 from pipeline.resources import bundled, file_digest
+from pipeline.settings import Settings
 from stages.backends.protocols import Floats, Image
 
 VERSION = 1
@@ -27,6 +28,16 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 def u2netp_path() -> Path:
     """The bundled weights file."""
     return bundled("assets") / "models" / "u2netp" / "u2netp.onnx"
+
+
+class U2NetSettings(Settings):
+    """U2-NetP through onnxruntime."""
+
+    kind: Literal["u2netp"] = "u2netp"
+
+    def build(self) -> "U2NetSegmenter":
+        """The backend; nothing is loaded yet."""
+        return U2NetSegmenter()
 
 
 class U2NetSegmenter:

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from pipeline.geometry import BoxPx
 from pipeline.seeds import digest_of, seed_for
-from stages.backends.protocols import Floats, Image, Outpainter, PaintRequest, Segmenter
+from stages.backends.protocols import Declined, Floats, Image, Outpainter, PaintRequest, Segmenter
 from stages.placement import Placement, PlacementSettings, place
 from stages.scorer_training.photographs import Photograph
 from stages.seam import SeamSettings, enlarged, treat
@@ -39,7 +39,7 @@ class CanvasPainter:
     kept: Path
 
     def paint(self, photograph: Photograph, variants: int) -> list[Painted]:
-        """The first ``variants`` canvases of a photo, each seeded by the photo's name alone."""
+        """The first ``variants`` canvases of a photo, each seeded by the photo's name alone, but for those that were declined."""
         (mask,) = self.segmenter.segment([photograph.pixels])
         seeds = [seed_for(self.seed, "scorer-canvas", photograph.name, variant) for variant in range(variants)]
         size = (photograph.pixels.shape[1], photograph.pixels.shape[0])
@@ -48,12 +48,15 @@ class CanvasPainter:
         missing = [number for number, file in enumerate(files) if not file.is_file()]
         requests = [_request(photograph.pixels, mask, drawn[number], seeds[number]) for number in missing]
         for number, request, painted in zip(missing, requests, self.outpainter.paint(requests), strict=True):
+            if isinstance(painted, Declined):
+                continue
             placement = drawn[number]
             canvas = treat(painted, request.photo, request.box_px, SEAM, size=placement.size, seed=seeds[number])
             _write(files[number], canvas)
         return [
             Painted(_read(file), placement.box_px, _sized(mask, placement.box_px))
             for file, placement in zip(files, drawn, strict=True)
+            if file.is_file()
         ]
 
     def _file(self, photograph: Photograph, placement: Placement, seed: int) -> Path:

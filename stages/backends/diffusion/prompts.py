@@ -1,0 +1,59 @@
+"""Text features by prompt, each computed once: the variants of a photo share their prompts."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Features = Mapping[str, Tensor]
+REMEMBERED = 256  # prompts, 0.3 MB each for SDXL, 4 MB for FLUX
+
+
+def clip(pipe: Any, prompt: str, negative: str, guided: bool) -> Features:
+    """One text encoder: {prompt_embeds [1, T, C], negative_prompt_embeds}."""
+    embeds, unwanted = pipe.encode_prompt(prompt, pipe._execution_device, 1, guided, negative_prompt=negative)
+    return {"prompt_embeds": embeds, **({"negative_prompt_embeds": unwanted} if guided else {})}
+
+
+def clip_pair(pipe: Any, prompt: str, negative: str, guided: bool) -> Features:
+    """Two text encoders: the sequences [1, T, C1 + C2] and the pooled features [1, C2]."""
+    embeds, unwanted, pooled, unwanted_pooled = pipe.encode_prompt(
+        prompt, device=pipe._execution_device, do_classifier_free_guidance=guided, negative_prompt=negative
+    )
+    told = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+    unguided = {"negative_prompt_embeds": unwanted, "negative_pooled_prompt_embeds": unwanted_pooled}
+    return {**told, **unguided} if guided else told
+
+
+def flux(pipe: Any, prompt: str, negative: str, guided: bool) -> Features:
+    """CLIP's pooled features [1, C] and T5's sequence [1, T, C]; a guidance-distilled model knows no negative prompt."""
+    embeds, pooled, _ = pipe.encode_prompt(prompt, None, device=pipe._execution_device)
+    return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+
+ENCODERS: dict[str, Callable[[Any, str, str, bool], Features]] = {"clip": clip, "clip-pair": clip_pair, "flux": flux}
+
+
+class PromptCache:
+    """Features of prompts, encoded one at a time so that they do not depend on which others share the batch."""
+
+    def __init__(self, pipe: Any, kind: str, guided: bool) -> None:
+        self._pipe, self._encode, self._guided = pipe, ENCODERS[kind], guided
+        self._known: OrderedDict[tuple[str, str], Features] = OrderedDict()
+
+    def batch(self, prompts: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+        """Call arguments for a batch of (prompt, negative prompt), [B, ...] each."""
+        found = [self._one(*pair) for pair in prompts]
+        return {name: torch.cat([features[name] for features in found]) for name in found[0]}
+
+    def _one(self, prompt: str, negative: str) -> Features:
+        pair = (prompt, negative)
+        if pair not in self._known:
+            with torch.inference_mode():
+                self._known[pair] = self._encode(self._pipe, prompt, negative, self._guided)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(pair)
+        return self._known[pair]
