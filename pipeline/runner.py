@@ -98,6 +98,7 @@ def _run_stage(
         changes = compare(before, after)
     if stage.epilogue_needed:
         run_epilogue(stage, run, total)
+    run.forget_sources()
     return StageResult(stage.name, len(todo), total - len(todo), receipts, changes)
 
 

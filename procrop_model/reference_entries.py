@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ class Reference:
     source: str
 
 
+GROUP = 16_384
 SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Reference)])
 
 
@@ -36,15 +37,15 @@ class Entries(Sequence[Reference]):
         if table.schema.names != SCHEMA.names:
             raise ValueError(f"the references have the columns {', '.join(table.schema.names)}")
         self.table = table.combine_chunks()
-        codes = [code.as_py() for code in self.table["phash"]]
-        self.hashes = np.array([int(code, 16) if code else 0 for code in codes], np.uint64)
-        self.hashed = np.array([bool(code) for code in codes], bool)
+        codes, count = self.table["phash"], self.table.num_rows
+        self.hashes = np.fromiter((int(code.as_py() or "0", 16) for code in codes), np.uint64, count)
+        self.hashed = np.fromiter((bool(code.as_py()) for code in codes), bool, count)
         self._keys, self._photos = _Places(self.table["key"]), _Places(self.table["photo"])
 
     @staticmethod
     def of(references: Iterable[Reference]) -> "Entries":
         """From single ones, in their order."""
-        return Entries(pa.Table.from_pylist([asdict(reference) for reference in references], schema=SCHEMA))
+        return Entries(as_table(references))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -68,11 +69,6 @@ class Entries(Sequence[Reference]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    @property
-    def unique(self) -> bool:
-        """Whether no key comes twice."""
-        return self._keys.unique
-
     def rows_of_key(self, key: str) -> list[int]:
         """The row of a key; none when it is unknown."""
         return self._keys.find(key)
@@ -84,7 +80,7 @@ class Entries(Sequence[Reference]):
     def encode(self) -> bytes:
         """Parquet bytes, the same for the same references."""
         sink = io.BytesIO()
-        pq.write_table(self.table, sink, compression="zstd")
+        write_entries(self.table, sink)
         return sink.getvalue()
 
     @staticmethod
@@ -93,11 +89,23 @@ class Entries(Sequence[Reference]):
         return Entries(pq.ParquetFile(io.BytesIO(data)).read(use_threads=False))
 
 
+def as_table(references: Iterable[Reference]) -> pa.Table:
+    """A table of ``SCHEMA``, a row a reference."""
+    return pa.Table.from_pylist([asdict(reference) for reference in references], schema=SCHEMA)
+
+
+def write_entries(table: pa.Table, sink: Any) -> None:
+    """Write references of ``SCHEMA`` as Parquet, a group of rows at a time; the bytes do not depend on the table's chunks."""
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for start in range(0, max(1, table.num_rows), GROUP):
+            writer.write_table(table.slice(start, GROUP).combine_chunks())
+
+
 class _Places:
     """Rows by text, through 64 bits of its sha256: a dictionary of a million texts would be ten times as large."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        marks = np.array([_mark(text.as_py()) for text in column], np.uint64)
+        marks = np.fromiter((_mark(text.as_py()) for text in column), np.uint64, len(column))
         self._rows: NDArray[np.intp] = np.argsort(marks, kind="stable")
         self._marks = marks[self._rows]
 
@@ -109,6 +117,11 @@ class _Places:
         low, high = (np.searchsorted(self._marks, np.uint64(_mark(text)), side) for side in ("left", "right"))
         found: list[int] = self._rows[low:high].tolist()
         return found
+
+
+def duplicates(keys: pa.ChunkedArray) -> bool:
+    """Whether a text comes twice."""
+    return not _Places(keys).unique
 
 
 def _mark(text: str) -> int:

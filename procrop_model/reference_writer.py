@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
-from procrop_model.reference_entries import Entries, Reference
+from procrop_model.reference_entries import SCHEMA, Entries, Reference, as_table, duplicates, write_entries
 
 METRIC = "inner_product_l2_normalised"
 FILES = ("index.faiss", "tokens.npy", "references.parquet")
@@ -71,21 +71,24 @@ class ReferenceWriter:
             block = slice(start, start + BLOCK)
             self._index.add(np.ascontiguousarray(vectors[block]))
             self._tokens.write(np.asarray(tokens[block], np.float16).tobytes())
-        self._entries.append((entries if isinstance(entries, Entries) else Entries.of(entries)).table)
+        table = entries.table if isinstance(entries, Entries) else as_table(entries)
+        self._entries.append(table)
 
     def close(self) -> None:
         """Finish the folder, ``index.json`` last. Raises ModelError when a key came twice."""
+        entries = pa.concat_tables([SCHEMA.empty_table(), *self._entries])
+        if duplicates(entries["key"]):
+            raise ModelError("the reference database was given a key twice")
         index = self._index if self._index is not None else faiss.IndexFlatIP(1)
         self._header(index.ntotal)
         self._tokens.close()
-        os.replace(self._home / "tokens.npy.partial", self._home / "tokens.npy")
-        entries = Entries(pa.concat_tables([Entries.of([]).table, *self._entries]))
-        if not entries.unique:
-            raise ModelError("the reference database was given a key twice")
         faiss.write_index(index, str(self._home / "index.faiss.partial"))
-        os.replace(self._home / "index.faiss.partial", self._home / "index.faiss")
-        self._replace("references.parquet", entries.encode())
-        self._replace("index.json", json.dumps(self._about(index), indent=1).encode())
+        write_entries(entries, str(self._home / "references.parquet.partial"))
+        for name in FILES:
+            os.replace(self._home / f"{name}.partial", self._home / name)
+        about = self._home / "index.json.partial"
+        about.write_text(json.dumps(self._about(index), indent=1), "utf-8")
+        os.replace(about, self._home / "index.json")
 
     def _header(self, count: int) -> None:
         """The head of the .npy; numpy leaves room in it for the first number to grow."""
@@ -107,11 +110,6 @@ class ReferenceWriter:
             "bytes": {name: (self._home / name).stat().st_size for name in FILES},
             "faiss": faiss.__version__,
         }
-
-    def _replace(self, name: str, data: bytes) -> None:
-        partial = self._home / f"{name}.partial"
-        partial.write_bytes(data)
-        os.replace(partial, self._home / name)
 
 
 def unit(vectors: Floats) -> Floats:

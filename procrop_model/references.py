@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
-from procrop_model.reference_entries import Entries, Reference
+from procrop_model.reference_entries import Entries, Reference, duplicates
 from procrop_model.reference_writer import FILES, METRIC, NearDuplicates, ReferenceWriter, unit
 
 __all__ = ["Found", "NearDuplicates", "Neighbour", "Reference", "ReferenceDatabase"]
@@ -93,7 +93,7 @@ class ReferenceDatabase:
                 f"{len(vectors)} vectors, {len(tokens)} token grids and {len(entries)} entries do not match"
             )
         listed = entries if isinstance(entries, Entries) else Entries.of(entries)
-        if not listed.unique:
+        if duplicates(listed.table["key"]):
             raise ModelError("the reference database was given a key twice")
         index = faiss.IndexFlatIP(vectors.shape[1])
         for start in range(0, len(vectors), BLOCK):

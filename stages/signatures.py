@@ -63,6 +63,7 @@ class Signatures:
             where.append(np.array([(shard, n) for n, _ in rows], np.int32).reshape(-1, 2))
         parts = [part for part in parts if len(part)] or [Signatures.of([])]
         whole = _joined(parts)
+        del parts
         order = np.argsort(whole.keys, kind="stable")
         places = np.concatenate(where)[order]
 
