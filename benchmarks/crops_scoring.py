@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.harness import OURS, alternate, finish, result
+from pipeline.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Only names that every version of the scorer has, so that an older checkout can run it.
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--side", type=int, default=192, help="long side of a canvas in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
-    checkouts = {OURS: ROOT} | ({str(options.against.name): options.against} if options.against else {})
+    if options.against and not options.against.is_dir():
+        raise UsageError(f"--against '{options.against}': no such folder; give the root of another checkout")
+    checkouts = {OURS: ROOT} | ({str(options.against.name): options.against.resolve()} if options.against else {})
     again: dict[str, list[float]] = {name: [] for name in checkouts}
     digests = {}
 
@@ -74,9 +77,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _measured(checkout: Path, boxes: int, side: int) -> dict[str, float | str]:
-    """Canvases a CPU second, new and remembered, by the scorer of a checkout; raises CalledProcessError when it fails."""
+    """Canvases a CPU second, new and remembered, by the scorer of a checkout; UsageError when that cannot run."""
     env = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _WORK, str(boxes), str(side)]
-    done = subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=checkout, env=env, check=False, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UsageError(f"the scorer of '{checkout}' does not run ({last}): give a whole checkout as --against")
     told: dict[str, float | str] = json.loads(done.stdout.splitlines()[-1])
     return told

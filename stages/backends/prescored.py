@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from pipeline.seeds import digest_of
 from stages.backends.protocols import Floats, Image, Scorer
@@ -43,6 +42,8 @@ class PrescoredScorer:
     def _merged(self, cheap: Floats, full: Floats, chosen: list[int]) -> Floats:
         seen = cheap[chosen]
         if len(chosen) > 2 and np.ptp(seen) > 0 and np.ptp(full) > 0:
+            from scipy.stats import spearmanr  # some 40 MB that a run without this scorer need not carry
+
             self._correlations.append(float(spearmanr(seen, full).statistic))
         if len(chosen) == len(cheap):
             out = np.empty(len(cheap), np.float32)
