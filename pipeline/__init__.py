@@ -1,1 +1,7 @@
 """The machine: records, storage contract, restart, executors and the command line. It knows no concrete stage."""
+
+import os
+
+# Arrow's own allocator keeps much of what a table took; the C library's gives it back when asked (``pipeline.memory``). Arrow
+# reads this when it is first imported.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -4,7 +4,7 @@ Thresholds were set on the bundled photographs and edits of them; ``procrop-data
 what they mistake.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,20 +135,21 @@ def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tu
 def _close_vectors(vectors: NDArray[np.float16]) -> Iterator[tuple[Integers, Integers]]:
     """(i, j), i < j, that include all whose cosine is ``PART_COSINE`` or more, block by block."""
     flat = _flattened(vectors)
-    lengths = np.einsum("nd,nd->n", flat, flat)
-    for start in range(0, len(flat), BLOCK):
-        block = slice(start, start + BLOCK)
+    for start in range(0, len(vectors), BLOCK):
+        queries = flat(slice(start, start + BLOCK))
         for low in range(0, start + BLOCK, KEYS):
-            keys = slice(low, min(low + KEYS, start + BLOCK, len(flat)))
+            keys = flat(slice(low, min(low + KEYS, start + BLOCK, len(vectors))))
+            lengths = np.einsum("nd,nd->n", queries, queries)[:, None] + np.einsum("nd,nd->n", keys, keys)
             # Squared distance of unit vectors is 2 - 2 cosine; the slack covers rounding.
-            apart = lengths[block][:, None] + lengths[keys] - 2 * (flat[block] @ flat[keys].T)
-            rows, columns = np.nonzero(apart <= 2 - 2 * PART_COSINE + 1e-4)
+            rows, columns = np.nonzero(lengths - 2 * (queries @ keys.T) <= 2 - 2 * PART_COSINE + 1e-4)
             i, j = columns + low, rows + start
             yield i[i < j].astype(np.int64), j[i < j].astype(np.int64)
 
 
-def _flattened(vectors: NDArray[np.float16]) -> Floats:
-    """Unit vectors about their mean, projected on their main directions: float32 [N, at most DIRECTIONS]."""
+def _flattened(vectors: NDArray[np.float16]) -> Callable[[slice], Floats]:
+    """Gives rows of the unit vectors, projected about their mean on their main directions where those are fewer: float32."""
+    if vectors.shape[1] <= DIRECTIONS:
+        return lambda rows: _unit(vectors[rows])
     blocks = [slice(start, start + KEYS) for start in range(0, len(vectors), KEYS)]
     mean = sum(_unit(vectors[block]).sum(0, dtype=np.float64) for block in blocks) / len(vectors)
 
@@ -156,10 +157,10 @@ def _flattened(vectors: NDArray[np.float16]) -> Floats:
         return _unit(vectors[block]) - mean
 
     _, directions = np.linalg.eigh(sum(centred(block).T @ centred(block) for block in blocks))
-    flat = np.zeros((len(vectors), min(DIRECTIONS, vectors.shape[1])), np.float32)
+    flat = np.zeros((len(vectors), DIRECTIONS), np.float32)
     for block in blocks:
         flat[block] = centred(block) @ directions[:, -DIRECTIONS:]
-    return flat
+    return lambda rows: flat[rows]
 
 
 def part_match(first: bytes, second: bytes) -> float:

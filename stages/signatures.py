@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.memory import give_back
 from pipeline.records import Signature
 from pipeline.stage import Tables
 
@@ -55,15 +58,14 @@ class Signatures:
         """Of the photographs of a run, by key. wanted(shard): keys of those that count."""
         parts, where = [], [np.zeros((0, 2), np.int32)]
         for shard in tables.shards(stage):
-            keys = wanted(shard)
-            table = tables.columns(stage, shard, COLUMNS).select(COLUMNS).to_pylist()
-            rows = [(n, row) for n, row in enumerate(table) if row["key"] in keys]
-            columns = Signatures.of([Signature(**row, uri="", thumb=b"") for _, row in rows])
-            parts.append(replace(columns, row=_unread))  # its own would keep all rows in memory
-            where.append(np.array([(shard, n) for n, _ in rows], np.int32).reshape(-1, 2))
+            table = tables.columns(stage, shard, COLUMNS)
+            rows = np.flatnonzero(pc.is_in(table["key"], value_set=pa.array(sorted(wanted(shard)), pa.string())))
+            parts.append(_of_table(table.take(rows)))
+            where.append(np.stack([np.full(len(rows), shard), rows], axis=1).astype(np.int32))
         parts = [part for part in parts if len(part)] or [Signatures.of([])]
         whole = _joined(parts)
         del parts
+        give_back()  # what was read of so many shards
         order = np.argsort(whole.keys, kind="stable")
         places = np.concatenate(where)[order]
 
@@ -96,6 +98,21 @@ def _joined(parts: Sequence[Signatures]) -> Signatures:
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     splits = [split for part in parts for split in part.splits]
     return Signatures(splits=splits, row=parts[0].row, **columns)
+
+
+def _of_table(table: pa.Table) -> Signatures:
+    """Columns of a table; its rows are not kept."""
+    count = len(table)
+    vectors = np.frombuffer(b"".join(value.as_buffer() for value in table["vector"]), np.float16)
+    return Signatures(
+        keys=np.array([key.encode() for key in table["key"].to_pylist()], np.bytes_),
+        splits=[sys.intern(split) for split in table["split"].to_pylist()],
+        pixels=table["pixels"].to_numpy(),
+        codes=_numbers(table["phash"].to_pylist()),
+        mirrored=_numbers(table["mirrored"].to_pylist()),
+        vectors=vectors.reshape(count, -1) if count else np.zeros((0, 0), np.float16),
+        row=_unread,
+    )
 
 
 def _numbers(hashes: Sequence[str]) -> NDArray[np.uint64]:
