@@ -88,8 +88,8 @@ def record(store: Store, plan: Plan) -> None:
 
 
 def _refuse_foreign(store: Store) -> None:
-    names = [name for name in store.names("") if not name.startswith(".")]
-    if names:
+    names = [name for name in store.names("") if not name.startswith((".", f"{PATH}.partial."))]
+    if names and PATH not in names:  # another command may have begun the run since we looked
         raise RefusedError(
             f"'{store.url}' is not a run directory (no {PATH}) and is not empty (it has '{names[0]}'): use another --work"
         )

@@ -11,6 +11,8 @@ import pytest
 
 from pipeline.cli.app import main
 from pipeline.errors import RefusedError, UsageError
+from pipeline.plan import Plan, freeze
+from pipeline.storage import open_store
 from pipeline.work import Control, run_shard
 from stages.sources import list_inputs
 from tests.chain import make_photos
@@ -71,6 +73,19 @@ def test_a_foreign_directory(tmp_path, refused):
     (tmp_path / "thesis/chapter 1.doc").write_text("words")
     code, line = refused(tmp_path / "thesis", "run", "--work", tmp_path / "thesis")
     assert code == 4 and "is not a run directory" in line and "use another --work" in line
+
+
+@pytest.mark.parametrize("beside", ["plan.json.partial.host.1-1", "plan.json"])
+def test_a_run_that_another_command_begins_at_this_moment_is_not_foreign(tmp_path, beside):
+    store = open_store(str(tmp_path))
+    (tmp_path / "thesis.doc").write_text("words")
+    with pytest.raises(RefusedError, match="is not a run directory"):
+        freeze(store, Plan("test", 0, 2, {}))
+    (tmp_path / "thesis.doc").rename(tmp_path / beside)
+    seen = iter([False, True])  # the plan is not there, and then it is
+    store.exists = lambda path: beside == "plan.json" and next(seen, True)
+    store.read = lambda path: Plan("test", 0, 2, {}).encode()
+    assert freeze(store, Plan("test", 0, 2, {})).name == "test"
 
 
 def test_a_newer_directory(work, refused):
