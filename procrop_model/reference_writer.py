@@ -76,12 +76,12 @@ class ReferenceWriter:
 
     def close(self) -> None:
         """Finish the folder, ``index.json`` last. Raises ModelError when a key came twice."""
-        entries = pa.concat_tables([SCHEMA.empty_table(), *self._entries])
-        if duplicates(entries["key"]):
-            raise ModelError("the reference database was given a key twice")
         index = self._index if self._index is not None else faiss.IndexFlatIP(1)
         self._header(index.ntotal)
         self._tokens.close()
+        entries = pa.concat_tables([SCHEMA.empty_table(), *self._entries])
+        if duplicates(entries["key"]):
+            raise ModelError("the reference database was given a key twice")
         faiss.write_index(index, str(self._home / "index.faiss.partial"))
         write_entries(entries, str(self._home / "references.parquet.partial"))
         for name in FILES:
