@@ -10,6 +10,8 @@ from typing import Any
 
 KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
 Rows = list[dict[str, Any]]
+# Environment variable with a worker's number among those of its machine, so that each can use a device of its own.
+WORKER_SLOT = "PROCROP_WORKER_SLOT"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.errors import ProcropError
 from pipeline.isolation import probe
 from pipeline.run import Run
+from pipeline.stage import WORKER_SLOT
 from pipeline.work import Control, run_shard
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -40,12 +41,15 @@ class Said:
 
 
 class Worker:
-    """The parent's end. ``job`` is what it works on, ``start`` the micro-batch in hand, -1 outside of one."""
+    """The parent's end. ``job`` is what it works on, ``start`` the micro-batch in hand, -1 outside of one. ``slot`` is its
+    number among those that live, from 0.
+    """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, slot: int = 0) -> None:
+        self.slot = slot
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, payload, os.getpid()), daemon=True)
+        self._process = context.Process(target=_live, args=(theirs, payload, os.getpid(), slot), daemon=True)
         # A signal to the whole group must not catch the child before it can look away. The tracker that every spawned process
         # needs unblocks signals when it is started, so it is started before.
         resource_tracker.ensure_running()
@@ -110,7 +114,8 @@ class RemoteTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
-def _live(pipe: Connection, payload: bytes, parent: int) -> None:
+def _live(pipe: Connection, payload: bytes, parent: int, slot: int) -> None:
+    os.environ[WORKER_SLOT] = str(slot)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent hears them and tells us
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
