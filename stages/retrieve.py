@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
 from procrop_model.reference_entries import Entries, Reference
 from procrop_model.references import FILES, NearDuplicates, ReferenceDatabase
+from stages.backends.protocols import Encoder
 
 CREDITS = ("phash", "title", "author", "licence", "source")
 
@@ -42,9 +43,9 @@ class Retrieve(Stage):
     record = Neighbours
     prologue_needed = True
 
-    def __init__(self, settings: RetrieveSettings, encoder_digest: str) -> None:
+    def __init__(self, settings: RetrieveSettings, encoder: Encoder) -> None:
         self._settings = settings
-        self._encoder_digest = encoder_digest
+        self._encoder = encoder
         self.micro_batch = settings.micro_batch
         self._database: ReferenceDatabase | None = None
 
@@ -52,7 +53,7 @@ class Retrieve(Stage):
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
-        return {"encoder": self._encoder_digest}
+        return {"encoder": self._encoder.digest}
 
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """The reference database of all train photos, as files."""
@@ -69,7 +70,7 @@ class Retrieve(Stage):
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
         listed = Entries(concat_tables([Entries.of([]).table, *entries]))
         database = ReferenceDatabase.build(
-            np.concatenate(vectors[first:]), np.concatenate(tokens[first:]), listed, self._encoder_digest, limits
+            np.concatenate(vectors[first:]), np.concatenate(tokens[first:]), listed, self._encoder.digest, limits
         )
         del vectors, tokens, entries, listed
         with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +118,7 @@ class Retrieve(Stage):
             with tempfile.TemporaryDirectory() as folder:
                 for name in ("index.json", *FILES):
                     (Path(folder) / name).write_bytes(shard.shared(name))
-                self._database = ReferenceDatabase.load(folder, self._encoder_digest)
+                self._database = ReferenceDatabase.load(folder, self._encoder.digest)
         return self._database
 
 
