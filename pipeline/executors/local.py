@@ -129,7 +129,7 @@ class LocalExecutor:
         """Do a shard with no other at work, and leave out what kills its process even so."""
         tries = 0
         while tries < 2:
-            last, start = self._single(Job(stage.name, shard))
+            last, start = self._single(Job(stage.name, shard, alone=True))
             if last.kind == "done":
                 receipt: Receipt = last.what
                 return receipt

@@ -9,7 +9,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,11 +25,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @dataclass(frozen=True)
 class Job:
-    """A shard to do or, with keys, samples of it to try."""
+    """A shard to do or, with keys, samples of it to try. alone: one micro-batch at a time, so that a death names its own."""
 
     stage: str
     shard: int
     keys: Sequence[str] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class _Hands:
         stage = self._stages[job.stage]
         if job.keys:
             return probe(stage, self._run, job.shard, job.keys)
-        return run_shard(stage, self._run, job.shard, self._control)
+        return run_shard(stage, self._run, job.shard, replace(self._control, overlap=not job.alone))
 
 
 def _portable(error: Exception) -> tuple[Exception, str]:
