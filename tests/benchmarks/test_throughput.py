@@ -10,7 +10,7 @@ from benchmarks.throughput import main
 def test_ours_and_the_bare_call_paint_the_same_and_the_line_says_how_fast(capsys):
     threads = torch.get_num_threads()
     try:
-        main("--steps 1 --canvases 2 --rounds 1 --batch 2 --side 64 --no-loop".split())
+        main(["--steps", "1", "--canvases", "2", "--rounds", "1", "--batch", "2", "--side", "64", "--no-loop"])
     finally:
         torch.set_num_threads(threads)
     told = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
