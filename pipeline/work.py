@@ -5,7 +5,7 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from pipeline.errors import (
 )
 from pipeline.journal import Journal
 from pipeline.locks import shard_lock
+from pipeline.overlap import Steps, overlapped
 from pipeline.receipts import Receipt, counts
 from pipeline.run import Run, receipt_path, recipe_of
 from pipeline.seeds import digest_of
@@ -48,13 +49,15 @@ class Event:
 @dataclass(frozen=True)
 class Control:
     """How the outside watches and stops a shard. beginning(start): the micro-batch of tasks from ``start`` is in hand now;
-    -1: none is.
+    -1: none is. overlap: whether the next micro-batch may be prepared meanwhile; then a death may be of another than the one
+    in hand.
     """
 
     report: Callable[[Event], None] = lambda event: None
     stopping: Callable[[], bool] = lambda: False
     beginning: Callable[[int], None] = lambda start: None
     max_consecutive_failures: int = 100
+    overlap: bool = True
     device: str = "cpu"
 
 
@@ -160,13 +163,8 @@ def _work(
     stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control: Control, deadly: Mapping[str, str]
 ) -> None:
     in_a_row = 0
-    for start in range(sink.batches * stage.micro_batch, len(tasks), stage.micro_batch):
-        if control.stopping():
-            raise InterruptedRunError(f"stopped in {stage.name} shard {shard.number}; run the same command to go on")
-        batch = tasks[start : start + stage.micro_batch]
-        control.beginning(start)
-        outcomes = _around(stage, batch, shard, deadly) if deadly else attempt(stage, batch, shard)
-        control.beginning(-1)
+    starts = range(sink.batches * stage.micro_batch, len(tasks), stage.micro_batch)
+    for outcomes in _outcomes(stage, shard, tasks, starts, control, deadly):
         sink.append(outcomes)
         ends = [outcome.status for outcome in outcomes]
         control.report(Event(stage.name, shard.number, ends.count("kept"), ends.count("rejected"), ends.count(FAILED)))
@@ -176,6 +174,33 @@ def _work(
                 raise TooManyFailuresError(
                     f"{stage.name} failed {in_a_row} samples in a row, the last with {outcome.detail}: not the samples' fault"
                 )
+
+
+def _outcomes(
+    stage: Stage, shard: Shard, tasks: Sequence[Task], starts: range, control: Control, deadly: Mapping[str, str]
+) -> Iterator[list[Outcome]]:
+    """Of each micro-batch, in order. Raises InterruptedRunError before one when asked to stop."""
+
+    def begin(index: int) -> None:
+        if control.stopping():
+            raise InterruptedRunError(f"stopped in {stage.name} shard {shard.number}; run the same command to go on")
+        control.beginning(starts[index])
+
+    def failed(batch: Sequence[Task], error: Exception) -> list[Outcome]:
+        if not isinstance(error, SAMPLE_ERRORS):
+            raise error
+        return attempt(stage, batch, shard)
+
+    batches = [tasks[start : start + stage.micro_batch] for start in starts]
+    if stage.split and control.overlap and not deadly:
+        yield from overlapped(stage, shard, batches, Steps(begin, failed))
+        control.beginning(-1)
+        return
+    for index, batch in enumerate(batches):
+        begin(index)
+        outcomes = _around(stage, batch, shard, deadly) if deadly else attempt(stage, batch, shard)
+        control.beginning(-1)
+        yield outcomes
 
 
 def _around(stage: Stage, batch: Sequence[Task], shard: Shard, deadly: Mapping[str, str]) -> list[Outcome]:

@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 from pipeline.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from stages.assignment import assign
 from stages.backends.protocols import Encoder, Scorer
-from stages.dataset_card import card_files
+from stages.dataset_card import Models, card_files
 from stages.excluded import excluded_digest
 from stages.leak_guard import LEAKS, Guard, guard
 from stages.leaks import REASONS
@@ -86,10 +86,12 @@ class Build(Stage):
     epilogue_needed = True
     regroups = True
 
-    def __init__(self, settings: BuildSettings, scorer: Scorer, encoder: Encoder) -> None:
+    def __init__(self, settings: BuildSettings, scorer: Scorer, encoder: Encoder, models: Models = ()) -> None:
+        """models: all that had a part in the dataset, for its card."""
         self._settings = settings
         self._scorer = scorer
         self._encoder = encoder
+        self._models = models
 
     def settings(self) -> dict[str, Any]:
         return self._settings.model_dump(mode="json")
@@ -186,7 +188,7 @@ class Build(Stage):
 
     def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Index, checksums and card, beside the tars."""
-        return card_files(self._settings.name, self.name, tables)
+        return card_files(self._settings.name, self.name, tables, self._models)
 
 
 def _json(sample: Sample) -> str:

@@ -18,6 +18,7 @@ from pipeline.stage import Rows, Tables
 EXAMPLES = 12
 EDGES = np.linspace(0, 10, 11)
 SAID = ("source", "author", "licence", "outpainter", "scorer")
+Models = Sequence[tuple[str, str, str]]
 SPLITS = ("train", "val", "test")
 SMALL_SHARD, LARGE_SHARD = 100_000_000, 1_000_000_000
 
@@ -47,8 +48,11 @@ class Contents:
         self.photos.update(int.from_bytes(hashlib.sha256(row["photo"].encode()).digest()[:8]) for row in rows)
 
 
-def card_files(name: str, stage: str, tables: Tables) -> Iterator[tuple[str, bytes]]:
-    """Files by path in the run directory; the same dataset gives the same bytes. stage: whose shards they are about."""
+def card_files(name: str, stage: str, tables: Tables, models: Models) -> Iterator[tuple[str, bytes]]:
+    """Files by path in the run directory; the same dataset gives the same bytes. stage: whose shards they are about.
+
+    models: (role, name, licence) of each model that had a part in it.
+    """
     receipts = tables.receipts(stage)
     tars = {path: about for r in receipts for path, about in r.outputs.items() if path.endswith(".tar")}
     contents = _contents(stage, receipts, tables)
@@ -58,7 +62,7 @@ def card_files(name: str, stage: str, tables: Tables) -> Iterator[tuple[str, byt
     yield "dataset/.nv-meta/split.yaml", _render("energon-split.yaml", splits=_by_split(tars))
     yield "dataset/.nv-meta/.info.yaml", _render("energon-info.yaml", counts=_sample_counts(receipts))
     yield "dataset/examples.jpg", sheet_of(contents.examples)
-    yield "dataset/README.md", _card(name, tars, contents, receipts, tables)
+    yield "dataset/README.md", _card(name, tars, contents, receipts, tables, models)
 
 
 def _contents(stage: str, receipts: Sequence[Any], tables: Tables) -> Contents:
@@ -103,7 +107,9 @@ def _by_split(tars: dict[str, Any]) -> dict[str, list[str]]:
     return {split: [n for n in names if f"-{split}-" in n] for split in SPLITS if any(f"-{split}-" in n for n in names)}
 
 
-def _card(name: str, tars: dict[str, Any], contents: Contents, receipts: Sequence[Any], tables: Tables) -> bytes:
+def _card(
+    name: str, tars: dict[str, Any], contents: Contents, receipts: Sequence[Any], tables: Tables, models: Models
+) -> bytes:
     sizes = sorted(about["size"] for about in tars.values())
     return _render(
         "dataset-card.md",
@@ -119,6 +125,7 @@ def _card(name: str, tars: dict[str, Any], contents: Contents, receipts: Sequenc
         funnel=_funnel(tables),
         outpainters=sorted(contents.outpainters),
         scorers=sorted(contents.scorers),
+        models=models,
         sizes=(sizes[0], sizes[len(sizes) // 2], sizes[-1]),
     )
 

@@ -61,6 +61,7 @@ class Outpaint(Stage):
     record = Canvas
     reasons = ("blank", "seam_visible", "repeats_photo", "unsafe")
     extensions = ("jpg",)
+    split = True
 
     def __init__(
         self, settings: OutpaintSettings, outpainter: Outpainter, segmenter: Segmenter, composer: Composer | None = None
@@ -91,13 +92,23 @@ class Outpaint(Stage):
         return tasks
 
     def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        prepared = self.prepare(tasks, shard)
+        return self.finish(tasks, prepared, self.compute(prepared))
+
+    def prepare(self, tasks: Sequence[Task], shard: Shard) -> list[_Prepared]:
         @cache
         def photo(key: str) -> _Photo:
             return self._read(shard, key)
 
-        prepared = [self._prepare(task.payload, photo(task.payload["photo"]["key"]), shard.run_seed) for task in tasks]
-        painted = self._outpainter.paint([item.request for item in prepared])
-        return [self._finish(task, item, image) for task, item, image in zip(tasks, prepared, painted, strict=True)]
+        return [self._prepare(task.payload, photo(task.payload["photo"]["key"]), shard.run_seed) for task in tasks]
+
+    def compute(self, prepared: Sequence[_Prepared]) -> Sequence[NDArray[np.uint8] | Declined]:
+        return self._outpainter.paint([item.request for item in prepared])
+
+    def finish(
+        self, tasks: Sequence[Task], prepared: Sequence[_Prepared], computed: Sequence[NDArray[np.uint8] | Declined]
+    ) -> list[Outcome]:
+        return [self._finish(task, item, image) for task, item, image in zip(tasks, prepared, computed, strict=True)]
 
     def _read(self, shard: Shard, key: str) -> _Photo:
         image = to_array(shard.image("ingest", key))

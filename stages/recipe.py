@@ -59,7 +59,7 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
         Propose(recipe.propose, models.segmenter),
         *(RefineRound(number, recipe.refine, models.scorer) for number in range(1, recipe.refine.rounds + 1)),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, models.scorer, models.encoder),
+        Build(recipe.build, models.scorer, models.encoder, models.credits()),
         Embed(recipe.embed, models.encoder),
-        Retrieve(recipe.retrieve, models.encoder.digest),
+        Retrieve(recipe.retrieve, models.encoder),
     ]

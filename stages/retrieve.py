@@ -20,6 +20,7 @@ from pipeline.stage import Outcome, Shard, Stage, Tables, Task
 from procrop_model.reference_entries import Reference
 from procrop_model.reference_writer import FILES, NearDuplicates, ReferenceWriter
 from procrop_model.references import ReferenceDatabase
+from stages.backends.protocols import Encoder
 from stages.leak_guard import LEAKS
 
 LEAKS_FILE = f"build/{LEAKS}"
@@ -47,9 +48,9 @@ class Retrieve(Stage):
     record = Neighbours
     prologue_needed = True
 
-    def __init__(self, settings: RetrieveSettings, encoder_digest: str) -> None:
+    def __init__(self, settings: RetrieveSettings, encoder: Encoder) -> None:
         self._settings = settings
-        self._encoder_digest = encoder_digest
+        self._encoder = encoder
         self.micro_batch = settings.micro_batch
         self._database: ReferenceDatabase | None = None
 
@@ -57,14 +58,14 @@ class Retrieve(Stage):
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
-        return {"encoder": self._encoder_digest}
+        return {"encoder": self._encoder.digest}
 
     def prologue(self, tables: Tables) -> Iterator[tuple[str, Path]]:
         """The reference database of all train photos that ``build`` did not leave out as near others, as files."""
         leaks = {leak["photo"] for leak in json.loads(tables.shared(LEAKS_FILE))["leaks"]}
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
         with tempfile.TemporaryDirectory() as folder:
-            writer = ReferenceWriter(folder, self._encoder_digest, limits)
+            writer = ReferenceWriter(folder, self._encoder.digest, limits)
             for shard in tables.shards("embed"):
                 photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
                 rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
@@ -120,7 +121,7 @@ class Retrieve(Stage):
             with tempfile.TemporaryDirectory() as folder:
                 for name in ("index.json", "index.faiss", "references.parquet"):
                     (Path(folder) / name).write_bytes(shard.shared(name))
-                self._database = ReferenceDatabase.load(folder, self._encoder_digest, with_tokens=False)
+                self._database = ReferenceDatabase.load(folder, self._encoder.digest, with_tokens=False)
         return self._database
 
 

@@ -15,6 +15,7 @@ FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", 
 FILES |= {"hashed_file", "shard_index", "shard_set", "shard_writer", "epoch_order"}
 DOING = {
     "work",
+    "overlap",
     "crashed",
     "isolation",
     "steps",

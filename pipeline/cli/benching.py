@@ -12,7 +12,8 @@ from pipeline.errors import UsageError
 Name = Annotated[str, typer.Argument(help="Which one; without a name they are listed.")]
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
 BENCHMARKS = (
-    "shards-write", "shards-read", "decode", "overhead", "near-duplicates", "crops-scoring", "outpaint", "reencode", "faults",
+    "shards-write", "shards-read", "decode", "overhead", "throughput", "near-duplicates", "crops-scoring", "outpaint",
+    "reencode", "faults",
     "rehearsal",
 )  # fmt: skip
 

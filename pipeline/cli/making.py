@@ -17,7 +17,7 @@ from pipeline.cli.options import (
     open_session,
     print_json,
     remember,
-    worker_count,
+    workers_for,
 )
 from pipeline.errors import UsageError
 
@@ -138,6 +138,7 @@ def _with_upstream(session: Session, name: str) -> list[str]:
 def _work(
     session: Session, names: list[str], *, workers: int, json: bool, quiet: bool, options: dict[str, Any]
 ) -> None:
+    from pipeline.cli.batching import settled
     from pipeline.cli.display import Display, summary_of
     from pipeline.cli.sources import refresh_sources
     from pipeline.executors.local import LocalExecutor
@@ -148,6 +149,7 @@ def _work(
     if "build" in names:
         _require_folders(session.recipe.build.exclude_near)
     display = Display(quiet=quiet or json)
+    session = settled(session, names, display.say)
     removed = refresh_sources(session, display) if "ingest" in names else 0
     chosen = [stage for stage in session.stages if stage.name.split("/")[0] in names]
     reason = options["reason"]
@@ -156,7 +158,9 @@ def _work(
         failed = receipt.n_failed
         return bool(options["retry_failed"] and (reason in failed if reason else failed))
 
-    with LocalExecutor(session.run, chosen, workers=worker_count(workers), on_event=display.on_event) as executor:
+    with LocalExecutor(
+        session.run, chosen, workers=workers_for(session.recipe, workers), on_event=display.on_event
+    ) as executor:
         results = run_stages(
             chosen, session.run, executor, watcher=display, chain=session.stages,
             options=Options(retry=retry, accept_change=options["accept_change"]),

@@ -44,6 +44,7 @@ class Session:
 def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = None) -> "Recipe":
     """The recipe of a command: the one named, else the one that the run directory was made with, else the default."""
     from pipeline import config as recipes
+    from pipeline.cli.batching import with_kept_batch
     from stages.recipe import Recipe
 
     if config or plan is None:
@@ -51,7 +52,7 @@ def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = Non
         origin = f"'{config or DEFAULT_CONFIG}'"
     else:
         data, origin = dict(plan.config), f"of '{plan.name}' in plan.json"
-    return recipes.parse(Recipe, recipes.override(data, overrides), origin)
+    return with_kept_batch(recipes.parse(Recipe, recipes.override(data, overrides), origin), plan)
 
 
 def open_session(config: str, work: str, overrides: Sequence[str] | None, *, start: bool = True) -> Session:
@@ -100,6 +101,19 @@ def worker_count(workers: int) -> int:
     return (
         workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
     )
+
+
+def workers_for(recipe: "Recipe", workers: int) -> int:
+    """How many worker processes a command that makes data starts: by default one a GPU where the recipe's models use GPUs, for
+    each loads its own weights, else one a core.
+    """
+    roles = [getattr(recipe.models, name) for name in type(recipe.models).model_fields]
+    on_gpu = any(getattr(role, "device", "cpu") != "cpu" for role in roles)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = len([n for n in os.listdir("/dev") if n.startswith("nvidia") and n[6:].isdigit()]) if on_gpu else 0
+    if gpus and visible is not None:
+        gpus = len([part for part in visible.split(",") if part.strip() and part.strip() != "-1"])
+    return workers or gpus or worker_count(0)
 
 
 def print_json(value: Any) -> None:

@@ -38,11 +38,21 @@ def plan(
     recipe = read_recipe(config, [*(overrides or []), *asked], known)
     stages = stages_of(recipe)
     found, told = _forecast(recipe, stages, store, known, photos=photos, workers=worker_count(workers), price=price)
-    models = {role: digest for stage in stages for role, digest in stage.models().items()}
+    models = {role: digest for stage in stages for role, digest in _digests(stage).items()}
     if json:
         print_json({"name": recipe.name, **told, "models": models, **found.as_json()})
     else:
         _print(recipe.name, told, models, found)
+
+
+def _digests(stage: "Stage") -> dict[str, str]:
+    """Models by role; what they would take can be told before their weights are here."""
+    from pipeline.errors import ModelError
+
+    try:
+        return stage.models()
+    except ModelError:
+        return {f"of {stage.name}": "not on this machine yet (see 'procrop-data doctor')"}
 
 
 def _forecast(

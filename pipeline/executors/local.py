@@ -106,7 +106,8 @@ class LocalExecutor:
         if idle is None and len(self._workers) < self._limit:
             payload = pickle.dumps((self._run.store, self._run.plan, self._stages))
             # One pickle for all stages keeps models that several share (a scorer in each round) one object a worker.
-            idle = Worker(payload)
+            taken = {worker.slot for worker in self._workers}
+            idle = Worker(payload, min(set(range(self._limit)) - taken))
             self._workers.append(idle)
         return idle
 
@@ -128,7 +129,7 @@ class LocalExecutor:
         """Do a shard with no other at work, and leave out what kills its process even so."""
         tries = 0
         while tries < 2:
-            last, start = self._single(Job(stage.name, shard))
+            last, start = self._single(Job(stage.name, shard, alone=True))
             if last.kind == "done":
                 receipt: Receipt = last.what
                 return receipt

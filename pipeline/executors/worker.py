@@ -9,7 +9,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.errors import ProcropError
 from pipeline.isolation import probe
 from pipeline.run import Run
+from pipeline.stage import WORKER_SLOT
 from pipeline.work import Control, run_shard
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -24,11 +25,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @dataclass(frozen=True)
 class Job:
-    """A shard to do or, with keys, samples of it to try."""
+    """A shard to do or, with keys, samples of it to try. alone: one micro-batch at a time, so that a death names its own."""
 
     stage: str
     shard: int
     keys: Sequence[str] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class Said:
 
 
 class Worker:
-    """The parent's end. ``job`` is what it works on, ``start`` the micro-batch in hand, -1 outside of one."""
+    """The parent's end. ``job`` is what it works on, ``start`` the micro-batch in hand, -1 outside of one. ``slot`` is its
+    number among those that live, from 0.
+    """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, slot: int = 0) -> None:
+        self.slot = slot
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, payload, os.getpid()), daemon=True)
+        self._process = context.Process(target=_live, args=(theirs, payload, os.getpid(), slot), daemon=True)
         # A signal to the whole group must not catch the child before it can look away. The tracker that every spawned process
         # needs unblocks signals when it is started, so it is started before.
         resource_tracker.ensure_running()
@@ -110,7 +115,8 @@ class RemoteTraceback(Exception):
         return f"\n{self.args[0]}"
 
 
-def _live(pipe: Connection, payload: bytes, parent: int) -> None:
+def _live(pipe: Connection, payload: bytes, parent: int, slot: int) -> None:
+    os.environ[WORKER_SLOT] = str(slot)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent hears them and tells us
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -146,7 +152,7 @@ class _Hands:
         stage = self._stages[job.stage]
         if job.keys:
             return probe(stage, self._run, job.shard, job.keys)
-        return run_shard(stage, self._run, job.shard, self._control)
+        return run_shard(stage, self._run, job.shard, replace(self._control, overlap=not job.alone))
 
 
 def _portable(error: Exception) -> tuple[Exception, str]:

@@ -4,7 +4,7 @@ Adding one: its file, its test, and its settings class in the union of its role 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -83,6 +83,11 @@ class Models:
     scorer: Scorer
     encoder: Encoder
     composer: Composer | None = None
+
+    def credits(self) -> list[tuple[str, str, str]]:
+        """(role, name, licence) of each model, for the dataset's card."""
+        built = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [(role, model.name, model.licence) for role, model in built.items() if model is not None]
 
 
 def models_of(settings: ModelSettings) -> Models:

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 
 from pipeline.errors import ModelError, SampleError
+from pipeline.stage import WORKER_SLOT
 
-WORKER_SLOT = "PROCROP_WORKER_SLOT"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -36,7 +36,9 @@ class DiffusionEngine:
     def _load_checker(self, device: str) -> SafetyChecker:
         s = self._settings
         where = locate(s.safety_model) if s.safety_model else locate(s.model, s.revision)
-        return SafetyChecker(where, not s.safety_model, device, getattr(torch, s.dtype))
+        own, dtype = not s.safety_model, getattr(torch, s.dtype)
+        variant = {"variant": s.variant} if own and any(where.glob(f"safety_checker/*.{s.variant}.*")) else {}
+        return SafetyChecker(where, own, device, dtype=dtype, **variant)
 
     @property
     def batch(self) -> int:

@@ -14,7 +14,7 @@ class Family:
     denoiser: its folder in the checkpoint; inputs: its input channels (9: made for in-painting, 4: a plain model, 384: FLUX
     Fill); context: width of the text features it expects, 0 for any. model: the hub id of the published checkpoint.
     side, multiple: native square size, and what sides are multiples of. steps, guidance, strength: as published.
-    prompts: which function of ``prompts.py`` encodes. size_gb: of the published checkpoint in 16 bits.
+    prompts: which function of ``prompts.py`` encodes. size_gb: of the published checkpoint in 16 bits, about.
     """
 
     pipeline: str

@@ -17,8 +17,9 @@ from stages.backends.protocols import Image
 class SafetyChecker:
     """Says which canvases show what its authors listed, by CLIP features."""
 
-    def __init__(self, model: Path, own: bool, device: str, dtype: torch.dtype) -> None:
-        """model: a pipeline's folder (``own``: the checker is a part of it), or a checker's."""
+    def __init__(self, model: Path, own: bool, device: str, **options: Any) -> None:
+        """model: a pipeline's folder (``own``: the checker is a part of it), or a checker's. options: dtype, variant."""
+        self._dtype = options["dtype"]
         weights, processor = (model / "safety_checker", model / "feature_extractor") if own else (model, model)
         if own and not weights.is_dir():
             raise ModelError(
@@ -27,9 +28,9 @@ class SafetyChecker:
             )
         with loading(f"the safety checker's feature extractor in '{processor}'"):
             self._processor = CLIPImageProcessor.from_pretrained(processor, local_files_only=True)
-        checker: Any = pretrained(StableDiffusionSafetyChecker, weights, "the safety checker", dtype=dtype)
+        checker: Any = pretrained(StableDiffusionSafetyChecker, weights, "the safety checker", **options)
         self._checker = checker.to(device)
-        self._device, self._dtype = device, dtype
+        self._device = device
 
     def flags(self, canvases: Sequence[Image]) -> list[bool]:
         """Whether each canvas uint8 [H, W, 3] is unsafe; canvases of one size."""

@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from pipeline.config import parse
 from pipeline.errors import ModelError, UsageError
 from stages.backends.build import ModelSettings
 from stages.backends.ensemble_scorer import EnsembleScorer
-from stages.backends.prescored import PrescoredScorer, best_and_first
+from stages.backends.prescored import PrescoredScorer, best_and_first, rank_correlation
 from tests.fakes import FakeScorer
 
 
@@ -97,6 +98,13 @@ def test_only_the_best_and_the_first_are_looked_at_closely(sample):
     agreement, pictures = scorer.agreement
     assert agreement == pytest.approx(1) and pictures == 2
     assert (scorer.score(*sample)[0] >= 0).all() and scorer.digest != full.digest
+
+
+def test_rank_correlation_is_spearmans_with_ties():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        a, b = rng.integers(0, 6, (2, 12)).astype(np.float32)
+        assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
 
 
 def test_all_are_kept_when_there_are_few(sample):

@@ -1,0 +1,100 @@
+"""What ``doctor`` finds of the machine: versions, devices, memory, and how fast the disk of the run directory is."""
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+LEAST = {"torch": "2.11", "diffusers": "0.35", "transformers": "4.56"}
+OPTIONAL = ("torchvision", "segment-anything", "xformers")
+PROBE_MB = 64
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding; ``ok`` is False for what would stop a run."""
+
+    what: str
+    found: str
+    ok: bool = True
+
+    def text(self) -> str:
+        """For people."""
+        return f"{'ok  ' if self.ok else 'BAD '} {self.what:<16} {self.found}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def look_at_machine(work: str) -> list[Line]:
+    """All findings, in the order that they are told."""
+    found = [Line("python", platform.python_version(), sys.version_info >= (3, 11))]
+    found += [_package(name, least) for name, least in LEAST.items()]
+    found += [Line(name, _version(name) or "not installed (not needed by the embedded models)") for name in OPTIONAL]
+    found += _devices()
+    found.append(_memory())
+    return [*found, *_disk(work)]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _package(name: str, least: str) -> Line:
+    found = _version(name)
+    new = found and _numbers(found) >= _numbers(least)
+    return (
+        Line(name, found or "not installed", bool(new)) if new else Line(name, f"{found}: want {least} or newer", False)
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
+
+
+def _devices() -> list[Line]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return [Line("CUDA", "no device: everything runs on the processor, which is for the embedded models")]
+    lines = []
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        lines.append(Line(f"cuda:{number}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"))
+    return lines
+
+
+def _memory() -> Line:
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    return Line("memory", f"{free:.1f} GiB free, {os.cpu_count()} cores", free > 2)
+
+
+def _disk(work: str) -> list[Line]:
+    if "://" in work:
+        return [Line("disk", f"{work} is remote: not measured")]
+    import shutil
+
+    home = Path(work).absolute()
+    while not home.exists():
+        home = home.parent
+    free = shutil.disk_usage(home).free / 1e9
+    block, started = os.urandom(1_000_000), time.perf_counter()
+    with tempfile.TemporaryFile(dir=home) as file:
+        for _ in range(PROBE_MB):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    rate = PROBE_MB / (time.perf_counter() - started)
+    return [Line("disk", f"{free:.0f} GB free, {rate:.0f} MB/s written and flushed", free > 1)]
