@@ -102,7 +102,10 @@ def _groups(photographs: Sequence[Photograph], folder: Path) -> dict[str, list[P
 
 def _digest_of_all(groups: dict[str, list[Photograph]]) -> str:
     return digest_of(
-        {name: [[p.name, hashlib.sha256(p.pixels).hexdigest()] for p in group] for name, group in groups.items()}
+        {
+            name: [[p.name, hashlib.sha256(p.pixels.tobytes()).hexdigest()] for p in group]
+            for name, group in groups.items()
+        }
     )
 
 

@@ -1,8 +1,9 @@
-"""Commands that train and measure models: ``train``, ``eval``, ``train-scorer``, ``train-outpainter``."""
+"""Commands that train and measure models: ``train``, ``eval``, ``train-scorer``."""
 
 import json as json_format
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,6 @@ from pipeline.cli.options import (
     print_json,
     remember,
 )
-from pipeline.cli.training_bar import training_bar
 from pipeline.errors import MissingUpstreamError, UsageError
 from pipeline.receipts import Receipt
 from pipeline.resources import file_digest
@@ -38,11 +38,6 @@ Model = Annotated[
 Split = Annotated[str, typer.Option(help="Split to measure on.")]
 Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
 Folder = Annotated[str, typer.Option(help="Where the model goes.")]
-Steps = Annotated[int, typer.Option(help="Steps of training.")]
-Size = Annotated[int, typer.Option(help="Square root of the pixels that the model paints at.")]
-Width = Annotated[int, typer.Option(help="Channels of the network's first level; 48 makes 23 MB of weights.")]
-Batch = Annotated[int, typer.Option(help="Canvases a step.")]
-Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out; --no-resume begins anew.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +45,6 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("eval")(evaluate)
     app.command("train-scorer")(train_scorer)
-    app.command("train-outpainter")(train_outpainter)
 
 
 def train(
@@ -95,7 +89,7 @@ def _train(session: Session, root: Path, *, device: str, quiet: bool) -> None:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    progress, close = training_bar("train", quiet)
+    progress, close = _bar("train", quiet)
     try:
         fit(
             _as_config(session.recipe.train, where), root / "dataset",
@@ -131,6 +125,44 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
     )
 
 
+def _bar(name: str, quiet: bool) -> tuple[Callable[..., None], Callable[[], None]]:
+    """A progress callback (done, total, losses) and what ends it; plain lines when nobody watches a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    if not console.is_terminal or quiet:
+        return _plain_progress(name, console), lambda: None
+    columns = (TextColumn("{task.description:<16}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"))
+    bars = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, transient=True)
+    bar = bars.add_task(name, total=None, text="")
+    bars.start()
+
+    def tick(done: int, total: int, losses: dict[str, float] | None = None) -> None:
+        bars.update(bar, completed=done, total=total, text=_loss_text(losses))
+
+    return tick, bars.stop
+
+
+def _plain_progress(name: str, console: Any) -> Callable[..., None]:
+    import time
+
+    from pipeline.cli.display import PLAIN_EVERY_S
+
+    last = [time.monotonic()]
+
+    def tick(done: int, total: int, losses: dict[str, float] | None = None) -> None:
+        if time.monotonic() - last[0] > PLAIN_EVERY_S:
+            last[0] = time.monotonic()
+            console.print(f"{name:<16} {done}/{total}  {_loss_text(losses)}")
+
+    return tick
+
+
+def _loss_text(losses: dict[str, float] | None) -> str:
+    return f"loss {losses['total']:.3f}" if losses and "total" in losses else ""
+
+
 def evaluate(
     work: Work = "work", model: Model = "", split: Split = "test", config: Config = "", json: Json = False,
     quiet: Quiet = False,
@@ -160,7 +192,7 @@ def _measure(folder: Path, dataset: Path, split: str, *, quiet: bool) -> dict[st
     from procrop_model import Cropper
     from procrop_model.evaluate import evaluate as measure
 
-    progress, close = training_bar("eval", quiet)
+    progress, close = _bar("eval", quiet)
     try:
         return measure(Cropper.load(folder), dataset, split, progress=progress)
     except ValueError as error:
@@ -190,54 +222,24 @@ def train_scorer(
     """Train the aesthetic scorer on photographs against size-matched bad crops, and report its accuracy by kind of pair."""
     import torch
 
+    from pipeline.resources import bundled
     from stages.backends.patch_outpainter import PatchOutpainter
     from stages.backends.u2net import U2NetSegmenter
     from stages.train_scorer import ScorerTraining
     from stages.train_scorer import train_scorer as fit
 
+    folder = Path(photos) if photos else bundled("assets") / "photos"
+    if not folder.is_dir():
+        raise UsageError(f"--photos '{photos}': no such folder")
     torch.set_num_threads(1)  # the shipped digest was made so; more threads change the last bits
     report = fit(
-        _folder_of(photos), Path(out), ScorerTraining(seed=seed), outpainter=PatchOutpainter(), segmenter=U2NetSegmenter(),
+        folder, Path(out), ScorerTraining(seed=seed), outpainter=PatchOutpainter(), segmenter=U2NetSegmenter(),
         progress=lambda line: None if quiet or json else print(line, file=sys.stderr),
     )  # fmt: skip
     if json:
         print_json(report)
     else:
         print(json_format.dumps(report, indent=1))
-
-
-def train_outpainter(
-    photos: Photos = "", out: Folder = "models/outpainter", steps: Steps = 20_000, size: Size = 64, width: Width = 48,
-    batch: Batch = 16, seed: int = 0, device: Device = "auto", resume: Resume = True, json: Json = False,
-    quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Train a small diffusion model that carries photographs on beyond their frame; goes on from its last checkpoint."""
-    from stages.train_outpainter import OutpainterTraining
-    from stages.train_outpainter import train_outpainter as fit
-
-    settings = OutpainterTraining(seed=seed, steps=steps, size=size, width=width, batch=batch)
-    progress, close = training_bar("train-outpainter", quiet or json)
-    try:
-        report = fit(_folder_of(photos), Path(out), settings, device=device, resume=resume, progress=progress)
-    finally:
-        close()
-    if json:
-        print_json(report)
-    elif not quiet:
-        done = ", already done" if "already_done" in report else ""
-        print(
-            f"out-painter of {steps} steps, held-out loss {report['held_out_loss']:.4f}, digest {report['digest']}, "
-            f"trained in {report['seconds']:.0f} s{done}: {out}"
-        )
-
-
-def _folder_of(photos: str) -> Path:
-    """The folder that an option names, or the bundled photographs."""
-    from pipeline.resources import bundled
-
-    if photos and not Path(photos).is_dir():
-        raise UsageError(f"--photos '{photos}': no such folder")
-    return Path(photos) if photos else bundled("assets") / "photos"
 
 
 def crop_held_out(session: Session, out: Path, top: int) -> None:

@@ -9,6 +9,7 @@ from pipeline.seeds import digest_of
 from pipeline.settings import Settings
 from stages.backends.checkpoint import locate, weights_digest
 from stages.backends.lazy import engine
+from stages.backends.patch_outpainter import PatchOutpainter
 from stages.backends.protocols import Image, PaintRequest
 
 CODE_VERSION = 1  # raised whenever the same request gives other pixels
@@ -17,13 +18,16 @@ CODE_VERSION = 1  # raised whenever the same request gives other pixels
 class SmallDiffusionSettings(Settings):
     """model: a folder that ``train-outpainter`` wrote. steps: of the scheduler; batch: canvases painted together.
 
-    licence: of the weights, which follows from the photographs that they were trained on. device: auto, cpu, cuda or cuda:N.
+    detail: what is done beyond the model's few pixels: ``none`` enlarges its canvas, ``patch`` lets the patch diffusion
+    begin from it. licence: of the weights, which follows from the photographs that they were trained on. device: auto,
+    cpu, cuda or cuda:N.
     """
 
     kind: Literal["small-diffusion"]
     model: str
     steps: int = Field(25, ge=1, le=1000)
     batch: int = Field(8, ge=1)
+    detail: Literal["none", "patch"] = "none"
     licence: str = "as the model's README.md says"
     device: str = "auto"
 
@@ -44,16 +48,18 @@ class SmallOutpainter:
         self._settings = settings
         self.licence = settings.licence
         self._engine: Any = None
+        self._patches: Any = None
         self._digest = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
+        return {**self.__dict__, "_engine": None, "_patches": None}
 
     @property
     def digest(self) -> str:
         """Of the weights, the settings but for place and licence, and the code. ModelError when the folder is missing."""
         if not self._digest:
-            told = self._settings.model_dump(mode="json", exclude={"model", "licence", "device"})
+            told: dict[str, Any] = self._settings.model_dump(mode="json", exclude={"model", "licence", "device"})
+            told["detail"] = PatchOutpainter().digest if told["detail"] == "patch" else ""
             weights = model_digest(self._settings.model)
             self._digest = digest_of({"code": CODE_VERSION, "settings": told, "weights": weights})[:16]
         return self._digest
@@ -64,7 +70,16 @@ class SmallOutpainter:
             s = self._settings
             load = engine("stages.backends.small_diffusion.painting:SmallPainter")
             self._engine = load(locate(s.model), steps=s.steps, batch=s.batch, device=s.device)
-        painted: list[Image] = self._engine.paint(requests)
+        if self._settings.detail == "none":
+            painted: list[Image] = self._engine.paint(requests)
+        else:
+            painted = self._with_patches(requests)
+        return painted
+
+    def _with_patches(self, requests: Sequence[PaintRequest]) -> list[Image]:
+        if self._patches is None:
+            self._patches = PatchOutpainter(device=self._engine.device)
+        painted: list[Image] = self._patches.paint(requests, self._engine.small(requests))
         return painted
 
 

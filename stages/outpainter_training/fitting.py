@@ -66,7 +66,7 @@ class Fitting:
         self._accelerator = Accelerator(cpu=device == "cpu")
         torch.manual_seed(seed_for(settings.seed, "outpainter weights", ""))
         self.scheduler = build_scheduler()
-        self._noising: Any = DDPMScheduler.from_config(self.scheduler.config)  # type: ignore[no-untyped-call]
+        self._noising: Any = DDPMScheduler.from_config(self.scheduler.config)
         network: Any = build_unet(settings.size, settings.width)
         self.average: Any = EMAModel(network.parameters(), decay=settings.decay)
         optimiser = torch.optim.AdamW(
@@ -102,8 +102,8 @@ class Fitting:
             group["lr"] = settings.learning_rate * cosine_with_warmup(self.step, settings.steps, settings.warmup)
         self.network.train()
         loss = self._loss(self._train.batch(self.step), "outpainter noise", self.step)
-        self._accelerator.backward(loss)  # type: ignore[no-untyped-call]
-        self._accelerator.clip_grad_norm_(self.network.parameters(), settings.clip)  # type: ignore[no-untyped-call]
+        self._accelerator.backward(loss)
+        self._accelerator.clip_grad_norm_(self.network.parameters(), settings.clip)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self.average.step(self.network.parameters())
@@ -120,7 +120,8 @@ class Fitting:
         wanted = self._noising.get_velocity(batch.truth, noise, times)
         error = predict(self.network, noisy, batch.known, batch.mask, times) - wanted
         hidden = 1 - batch.mask
-        return (error.square() * hidden).sum() / (3 * hidden.sum())
+        loss: Tensor = (error.square() * hidden).sum() / (3 * hidden.sum())
+        return loss
 
     @torch.no_grad()
     def _judge(self) -> None:
@@ -140,7 +141,7 @@ class Fitting:
             {
                 "identity": self.identity,
                 "record": [self.step, self.sum, self.seconds, self.history],
-                "network": self._accelerator.unwrap_model(self.network).state_dict(),  # type: ignore[no-untyped-call]
+                "network": self._accelerator.unwrap_model(self.network).state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
             },
@@ -152,7 +153,7 @@ class Fitting:
             return
         if state.get("identity") != self.identity:
             raise RefusedError(other_run(self._path.parent))
-        self._accelerator.unwrap_model(self.network).load_state_dict(state["network"])  # type: ignore[no-untyped-call]
+        self._accelerator.unwrap_model(self.network).load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.average.to(self._accelerator.device)
         self._optimiser.load_state_dict(state["optimiser"])

@@ -36,8 +36,8 @@ class SmallPainter:
     """A loaded model. Raises ModelError when it does not load or its device is not there."""
 
     def __init__(self, folder: Path, *, steps: int, batch: int, device: str) -> None:
-        self._steps, self._batch, self._device = steps, batch, pick(device)
-        self._pipeline: Any = load(folder, self._device)
+        self._steps, self._batch, self.device = steps, batch, pick(device)
+        self._pipeline: Any = load(folder, self.device)
         self._sizes = sizes_at(int(self._pipeline.unet.config.sample_size))
 
     def paint(self, requests: Sequence[PaintRequest]) -> list[Image]:
@@ -56,7 +56,7 @@ class SmallPainter:
         return [out[index] for index in range(len(requests))]
 
     def _painted(self, jobs: Sequence[tuple[Framed, int]]) -> list[Image]:
-        known, mask = (each.to(self._device) for each in known_of([frame for frame, _ in jobs]))
+        known, mask = (each.to(self.device) for each in known_of([frame for frame, _ in jobs]))
         generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in jobs]
         canvases = self._pipeline(known, mask, generators, num_inference_steps=self._steps)
         pixels = ((canvases + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)  # [B, H, W, 3]
