@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+from safetensors.torch import load_file
 
 from pipeline.errors import ModelError
 from stages.backends.checkpoint import loading, read_config
@@ -11,6 +12,7 @@ from stages.backends.small_diffusion.network import CHANNELS
 from stages.backends.small_diffusion.pipeline import SmallInpaintPipeline
 
 INDEX, UNET, SCHEDULER = "model_index.json", "unet", "scheduler"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def load(folder: Path, device: str) -> SmallInpaintPipeline:
@@ -23,9 +25,10 @@ def load(folder: Path, device: str) -> SmallInpaintPipeline:
         raise ModelError(f"the unet in '{folder}' takes {config.get('in_channels')} channels, not {CHANNELS}")
     model: Any = diffusers.UNet2DModel
     with loading(f"the unet in '{folder}'"):
-        unet, told = model.from_pretrained(folder / UNET, output_loading_info=True, low_cpu_mem_usage=False)
-    if lacking := sorted(told["missing_keys"]):
-        raise ModelError(f"the unet in '{folder}' lacks {len(lacking)} weights, '{lacking[0]}' first: it is damaged")
+        unet = model.from_config(config)
+        unet.load_state_dict(
+            load_file(folder / UNET / WEIGHTS)
+        )  # strict, where from_pretrained would fill in at random
     kind: Any = diffusers.DDIMScheduler
     with loading(f"the scheduler in '{folder}'"):
         scheduler = kind.from_pretrained(folder / SCHEDULER)
