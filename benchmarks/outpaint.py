@@ -1,9 +1,10 @@
 """Out-painting against the truth: the border of whole held-out photographs is hidden, painted again, and compared.
 
-    procrop-data bench outpaint [--side 192] [--layouts 2] [--seeds 2] [--pictures FOLDER]
+    procrop-data bench outpaint [--side 192] [--layouts 2] [--seeds 2] [--pictures FOLDER] [--learned FOLDER]
 
 Contenders: the embedded out-painter ('ours'), and reflection, Telea and shift-map ('absent' without OpenCV), which have
-no seed and paint once a rectangle. Measures, lower is better but for diversity:
+no seed and paint once a rectangle; with --learned a model of ``train-outpainter``, alone and as the coarse scale under
+the embedded one. Measures, lower is better but for diversity:
 paired features and texture (Lite0, four levels), colour and gradient at the seam, and how well a probe of the bench's
 own tells the frame (area under the curve, left out by photograph; it is no substitute for the full seam audit).
 Differences to ours come with 95 % bootstrap intervals over photographs, the unit of sampling.
@@ -28,7 +29,8 @@ from benchmarks.outpaint_measures import FeatureDistance, seam
 from benchmarks.outpaint_peers import pasted, peers
 from benchmarks.seam_probe import auc_by_photo, windows
 from stages.backends.patch_outpainter import PatchOutpainter
-from stages.backends.protocols import Image, PaintRequest
+from stages.backends.protocols import Image, Outpainter, PaintRequest
+from stages.backends.small_outpainter import SmallDiffusionSettings
 from stages.backends.u2net import U2NetSegmenter
 
 LOWER = ("features", "texture", "colour", "gradient", "seam_auc")
@@ -145,6 +147,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=2, help="canvases a rectangle")
     parser.add_argument("--splits", nargs="+", default=["test", "val"], choices=["test", "val", "train"])
     parser.add_argument("--pictures", type=Path, help="folder for a sheet of pictures of each contender")
+    parser.add_argument("--learned", type=Path, help="folder of a model that train-outpainter wrote, to compare too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     all_cases = cases(
@@ -154,6 +157,7 @@ def main(arguments: Sequence[str]) -> None:
     once = [replace(case, requests=case.requests[:1]) for case in all_cases]
     fills, absent = peers()
     found = {harness.OURS: figures(embedded(PatchOutpainter()), all_cases, distance)}
+    found |= {name: figures(paint, all_cases, distance) for name, paint in learned(options.learned).items()}
     found |= {name: figures(fill, once, distance) for name, fill in fills.items()}
     table(found, absent)
     if options.pictures:
@@ -178,11 +182,26 @@ def summary(one: Figures) -> dict[str, float]:
     return {**means, "seconds": round(float(np.median(one.seconds)), 3)}
 
 
-def embedded(painter: PatchOutpainter) -> Paint:
-    """The out-painter as a contender, its engine loaded."""
+def embedded(painter: Outpainter) -> Paint:
+    """An out-painter as a contender, its engine loaded."""
     small = PaintRequest(np.full((8, 8, 3), 99, np.uint8), None, (4, 4, 12, 12), (16, 16), 0)
     painter.paint([small])
-    return lambda request: painter.paint([request])[0]
+
+    def paint(request: PaintRequest) -> Image:
+        canvas = painter.paint([request])[0]
+        assert isinstance(canvas, np.ndarray)
+        return canvas
+
+    return paint
+
+
+def learned(folder: Path | None) -> dict[str, Paint]:
+    """A trained model as two contenders: enlarged, and with the detail of the patch diffusion."""
+    if folder is None:
+        return {}
+    alone = SmallDiffusionSettings(kind="small-diffusion", model=str(folder))
+    under = alone.model_copy(update={"detail": "patch"})
+    return {"small": embedded(alone.build()), "small+patch": embedded(under.build())}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Checkpoints: written aside, flushed and renamed, so that there is always a whole one."""
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise ModelError(f"the checkpoint {path} is damaged, remove it to train anew: {error}") from error
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ModelError(f"the checkpoint {path} is damaged, remove it to train anew: {why}") from error
     return dict(state)

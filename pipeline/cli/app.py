@@ -6,7 +6,18 @@ import sys
 
 import typer
 
-from pipeline.cli import auditing, benching, checking, cropping, doctoring, inspecting, making, planning, training
+from pipeline.cli import (
+    auditing,
+    benching,
+    checking,
+    cropping,
+    doctoring,
+    inspecting,
+    making,
+    planning,
+    training,
+    training_outpainter,
+)
 from pipeline.errors import InterruptedRunError, ProcropError
 from pipeline.storage import storage_errors
 
@@ -17,7 +28,10 @@ directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for module in (making, planning, cropping, training, inspecting, checking, auditing, doctoring, benching):
+COMMANDS = (
+    making, planning, cropping, training, training_outpainter, inspecting, checking, auditing, doctoring, benching,
+)  # fmt: skip
+for module in COMMANDS:
     module.register(app)
 
 

@@ -21,6 +21,7 @@ from stages.backends.lite0_encoder import Lite0Settings
 from stages.backends.patch_outpainter import PatchDiffusionSettings
 from stages.backends.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
 from stages.backends.sam import SamComposerSettings, SamEncoderSettings, SamSegmenterSettings
+from stages.backends.small_outpainter import SmallDiffusionSettings
 from stages.backends.template_captioner import CaptionSettings
 from stages.backends.u2net import U2NetSettings
 
@@ -40,9 +41,10 @@ class ModelSettings(Settings):
     """Which model plays each role: its ``kind``, by default the first of the role's, and the settings of that kind."""
 
     captioner: Annotated[CaptionSettings | HubCaptionerSettings | ChatCaptionerSettings, BY_KIND] = CaptionSettings()
-    outpainter: Annotated[PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings, BY_KIND] = (
-        PatchDiffusionSettings()
-    )
+    outpainter: Annotated[
+        PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings | SmallDiffusionSettings,
+        BY_KIND,
+    ] = PatchDiffusionSettings()
     segmenter: Annotated[U2NetSettings | SamSegmenterSettings, BY_KIND] = U2NetSettings()
     scorer: Annotated[CompositionScorerSettings | AestheticSettings | EnsembleSettings, BY_KIND] = (
         CompositionScorerSettings()

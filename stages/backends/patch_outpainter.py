@@ -45,10 +45,13 @@ class PatchOutpainter:
         told = {"name": self.name, "code": CODE_VERSION, "steps": self.steps, "max_side": self.max_side}
         return digest_of(told)[:16]
 
-    def paint(self, requests: Sequence[PaintRequest]) -> list[Image]:
-        """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``."""
+    def paint(self, requests: Sequence[PaintRequest], coarse: Sequence[Image] | None = None) -> list[Image]:
+        """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``.
+
+        coarse: small canvases uint8 [h, w, 3] of the same requests, to begin from instead of the photos' edges.
+        """
         if self._painter is None:
             load = engine("stages.backends.patch_diffusion.painting:Painter")
             self._painter = load(steps=self.steps, max_side=self.max_side, device=self.device)
-        painted: list[Image] = self._painter.paint(requests)
+        painted: list[Image] = self._painter.paint(requests, coarse)
         return painted

@@ -12,6 +12,8 @@ from benchmarks.outpaint_measures import FeatureDistance, seam, strips
 from benchmarks.outpaint_peers import pasted, peers, reflection
 from benchmarks.seam_probe import area, auc_by_photo, windows
 from stages.backends.protocols import PaintRequest
+from stages.backends.small_diffusion.network import build_scheduler, build_unet
+from stages.backends.small_diffusion.pipeline import SmallInpaintPipeline
 
 BOX, SIZE = (20, 16, 76, 60), (96, 76)
 
@@ -85,13 +87,14 @@ def test_the_visible_part_is_within_the_photograph(middle):
         assert 0 <= y1 < y2 <= 64
 
 
-def test_the_bench_ends_with_a_result_and_says_what_is_absent(capsys):
-    main(["--side", "64", "--layouts", "1", "--seeds", "1", "--splits", "val"])
+def test_the_bench_ends_with_a_result_and_says_what_is_absent(capsys, tmp_path):
+    SmallInpaintPipeline(build_unet(16, 8), build_scheduler()).save_pretrained(tmp_path)
+    main(["--side", "64", "--layouts", "1", "--seeds", "1", "--splits", "val", "--learned", str(tmp_path)])
     last = capsys.readouterr().out.splitlines()[-1]
     told = json.loads(last.removeprefix("RESULT "))
     assert told["bench"] == "outpaint"
     assert told["runs"] == 3
-    assert set(told["measures"]) == {"ours", *peers()[0]}
+    assert set(told["measures"]) == {"ours", "small", "small+patch", *peers()[0]}
     assert set(told["worse_by"]["reflection"]) == {"features", "texture", "colour", "gradient", "seam_auc"}
     if find_spec("cv2") is None:
         assert told["absent"] == ["telea", "shift-map"]

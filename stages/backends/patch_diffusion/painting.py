@@ -21,20 +21,28 @@ class Painter:
         self._steps, self._max_side, self._device = steps, max_side, device
         self._pipeline = PatchDiffusionPipeline.default()
 
-    def paint(self, requests: Sequence[PaintRequest]) -> list[Image]:
-        """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``."""
+    def paint(self, requests: Sequence[PaintRequest], coarse: Sequence[Image] | None = None) -> list[Image]:
+        """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``.
+
+        coarse: small canvases uint8 [h, w, 3] that another painter made of the requests, for this one to begin from.
+        """
         generators = [torch.Generator("cpu").manual_seed(request.seed) for request in requests]
         scenes = [self._scene(request) for request in requests]
-        painted = self._pipeline(scenes, generators, num_inference_steps=self._steps)
+        begun = None if coarse is None else [_tensor(image, self._device) for image in coarse]
+        painted = self._pipeline(scenes, generators, num_inference_steps=self._steps, coarse=begun)
         return [_finished(request, canvas) for request, canvas in zip(requests, painted, strict=True)]
 
     def _scene(self, request: PaintRequest) -> Scene:
         """The request as tensors, shrunk to ``max_side``."""
-        photo = torch.tensor(request.photo, device=self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
+        photo = _tensor(request.photo, self._device)
         subject = torch.zeros_like(photo[:, :1])
         if request.subject is not None:
             subject = torch.tensor(request.subject, device=self._device, dtype=torch.float32)[None, None]
         return shrunk(Scene(photo, subject, request.box_px, request.size), self._max_side)
+
+
+def _tensor(image: Image, device: str) -> torch.Tensor:
+    return torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 127.5 - 1  # [1, 3, H, W]
 
 
 def shrunk(scene: Scene, max_side: int) -> Scene:

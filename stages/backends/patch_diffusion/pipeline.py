@@ -46,20 +46,25 @@ class PatchDiffusionPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def __call__(
-        self, scenes: Sequence[Scene], generators: Sequence[torch.Generator], num_inference_steps: int = 6
+        self,
+        scenes: Sequence[Scene],
+        generators: Sequence[torch.Generator],
+        num_inference_steps: int = 6,
+        coarse: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Canvases [1, 3, H, W] in -1..1, one a scene; the photo's pixels are kept as they are.
 
         generators: one a scene, on the CPU, so that a sample depends neither on its batch nor on its device.
         num_inference_steps: of each scale that weighs every source; larger scales may take fewer.
+        coarse: canvases of another painter to begin from [1, 3, h, w], at any size, instead of the photos' edges.
         """
-        tasks = list(zip(scenes, generators, strict=True))
-        return [self._paint(scene, generator, num_inference_steps) for scene, generator in self.progress_bar(tasks)]
+        begun: Sequence[Tensor | None] = coarse or [None] * len(scenes)
+        tasks = self.progress_bar(list(zip(scenes, generators, begun, strict=True)))
+        return [self._paint(scene, generator, num_inference_steps, canvas) for scene, generator, canvas in tasks]
 
-    def _paint(self, scene: Scene, generator: torch.Generator, steps: int) -> Tensor:
+    def _paint(self, scene: Scene, generator: torch.Generator, steps: int, canvas: Tensor | None) -> Tensor:
         if scene.box == (0, 0, *scene.size):
             return scene.photo
-        canvas: Tensor | None = None
         coarser: Search | None = None
         # A device context makes every call of torch slower, and on the CPU it changes nothing.
         with nullcontext() if scene.photo.device.type == "cpu" else scene.photo.device:
