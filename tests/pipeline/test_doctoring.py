@@ -97,7 +97,7 @@ def test_calibration_brings_an_ensemble_to_one_scale(run_with_proposals, tmp_pat
     )
     assert told.exit_code == 0, told.output
     body = json.loads(told.stdout)
-    assert 2 <= body["canvases"] <= 3 and body["pictures"] >= 1 and body["agreement"] == pytest.approx(1)
+    assert 2 <= body["canvases"] <= 3 and body["pictures"] >= 1 and body["agreement"] > 0.99
     assert json.loads(path.read_text())["members"][0]["deviation"] > 0
     assert ModelSettings.model_validate({"scorer": scorer}).scorer.build().full._read()
     refused = said("models", "--calibrate", "--work", run_with_proposals)
