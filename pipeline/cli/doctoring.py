@@ -42,6 +42,7 @@ def models(
 
 def _print_backends(told: "list[tuple[Backend, dict[str, Any] | None]]") -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -54,7 +55,7 @@ def _print_backends(told: "list[tuple[Backend, dict[str, Any] | None]]") -> None
         seen = f"{measured['rate']:.3g}/s, {measured['memory_mib']:.0f} MiB, {measured['device']}" if measured else "-"
         size = f"{backend.size_gb:.2g} GB" if backend.size_gb else "-"
         here = "yes" if backend.is_here else "no"
-        table.add_row(backend.role, backend.kind, here, size, seen, backend.licence, backend.model)
+        table.add_row(backend.role, backend.kind, here, size, seen, escape(backend.licence), escape(backend.model))
     console.print(table)
 
 

@@ -15,11 +15,12 @@ from stages.backends.diffusion.families import FAMILIES
 # About how many GB the published checkpoints are; no hub was reached to check. Where a checkpoint is here, its files are measured.
 PUBLISHED_GB = {
     "blip": 1.9, "blip2": 31.0, "florence": 1.6, "laion": 1.7, "siglip": 3.5, "nima": 0.06, "sam": 0.4, "dinov2": 0.35,
-    "clip": 1.7, **{kind: family.size_gb for kind, family in FAMILIES.items()},
+    "clip": 1.7, "small-diffusion": 0.03, **{kind: family.size_gb for kind, family in FAMILIES.items()},
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "chat": {"base_url": "http://localhost:8000/v1", "model": "any"},
     "ensemble": {"members": [{"kind": "composition"}]},
+    "small-diffusion": {"model": "a folder of train-outpainter"},
 }
 
 

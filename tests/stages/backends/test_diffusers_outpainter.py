@@ -44,7 +44,10 @@ def settings_of(kind, model, **over):
     data["safety"] = (model / "safety_checker").is_dir()
     if kind == "controlnet-inpaint":
         data["controlnet"] = str(model.parent / "controlnet")
-    return ModelSettings.model_validate({"outpainter": {**data, "device": "cpu", **over}}).outpainter
+    composer = {"kind": "sam" if kind == "controlnet-inpaint" else "none"}
+    return ModelSettings.model_validate(
+        {"outpainter": {**data, "device": "cpu", **over}, "composer": composer}
+    ).outpainter
 
 
 def painter_of(kind, model, **over):
