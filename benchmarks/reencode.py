@@ -59,10 +59,12 @@ def canvases(work: str) -> dict[str, list[dict[str, Any]]]:
     """Kept canvases of a run by split, with their bytes."""
     tables = open_existing(work).run.tables()
     found: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
-    for row in tables.rows("outpaint", None):
-        if row["split"] in found:
-            path = tables.path("outpaint", row["shard"])
-            found[row["split"]].append({**row, "jpg": tables.read_range(path, row["image_offset"], row["image_size"])})
+    for shard in tables.shards("outpaint"):
+        path = tables.path("outpaint", shard)
+        for row in tables.rows("outpaint", shard, None):
+            if row["split"] in found:
+                data = tables.read_range(path, row["image_offset"], row["image_size"])
+                found[row["split"]].append({**row, "jpg": data})
     return found
 
 

@@ -5,10 +5,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from benchmarks.reencode import write_split
+from benchmarks.reencode import canvases, write_split
 from procrop_model.data import read_split
 from stages.photo_file import encode_jpeg
 from stages.seam import UNTREATED
+from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 
 def test_a_split_is_written_as_it_is_or_re_encoded(tmp_path):
@@ -25,3 +26,15 @@ def test_a_split_is_written_as_it_is_or_re_encoded(tmp_path):
     assert len(worse.image) < len(data) / 2
     assert Image.open(io.BytesIO(worse.image)).size == (60, 40)
     assert plain.photo_box == worse.photo_box == (5, 6, 40, 30)
+
+
+def test_canvases_of_all_shards_are_read(tmp_path):
+    session = session_for(recipe_for(make_photos(tmp_path / "src", 8)), tmp_path / "work")
+    run_chain(session, until="outpaint")
+    found = canvases(str(tmp_path / "work"))
+    told = session.run.tables()
+    kept = [row for shard in told.shards("outpaint") for row in told.rows("outpaint", shard, ["split"])]
+    assert {split: len(rows) for split, rows in found.items()} == {
+        split: sum(row["split"] == split for row in kept) for split in found
+    }
+    assert found["train"] and all(row["jpg"][:2] == b"\xff\xd8" for rows in found.values() for row in rows)
