@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.stage import Outcome, Shard, Stage, Task
+from pipeline.stage import Outcome, Shard, SplitStage, Task
 
 Batch = Sequence[Task]
 
@@ -24,8 +24,8 @@ class Steps:
     failed: Callable[[Batch, Exception], list[Outcome]]
 
 
-def overlapped(stage: Stage, shard: Shard, batches: Sequence[Batch], steps: Steps) -> Iterator[list[Outcome]]:
-    """Outcomes of each micro-batch of a stage whose ``split`` is true, in order."""
+def overlapped(stage: SplitStage, shard: Shard, batches: Sequence[Batch], steps: Steps) -> Iterator[list[Outcome]]:
+    """Outcomes of each micro-batch of a stage, in order."""
     with ThreadPoolExecutor(1, "prepare") as ahead, ThreadPoolExecutor(1, "finish") as behind:
         prepared = [ahead.submit(stage.prepare, batches[0], shard)] if batches else []
         last: Callable[[], list[Outcome]] | None = None
@@ -47,7 +47,7 @@ def overlapped(stage: Stage, shard: Shard, batches: Sequence[Batch], steps: Step
 
 
 def _under_way(
-    stage: Stage, batch: Batch, prepared: "Future[Any]", behind: ThreadPoolExecutor, steps: Steps
+    stage: SplitStage, batch: Batch, prepared: "Future[Any]", behind: ThreadPoolExecutor, steps: Steps
 ) -> Callable[[], list[Outcome]]:
     """Compute a micro-batch and leave its end to another thread; gives what waits for its outcomes."""
     try:

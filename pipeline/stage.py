@@ -103,8 +103,6 @@ class Stage(ABC):
     prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
     regroups: its shards are not the run's work shards; it reads upstream through its prologue only.
     reads_shared: files of other stages' prologues that its own prologue reads, as ``stage/file``.
-    split: its ``run`` is ``finish(tasks, prepared, compute(prepared))`` of ``prepare``; the three may overlap between
-    micro-batches, each in a thread of its own.
     """
 
     name: str
@@ -118,7 +116,6 @@ class Stage(ABC):
     epilogue_needed: bool = False
     regroups: bool = False
     reads_shared: tuple[str, ...] = ()
-    split: bool = False
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -135,18 +132,6 @@ class Stage(ABC):
     @abstractmethod
     def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
         """Outcomes of one micro-batch, one a task, in the same order."""
-
-    def prepare(self, tasks: Sequence[Task], shard: Shard) -> Any:
-        """Of a split stage: what is read and decoded for the model."""
-        raise NotImplementedError
-
-    def compute(self, prepared: Any) -> Any:
-        """Of a split stage: what the model makes of it."""
-        raise NotImplementedError
-
-    def finish(self, tasks: Sequence[Task], prepared: Any, computed: Any) -> list[Outcome]:
-        """Of a split stage: outcomes, encoded."""
-        raise NotImplementedError
 
     def shards(self, work_shards: int) -> int:
         """How many shards it writes; all but the final one follow the run's work shards."""
@@ -183,3 +168,23 @@ class Stage(ABC):
     def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
         """Files by path in the run directory, made once when all its own shards are done."""
         return iter(())
+
+
+class SplitStage(Stage):
+    """A stage whose ``run`` has three parts, which may overlap between micro-batches, each in a thread of its own."""
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        prepared = self.prepare(tasks, shard)
+        return self.finish(tasks, prepared, self.compute(prepared))
+
+    @abstractmethod
+    def prepare(self, tasks: Sequence[Task], shard: Shard) -> Any:
+        """What is read and decoded for the model."""
+
+    @abstractmethod
+    def compute(self, prepared: Any) -> Any:
+        """What the model makes of it."""
+
+    @abstractmethod
+    def finish(self, tasks: Sequence[Task], prepared: Any, computed: Any) -> list[Outcome]:
+        """Outcomes, encoded."""

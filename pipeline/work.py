@@ -26,7 +26,7 @@ from pipeline.overlap import Steps, overlapped
 from pipeline.receipts import Receipt, counts
 from pipeline.run import Run, receipt_path, recipe_of
 from pipeline.seeds import digest_of
-from pipeline.stage import FAILED, Outcome, Shard, Stage, Task
+from pipeline.stage import FAILED, Outcome, Shard, SplitStage, Stage, Task
 from pipeline.storage import LocalStore, describe
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
@@ -192,7 +192,7 @@ def _outcomes(
         return attempt(stage, batch, shard)
 
     batches = [tasks[start : start + stage.micro_batch] for start in starts]
-    if stage.split and control.overlap and not deadly:
+    if isinstance(stage, SplitStage) and control.overlap and not deadly:
         yield from overlapped(stage, shard, batches, Steps(begin, failed))
         control.beginning(-1)
         return

@@ -14,7 +14,7 @@ from pipeline.geometry import BoxPx
 from pipeline.records import Canvas
 from pipeline.seeds import seed_for
 from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Task
+from pipeline.stage import Outcome, Shard, SplitStage, Task
 from stages.backends.protocols import Composer, Declined, Labels, Outpainter, PaintRequest, Segmenter
 from stages.paint_checks import PaintCheckSettings, measure
 from stages.photo_file import encode_jpeg, to_array
@@ -52,7 +52,7 @@ class _Prepared:
     subject_box: BoxPx | None
 
 
-class Outpaint(Stage):
+class Outpaint(SplitStage):
     """See the module."""
 
     name = "outpaint"
@@ -61,7 +61,6 @@ class Outpaint(Stage):
     record = Canvas
     reasons = ("blank", "seam_visible", "repeats_photo", "unsafe")
     extensions = ("jpg",)
-    split = True
 
     def __init__(
         self, settings: OutpaintSettings, outpainter: Outpainter, segmenter: Segmenter, composer: Composer | None = None
@@ -90,10 +89,6 @@ class Outpaint(Stage):
                 payload = {"photo": photo, "caption": captions[photo["key"]], "variant": variant}
                 tasks.append(Task(f"{photo['key']}-{variant:02d}", payload))
         return tasks
-
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
-        prepared = self.prepare(tasks, shard)
-        return self.finish(tasks, prepared, self.compute(prepared))
 
     def prepare(self, tasks: Sequence[Task], shard: Shard) -> list[_Prepared]:
         @cache

@@ -5,15 +5,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.seeds import digest_of
-from pipeline.settings import Settings
 from stages.backends.checkpoint import locate, weights_digest
 from stages.backends.composition_scorer import CompositionScorer
-from stages.backends.lazy import engine
+from stages.backends.from_checkpoint import CheckpointSettings, FromCheckpoint
 from stages.backends.prescored import PrescoredScorer
 from stages.backends.protocols import Floats, Image, Scorer
 
-CODE_VERSION = 1
 # kind -> network, head file, licence.
 PUBLISHED = {
     "laion": ("openai/clip-vit-large-patch14", "sac+logos+ava1-l14-linearMSE.pth", "MIT (CLIP), Apache-2.0 (head)"),
@@ -24,7 +21,7 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-class AestheticSettings(Settings):
+class AestheticSettings(CheckpointSettings):
     """model: folder or hub id of CLIP or SigLIP in transformers' layout; for NIMA the name of a timm network.
 
     head: file of the head's weights (all of NIMA's). LAION's heads are chains of linear layers on the L2-normalised image
@@ -56,34 +53,23 @@ class AestheticSettings(Settings):
         return PrescoredScorer(scorer, CompositionScorer(), self.keep) if self.keep else scorer
 
 
-class AestheticScorer:
+class AestheticScorer(FromCheckpoint[AestheticSettings]):
     """Implements ``Scorer``. Scores are the heads' own, 1 to 10 or so, cut to 0..10 and rounded, as a batch moves last bits."""
 
+    engine_at = "stages.backends.aesthetic_engine:AestheticEngine"
+
     def __init__(self, settings: AestheticSettings) -> None:
-        self._settings = settings
-        self.name = f"{settings.kind}-aesthetic"
-        self.licence = settings.licence
-        self._engine: Any = None
-        self._digest = ""
+        super().__init__(f"{settings.kind}-aesthetic", settings)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
+    def _told(self) -> dict[str, Any]:
+        named = {"model"} if self._settings.kind == "nima" else set[str]()  # a network's name, not a file
+        return self._settings.model_dump(include={"kind", "dtype", "fit", "batch"} | named)
 
-    @property
-    def digest(self) -> str:
-        """Of network, head, settings and code version; ModelError when a file is missing."""
-        if not self._digest:
-            s = self._settings
-            weights = [weights_digest(locate(s.head))]
-            if s.kind != "nima":
-                weights.append(weights_digest(locate(s.model, s.revision)))
-            told = s.model_dump(include={"kind", "dtype", "fit", "batch"} | ({"model"} if s.kind == "nima" else set()))
-            self._digest = digest_of({"code": CODE_VERSION, "settings": told, "weights": weights})[:16]
-        return self._digest
+    def _weights(self) -> list[str]:
+        head = weights_digest(locate(self._settings.head))
+        return [head] if self._settings.kind == "nima" else [head, super()._weights()]
 
     def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3]; ModelError when weights do not load."""
-        if self._engine is None:
-            self._engine = engine("stages.backends.aesthetic_engine:AestheticEngine")(self._settings)
-        scores: list[Floats] = self._engine.score(images, boxes)
+        scores: list[Floats] = self._loaded().score(images, boxes)
         return scores

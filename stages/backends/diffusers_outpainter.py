@@ -6,19 +6,16 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.errors import ModelError
-from pipeline.seeds import digest_of
-from pipeline.settings import Settings
 from stages.backends.checkpoint import locate, weights_digest
 from stages.backends.diffusion.families import FAMILIES, Family
-from stages.backends.lazy import engine
+from stages.backends.from_checkpoint import CheckpointSettings, FromCheckpoint
 from stages.backends.protocols import Declined, Image, PaintRequest
 
-CODE_VERSION = 1  # raised whenever the same request gives other pixels
 # Where a model computes, not what: the same bytes are expected, up to the kernels of the device.
 PLACE = {"device", "offload"}
 
 
-class DiffusionSettings(Settings):
+class DiffusionSettings(CheckpointSettings):
     """What all families share. Left out, model, licence, side, steps, guidance and strength are the family's published ones.
 
     model: a folder in diffusers' layout, or a hub id that was downloaded; revision, variant: of the hub (``fp16``).
@@ -108,45 +105,31 @@ class ControlNetSettings(DiffusionSettings):
     control_scale: float = Field(1.0, ge=0, le=4)
 
 
-class DiffusersOutpainter:
+class DiffusersOutpainter(FromCheckpoint[DiffusionSettings]):
     """Canvases of one size are painted together, ``batch`` at a time, each from a seed of its own.
 
     The same requests in the same batches give the same bytes on the same stack. Another batch size, device or version of
     torch moves pixels by rounding (BENCHMARKS.md says by how much).
     """
 
+    engine_at = "stages.backends.diffusion.engine:DiffusionEngine"
+
     def __init__(self, settings: DiffusionSettings) -> None:
-        self._settings = settings
-        self.name: str = settings.kind
-        self.licence = settings.licence
-        self._engine: Any = None
-        self._digest = ""
+        super().__init__(settings.kind, settings)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
+    def _told(self) -> dict[str, Any]:
+        files = {"model", "licence", "lora", "safety_model", "controlnet"}
+        return self._settings.model_dump(mode="json", exclude=PLACE | files)
 
-    @property
-    def digest(self) -> str:
-        """Of the weights' files, all settings but the device's, and the code version. ModelError when a checkpoint is missing."""
-        if not self._digest:
-            s = self._settings
-            weights = [weights_digest(locate(s.model, s.revision), s.variant)]
-            weights += [weights_digest(locate(path)) for path in self._others() if path]
-            told = s.model_dump(mode="json", exclude=PLACE | {"model", "licence", "lora", "safety_model", "controlnet"})
-            self._digest = digest_of({"code": CODE_VERSION, "settings": told, "weights": weights})[:16]
-        return self._digest
-
-    def _others(self) -> tuple[str, ...]:
+    def _weights(self) -> list[str]:
         s = self._settings
-        return (s.lora, s.safety_model if s.safety else "", getattr(s, "controlnet", ""))
+        others = (s.lora, s.safety_model if s.safety else "", getattr(s, "controlnet", ""))
+        own = weights_digest(locate(s.model, s.revision), s.variant)
+        return [own, *(weights_digest(locate(path)) for path in others if path)]
 
     def paint(self, requests: Sequence[PaintRequest]) -> list[Image | Declined]:
         """Canvases uint8 [H, W, 3], in order; ``unsafe`` ones are declined. ModelError when the checkpoint does not load."""
-        if self._engine is None:
-            if "controlnet" in self.name and any(request.regions is None for request in requests):
-                raise ModelError(
-                    f"models.outpainter '{self.name}' needs regions: name a models.composer, for example sam"
-                )
-            self._engine = engine("stages.backends.diffusion.engine:DiffusionEngine")(self._settings)
-        painted: list[Image | Declined] = self._engine.paint(requests)
+        if "controlnet" in self.name and any(request.regions is None for request in requests):
+            raise ModelError(f"models.outpainter '{self.name}' needs regions: name a models.composer, for example sam")
+        painted: list[Image | Declined] = self._loaded().paint(requests)
         return painted

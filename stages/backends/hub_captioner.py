@@ -5,13 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.seeds import digest_of
-from pipeline.settings import Settings
-from stages.backends.checkpoint import locate, weights_digest
-from stages.backends.lazy import engine
+from stages.backends.from_checkpoint import CheckpointSettings, FromCheckpoint
 from stages.backends.protocols import Image, Prompts
 
-CODE_VERSION = 1
 # kind -> published checkpoint, licence, what it is asked for the picture.
 PUBLISHED = {
     "blip": ("Salesforce/blip-image-captioning-large", "BSD-3-Clause", ""),
@@ -20,7 +16,7 @@ PUBLISHED = {
 }
 
 
-class HubCaptionerSettings(Settings):
+class HubCaptionerSettings(CheckpointSettings):
     """ask: what the model is given beside the picture (BLIP: how the sentence begins; BLIP-2: a question; Florence: a task).
 
     ask_beyond: a second question, about what lies beyond the frame; empty to use the first answer there, too. In the
@@ -55,36 +51,19 @@ class HubCaptionerSettings(Settings):
         return HubCaptioner(self)
 
 
-class HubCaptioner:
+class HubCaptioner(FromCheckpoint[HubCaptionerSettings]):
     """Implements ``Captioner``. Pictures are captioned ``batch`` at a time, which may move a word where two are near equal."""
 
+    engine_at = "stages.backends.caption_engine:CaptionEngine"
+
     def __init__(self, settings: HubCaptionerSettings) -> None:
-        self._settings = settings
-        self.name: str = settings.kind
-        self.licence = settings.licence
-        self._engine: Any = None
-        self._digest = ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
-
-    @property
-    def digest(self) -> str:
-        """Of the weights' files, all settings but the device, and the code version; ModelError when the checkpoint is missing."""
-        if not self._digest:
-            s = self._settings
-            told = s.model_dump(mode="json", exclude={"device", "model", "licence"})
-            weights = weights_digest(locate(s.model, s.revision))
-            self._digest = digest_of({"code": CODE_VERSION, "settings": told, "weights": weights})[:16]
-        return self._digest
+        super().__init__(settings.kind, settings)
 
     def caption(self, images: Sequence[Image], titles: Sequence[str]) -> list[Prompts]:
         """Prompts, one an image; ModelError when the checkpoint does not load."""
-        if self._engine is None:
-            self._engine = engine("stages.backends.caption_engine:CaptionEngine")(self._settings)
         s = self._settings
-        answers = self._engine.answers(images, s.ask)
-        beyond = self._engine.answers(images, s.ask_beyond) if s.ask_beyond else answers
+        answers = self._loaded().answers(images, s.ask)
+        beyond = self._loaded().answers(images, s.ask_beyond) if s.ask_beyond else answers
         return [
             Prompts(filled(s.inside, caption, title), filled(s.beyond, other, title), s.negative)
             for caption, other, title in zip(answers, beyond, titles, strict=True)

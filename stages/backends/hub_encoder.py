@@ -5,20 +5,16 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.seeds import digest_of
-from pipeline.settings import Settings
-from stages.backends.checkpoint import locate, weights_digest
-from stages.backends.lazy import engine
+from stages.backends.from_checkpoint import CheckpointSettings, FromCheckpoint
 from stages.backends.protocols import Encoded, Image
 
-CODE_VERSION = 1
 PUBLISHED = {
     "dinov2": ("facebook/dinov2-base", "Apache-2.0"),
     "clip": ("openai/clip-vit-large-patch14", "MIT"),
 }
 
 
-class HubEncoderSettings(Settings):
+class HubEncoderSettings(CheckpointSettings):
     """size: of the square input, a multiple of the patch; 0 for the checkpoint's own. grid: side that tokens are pooled to."""
 
     kind: Literal["dinov2", "clip"]
@@ -42,32 +38,15 @@ class HubEncoderSettings(Settings):
         return HubEncoder(self)
 
 
-class HubEncoder:
+class HubEncoder(FromCheckpoint[HubEncoderSettings]):
     """Implements ``Encoder``: DINOv2's class token or CLIP's image embedding, and the patch tokens, pooled."""
 
+    engine_at = "stages.backends.hub_encoder_engine:HubEncoderEngine"
+
     def __init__(self, settings: HubEncoderSettings) -> None:
-        self._settings = settings
-        self.name: str = settings.kind
-        self.licence = settings.licence
-        self._engine: Any = None
-        self._digest = ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
-
-    @property
-    def digest(self) -> str:
-        """Of the weights' files, settings and code version; ModelError when the checkpoint is missing."""
-        if not self._digest:
-            s = self._settings
-            told = s.model_dump(mode="json", exclude={"device", "model", "licence"})
-            weights = weights_digest(locate(s.model, s.revision))
-            self._digest = digest_of({"code": CODE_VERSION, "settings": told, "weights": weights})[:16]
-        return self._digest
+        super().__init__(settings.kind, settings)
 
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Vector [D] and tokens [grid * grid, C], one an image; ModelError when the checkpoint does not load."""
-        if self._engine is None:
-            self._engine = engine("stages.backends.hub_encoder_engine:HubEncoderEngine")(self._settings)
         grid = (self._settings.grid, self._settings.grid)
-        return [Encoded(vector, tokens, grid) for vector, tokens in self._engine.encode(images)]
+        return [Encoded(vector, tokens, grid) for vector, tokens in self._loaded().encode(images)]

@@ -1,22 +1,20 @@
 """Segment Anything in three roles: encoder, segmenter of the subject, and composer of a picture's regions."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.seeds import digest_of
-from pipeline.settings import Settings
-from stages.backends.checkpoint import locate, weights_digest
-from stages.backends.lazy import engine
+from stages.backends.from_checkpoint import CheckpointSettings, FromCheckpoint
 from stages.backends.protocols import Encoded, Floats, Image, Labels, Segmenter
 from stages.backends.u2net import U2NetSegmenter
 
-CODE_VERSION = 1
+ENGINE = "stages.backends.sam_engine:SamEngine"
 
 
-class SamSettings(Settings):
+class SamSettings(CheckpointSettings):
     """model: an official checkpoint (``sam_vit_b_01ec64.pth``, any size), or a folder or hub id in transformers' layout."""
 
     kind: Literal["sam"]
@@ -65,40 +63,13 @@ class SamComposerSettings(SamSettings):
         return SamComposer(self)
 
 
-class _Sam:
-    """What the roles share: identity and an engine that loads on first use."""
-
-    def __init__(self, settings: SamSettings) -> None:
-        self.name = "sam"
-        self.licence = settings.licence
-        self._told = settings
-        self._engine: Any = None
-        self._digest = ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}
-
-    @property
-    def digest(self) -> str:
-        """Of the weights' files, settings and code version; ModelError when the checkpoint is missing."""
-        if not self._digest:
-            told = self._told.model_dump(mode="json", exclude={"device", "model", "licence"})
-            weights = weights_digest(locate(self._told.model, self._told.revision))
-            self._digest = digest_of({"code": CODE_VERSION, "settings": told, "weights": weights})[:16]
-        return self._digest
-
-    def _loaded(self) -> Any:
-        if self._engine is None:
-            self._engine = engine("stages.backends.sam_engine:SamEngine")(self._told)
-        return self._engine
-
-
-class SamEncoder(_Sam):
+class SamEncoder(FromCheckpoint[SamEncoderSettings]):
     """Implements ``Encoder``: features [256, 64, 64] of the picture at 1024 pixels, pooled over the picture without its padding."""
 
+    engine_at = ENGINE
+
     def __init__(self, settings: SamEncoderSettings) -> None:
-        super().__init__(settings)
-        self._settings = settings
+        super().__init__("sam", settings)
 
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Vector [256] and tokens [grid * grid, 256], one an image; ModelError when the checkpoint does not load."""
@@ -107,12 +78,14 @@ class SamEncoder(_Sam):
         return [Encoded(vector, tokens, (side, side)) for vector, tokens in found]
 
 
-class SamSegmenter(_Sam):
+class SamSegmenter(FromCheckpoint[SamSegmenterSettings]):
     """Implements ``Segmenter``. Where U2-NetP sees nothing, or SAM's mask has no more of it than of anything, U2-NetP's stays."""
 
+    engine_at = ENGINE
+
     def __init__(self, settings: SamSegmenterSettings, finder: Segmenter) -> None:
-        super().__init__(settings)
-        self._settings, self._finder = settings, finder
+        super().__init__("sam", settings)
+        self._finder = finder
         self.name = f"sam, found by {finder.name}"
         self.licence = "; ".join(dict.fromkeys((settings.licence, finder.licence)))
 
@@ -137,16 +110,17 @@ class SamSegmenter(_Sam):
         return outlined if agree > 0.3 else found
 
 
-class SamComposer(_Sam):
+class SamComposer(FromCheckpoint[SamComposerSettings]):
     """Implements ``Composer``: masks of a grid of prompts, the good and distinct ones drawn over one another, small over large.
 
     Masks are judged at the 256 pixels that SAM draws them at, not at the picture's own size: a region's edge may be off by
     a few pixels of the photo, which does not matter for a composition.
     """
 
+    engine_at = ENGINE
+
     def __init__(self, settings: SamComposerSettings) -> None:
-        super().__init__(settings)
-        self._settings = settings
+        super().__init__("sam", settings)
 
     def regions(self, images: Sequence[Image]) -> list[Labels]:
         """Label maps [H, W], one an image: 1 for the largest region, 0 for none."""

@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.errors import InterruptedRunError
 from pipeline.overlap import Steps, overlapped
-from pipeline.stage import Outcome, Task
+from pipeline.stage import Outcome, SplitStage, Task
+from pipeline.work import Control, run_shard
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeOutpainter
 
@@ -93,9 +94,10 @@ def test_overlapping_changes_no_byte(tmp_path):
     recipe = recipe_for(make_photos(tmp_path / "photos", 4), work_shards=1)
     for name in ("plain", "overlapped"):
         session = session_for(recipe, tmp_path / name)
-        if name == "plain":
-            next(stage for stage in session.stages if stage.name == "outpaint").split = False
-        run_chain(session, until="outpaint")
+        run_chain(session, until="caption")
+        stage = next(stage for stage in session.stages if stage.name == "outpaint")
+        assert isinstance(stage, SplitStage)
+        run_shard(stage, session.run, 0, Control(overlap=name == "overlapped"))
     tars = [(tmp_path / name / "outpaint" / "000000.tar").read_bytes() for name in ("plain", "overlapped")]
     assert tars[0] == tars[1] and len(tars[0]) > 10_000
 
