@@ -3,7 +3,6 @@
 import json as json_format
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +23,7 @@ from pipeline.cli.options import (
     print_json,
     remember,
 )
+from pipeline.cli.training_bar import progress_bar
 from pipeline.errors import MissingUpstreamError, UsageError
 from pipeline.receipts import Receipt
 from pipeline.resources import file_digest
@@ -89,7 +89,7 @@ def _train(session: Session, root: Path, *, device: str, quiet: bool) -> None:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    progress, close = _bar("train", quiet)
+    progress, close = progress_bar("train", quiet)
     try:
         fit(
             _as_config(session.recipe.train, where), root / "dataset",
@@ -125,44 +125,6 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
     )
 
 
-def _bar(name: str, quiet: bool) -> tuple[Callable[..., None], Callable[[], None]]:
-    """A progress callback (done, total, losses) and what ends it; plain lines when nobody watches a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    if not console.is_terminal or quiet:
-        return _plain_progress(name, console), lambda: None
-    columns = (TextColumn("{task.description:<16}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"))
-    bars = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, transient=True)
-    bar = bars.add_task(name, total=None, text="")
-    bars.start()
-
-    def tick(done: int, total: int, losses: dict[str, float] | None = None, name: str = name) -> None:
-        bars.update(bar, description=name, completed=done, total=total, text=_loss_text(losses))
-
-    return tick, bars.stop
-
-
-def _plain_progress(name: str, console: Any) -> Callable[..., None]:
-    import time
-
-    from pipeline.cli.display import PLAIN_EVERY_S
-
-    last = [time.monotonic()]
-
-    def tick(done: int, total: int, losses: dict[str, float] | None = None, name: str = name) -> None:
-        if time.monotonic() - last[0] > PLAIN_EVERY_S:
-            last[0] = time.monotonic()
-            console.print(f"{name:<16} {done}/{total}  {_loss_text(losses)}")
-
-    return tick
-
-
-def _loss_text(losses: dict[str, float] | None) -> str:
-    return f"loss {losses['total']:.3f}" if losses and "total" in losses else ""
-
-
 def evaluate(
     work: Work = "work", model: Model = "", split: Split = "test", config: Config = "", json: Json = False,
     quiet: Quiet = False,
@@ -192,7 +154,7 @@ def _measure(folder: Path, dataset: Path, split: str, *, quiet: bool) -> dict[st
     from procrop_model import Cropper
     from procrop_model.evaluate import evaluate as measure
 
-    progress, close = _bar("eval", quiet)
+    progress, close = progress_bar("eval", quiet)
     try:
         return measure(Cropper.load(folder), dataset, split, progress=progress)
     except ValueError as error:
@@ -233,7 +195,7 @@ def train_scorer(
     if not folder.is_dir():
         raise UsageError(f"--photos '{photos}': no such folder")
     torch.set_num_threads(1)  # the shipped digest was made so; more threads change the last bits
-    progress, close = _bar("train-scorer", quiet or json)
+    progress, close = progress_bar("train-scorer", quiet or json)
     try:
         report = fit(
             folder, Path(out), ScorerTraining(seed=seed), outpainter=models_of(ModelSettings()).outpainter,

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import Device, Json, Quiet, print_json
-from pipeline.cli.training import Folder, Photos, _bar
+from pipeline.cli.training import Folder, Photos
+from pipeline.cli.training_bar import progress_bar
 from pipeline.errors import UsageError
 from pipeline.resources import bundled
 
@@ -35,7 +36,7 @@ def train_outpainter(
     if not folder.is_dir():
         raise UsageError(f"--photos '{photos}': no such folder")
     settings = OutpainterTraining(seed=seed, steps=steps, size=size, width=width, batch=batch)
-    progress, close = _bar("train-outpainter", quiet or json)
+    progress, close = progress_bar("train-outpainter", quiet or json)
     try:
         report = fit(folder, Path(out), settings, device=device, resume=resume, progress=progress)
     finally:
