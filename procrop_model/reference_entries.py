@@ -80,7 +80,9 @@ class Entries(Sequence[Reference]):
     def encode(self) -> bytes:
         """Parquet bytes, the same for the same references."""
         sink = io.BytesIO()
-        write_entries(self.table, sink)
+        writer = EntriesWriter(sink)
+        writer.add(self.table)
+        writer.close()
         return sink.getvalue()
 
     @staticmethod
@@ -94,24 +96,49 @@ def as_table(references: Iterable[Reference]) -> pa.Table:
     return pa.Table.from_pylist([asdict(reference) for reference in references], schema=SCHEMA)
 
 
-def write_entries(table: pa.Table, sink: Any) -> None:
-    """Write references of ``SCHEMA`` as Parquet, a group of rows at a time; the bytes do not depend on the table's chunks."""
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
-        for start in range(0, max(1, table.num_rows), GROUP):
-            writer.write_table(table.slice(start, GROUP).combine_chunks())
+class EntriesWriter:
+    """Writes references as Parquet as they come; the bytes do not depend on the pieces. sink: a path or a binary file."""
+
+    def __init__(self, sink: Any) -> None:
+        self._writer = pq.ParquetWriter(sink, SCHEMA, compression="zstd")
+        self._waiting: list[pa.Table] = []
+        self._marks = [np.zeros(0, np.uint64)]
+        self._written = False
+
+    def add(self, table: pa.Table) -> None:
+        """References of ``SCHEMA``."""
+        self._marks.append(_marks(table["key"]))
+        self._waiting.append(table)
+        if sum(len(piece) for piece in self._waiting) >= GROUP:
+            self._write(whole_groups=True)
+
+    def close(self) -> bool:
+        """Write what is left; false when a key came twice."""
+        self._write(whole_groups=False)
+        self._writer.close()
+        return _unique(np.concatenate(self._marks))
+
+    def _write(self, *, whole_groups: bool) -> None:
+        rows = pa.concat_tables([SCHEMA.empty_table(), *self._waiting])
+        end = len(rows) // GROUP * GROUP if whole_groups else len(rows)
+        for start in range(0, end, GROUP):
+            self._group(rows.slice(start, min(GROUP, end - start)))
+        if not (whole_groups or self._written):
+            self._group(rows)  # an empty file has an empty group
+        self._waiting = [rows.slice(end).combine_chunks()] if end < len(rows) else []
+
+    def _group(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows.combine_chunks())
+        self._written = True
 
 
 class _Places:
     """Rows by text, through 64 bits of its sha256: a dictionary of a million texts would be ten times as large."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        marks = np.fromiter((_mark(text.as_py()) for text in column), np.uint64, len(column))
+        marks = _marks(column)
         self._rows: NDArray[np.intp] = np.argsort(marks, kind="stable")
         self._marks = marks[self._rows]
-
-    @property
-    def unique(self) -> bool:
-        return bool((self._marks[1:] != self._marks[:-1]).all())
 
     def find(self, text: str) -> list[int]:
         low, high = (np.searchsorted(self._marks, np.uint64(_mark(text)), side) for side in ("left", "right"))
@@ -121,7 +148,16 @@ class _Places:
 
 def duplicates(keys: pa.ChunkedArray) -> bool:
     """Whether a text comes twice."""
-    return not _Places(keys).unique
+    return not _unique(_marks(keys))
+
+
+def _unique(marks: NDArray[np.uint64]) -> bool:
+    ordered = np.sort(marks)
+    return bool((ordered[1:] != ordered[:-1]).all())
+
+
+def _marks(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    return np.fromiter((_mark(text.as_py()) for text in column), np.uint64, len(column))
 
 
 def _mark(text: str) -> int:

@@ -9,11 +9,10 @@ from typing import Any
 
 import faiss
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
-from procrop_model.reference_entries import SCHEMA, Entries, Reference, as_table, duplicates, write_entries
+from procrop_model.reference_entries import Entries, EntriesWriter, Reference, as_table
 
 METRIC = "inner_product_l2_normalised"
 FILES = ("index.faiss", "tokens.npy", "references.parquet")
@@ -46,7 +45,7 @@ class ReferenceWriter:
         self._grid: tuple[int, ...] = (1, 1)
         self._tokens = (self._home / "tokens.npy.partial").open("wb")
         self._header(0)
-        self._entries: list[pa.Table] = []
+        self._rows = EntriesWriter(str(self._home / "references.parquet.partial"))
 
     def add(self, vectors: NDArray[Any], tokens: NDArray[Any], entries: Sequence[Reference]) -> None:
         """Vectors [N, D] (normalised here), tokens [N, T, C] (kept as fp16) and one entry a row; raises ModelError."""
@@ -71,19 +70,16 @@ class ReferenceWriter:
             block = slice(start, start + BLOCK)
             self._index.add(np.ascontiguousarray(vectors[block]))
             self._tokens.write(np.asarray(tokens[block], np.float16).tobytes())
-        table = entries.table if isinstance(entries, Entries) else as_table(entries)
-        self._entries.append(table)
+        self._rows.add(entries.table if isinstance(entries, Entries) else as_table(entries))
 
     def close(self) -> None:
         """Finish the folder, ``index.json`` last. Raises ModelError when a key came twice."""
         index = self._index if self._index is not None else faiss.IndexFlatIP(1)
         self._header(index.ntotal)
         self._tokens.close()
-        entries = pa.concat_tables([SCHEMA.empty_table(), *self._entries])
-        if duplicates(entries["key"]):
+        if not self._rows.close():
             raise ModelError("the reference database was given a key twice")
         faiss.write_index(index, str(self._home / "index.faiss.partial"))
-        write_entries(entries, str(self._home / "references.parquet.partial"))
         for name in FILES:
             os.replace(self._home / f"{name}.partial", self._home / name)
         about = self._home / "index.json.partial"

@@ -71,13 +71,14 @@ def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) 
         return True
 
     count, splits = len(photos), photos.splits
-    left = [n for n in range(count) if not drop(n, [m for m in near.get(n, {}) if m >= count], NEAR_TEST)]
+    within_run = sorted(n for n in near if n < count)  # the rest have nobody to leave for
+    left = [n for n in within_run if not drop(n, [m for m in near[n] if m >= count], NEAR_TEST)]
     standing: set[int] = set()
     for split in sorted({splits[n] for n in left}, key=_held_out, reverse=True):
         own = [n for n in left if splits[n] == split]
-        standing |= {n for n in own if not drop(n, [m for m in near.get(n, {}) if m in standing], SPLIT_LEAK)}
+        standing |= {n for n in own if not drop(n, [m for m in near[n] if m in standing], SPLIT_LEAK)}
     kept: set[int] = set()
-    for n in sorted(standing & near.keys() if within else (), key=lambda n: (-photos.pixels[n], n)):
+    for n in sorted(standing if within else (), key=lambda n: (-photos.pixels[n], n)):
         twins = [m for m in near[n] if m in kept and splits[m] == splits[n]]
         if not drop(n, twins, NEAR_DUPLICATE):
             kept.add(n)

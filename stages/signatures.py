@@ -1,8 +1,9 @@
 """Many signatures as columns: what 60,000 photographs are recognised by, in some ten megabytes."""
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,63 +57,56 @@ class Signatures:
     @staticmethod
     def of_run(tables: Tables, stage: str, wanted: Callable[[int], set[str]]) -> "Signatures":
         """Of the photographs of a run, by key. wanted(shard): keys of those that count."""
-        parts, where = [], [np.zeros((0, 2), np.int32)]
+        parts: list[dict[str, Any]] = []
+        where = [np.zeros((0, 2), np.int32)]
         for shard in tables.shards(stage):
             table = tables.columns(stage, shard, COLUMNS)
             rows = np.flatnonzero(pc.is_in(table["key"], value_set=pa.array(sorted(wanted(shard)), pa.string())))
-            parts.append(_of_table(table.take(rows)))
+            if len(rows):
+                parts.append(_columns(table.take(rows)))
             where.append(np.stack([np.full(len(rows), shard), rows], axis=1).astype(np.int32))
-        parts = [part for part in parts if len(part)] or [Signatures.of([])]
-        whole = _joined(parts)
-        del parts
+        if not parts:
+            return Signatures.of([])
         give_back()  # what was read of so many shards
-        order = np.argsort(whole.keys, kind="stable")
+        order = np.argsort(np.concatenate([part["keys"] for part in parts]), kind="stable")
         places = np.concatenate(where)[order]
+        # Column by column, each freed before the next, so that no more than one of them is there twice.
+        columns = {name: np.concatenate([part.pop(name) for part in parts])[order] for name in _ARRAYS}
+        splits = list(itertools.chain.from_iterable(part["splits"] for part in parts))
+        del parts
 
         def row(n: int) -> Signature:
             shard, place = places[n].tolist()
             found = tables.rows(stage, shard, None)[place]
             return Signature(**{name: found[name] for name in Signature.__dataclass_fields__})
 
-        return replace(whole._taken(order), row=row)
-
-    def _taken(self, order: NDArray[np.intp]) -> "Signatures":
-        columns: dict[str, Any] = {name: getattr(self, name)[order] for name in _ARRAYS}
-        return replace(self, splits=[self.splits[n] for n in order], **columns)
+        return Signatures(splits=[splits[n] for n in order], row=row, **columns)
 
     def joined(self, other: "Signatures") -> "Signatures":
         """These, then the others."""
         if not len(self) or not len(other):
             return self if len(self) else other
-        return replace(_joined([self, other]), row=lambda n: self.row(n) if n < len(self) else other.row(n - len(self)))
+        columns: dict[str, Any] = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in _ARRAYS}
+        return Signatures(
+            splits=self.splits + other.splits,
+            row=lambda n: self.row(n) if n < len(self) else other.row(n - len(self)),
+            **columns,
+        )
 
 
 _ARRAYS = ("keys", "pixels", "codes", "mirrored", "vectors")
 
 
-def _unread(n: int) -> Signature:
-    raise LookupError(f"row {n} is not in memory")
-
-
-def _joined(parts: Sequence[Signatures]) -> Signatures:
-    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-    splits = [split for part in parts for split in part.splits]
-    return Signatures(splits=splits, row=parts[0].row, **columns)
-
-
-def _of_table(table: pa.Table) -> Signatures:
-    """Columns of a table; its rows are not kept."""
-    count = len(table)
-    vectors = np.frombuffer(b"".join(value.as_buffer() for value in table["vector"]), np.float16)
-    return Signatures(
-        keys=np.array([key.encode() for key in table["key"].to_pylist()], np.bytes_),
-        splits=[sys.intern(split) for split in table["split"].to_pylist()],
-        pixels=table["pixels"].to_numpy(),
-        codes=_numbers(table["phash"].to_pylist()),
-        mirrored=_numbers(table["mirrored"].to_pylist()),
-        vectors=vectors.reshape(count, -1) if count else np.zeros((0, 0), np.float16),
-        row=_unread,
-    )
+def _columns(table: pa.Table) -> dict[str, Any]:
+    """The columns of a table that is not empty, by their names in ``Signatures``; its rows are not kept."""
+    return {
+        "keys": np.array([key.encode() for key in table["key"].to_pylist()], np.bytes_),
+        "splits": [sys.intern(split) for split in table["split"].to_pylist()],
+        "pixels": table["pixels"].to_numpy(),
+        "codes": _numbers(table["phash"].to_pylist()),
+        "mirrored": _numbers(table["mirrored"].to_pylist()),
+        "vectors": np.stack([np.frombuffer(value, np.float16) for value in table["vector"].to_pylist()]),
+    }
 
 
 def _numbers(hashes: Sequence[str]) -> NDArray[np.uint64]:
