@@ -95,6 +95,11 @@ def published_config() -> CropperConfig:
     )  # fmt: skip
 
 
+def sizes_of(architecture: str) -> CropperConfig:
+    """The sizes that an architecture has when nothing else is said."""
+    return published_config() if architecture == PUBLISHED else CropperConfig()
+
+
 def shares_pass(config: CropperConfig) -> bool:
     """Whether the backbone's own pass gives the retrieval vector too, at equal input size."""
     return config.backbone == "lite0" and config.input_mode == SQUARE and not config.train_backbone
