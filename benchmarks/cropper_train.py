@@ -11,6 +11,7 @@ DETR): pixels padded to a square, 90 queries, 640 reference tokens, 6 + 6 layers
 
 A step is forward, losses, backward, clipping and AdamW. A prediction is backbone, network and what makes the boxes final:
 for ours the RoI scores and the climb, for the published the order of the queries' scores. Retrieval is outside both.
+``cpu`` has the ratios of processor seconds, which other work on the machine changes less than the clock's.
 """
 
 import argparse
@@ -57,16 +58,18 @@ class Contender:
         self.targets = TargetBatch.of([Targets(rows, torch.linspace(1, 0.5, BOXES)) for rows in self.boxes], low.device)
         learning = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(learning, lr=1e-6, weight_decay=1e-4)
+        self.cpu: list[float] = []  # processor seconds of each step and prediction, in turn
         self.predictor = Predictor(self.network, config, _database(config)) if config.encoder else None
 
     def step(self) -> float:
         """One training step."""
         self.network.train()
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         total_loss(self._losses(), LossConfig()).backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
+        self.cpu.append(time.process_time() - busy)
         return time.perf_counter() - started
 
     def _losses(self) -> dict[str, Tensor]:
@@ -88,13 +91,14 @@ class Contender:
     def infer(self) -> float:
         """One prediction of the batch."""
         self.network.eval()
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         output = self.network(self.network.extract(self.images), self.aspects, self.references)
         if self.predictor is None:
             output.boxes[-1].gather(1, output.logits[-1].argsort(1, descending=True)[..., None].expand(-1, -1, 4))
         else:
             nothing = Found(rows=[], similarities=[], keys=[])
             self.predictor.propose(Looked(output, self.aspects, [nothing] * len(self.images)))
+        self.cpu.append(time.process_time() - busy)
         return time.perf_counter() - started
 
 
@@ -111,13 +115,19 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(options.threads)
     made = contenders(options.backbone, options.side, options.short, options.batch)
     steps = alternate({name: one.step for name, one in made.items()}, options.rounds)
+    cpu_steps = {name: one.cpu[-options.rounds :] for name, one in made.items()}
     guesses = alternate({name: one.infer for name, one in made.items() if name != "kept"}, options.rounds)
+    cpu_guesses = {name: one.cpu[-options.rounds :] for name, one in made.items()}
     finish(
         result(
             "cropper-train", "s a step", _beside(steps, OURS), higher_is_better=False,
             env={**vars(options), **versions("torch", "timm"), "dtype": "float32"},
             also={name: _told(steps, name) for name in ("trained", "kept", "embedded")},
             inference={name: _told(guesses, name) for name in (OURS, "embedded")},
+            cpu={
+                "step": {name: _told(cpu_steps, name)["ratio"] for name in (OURS, "trained", "kept", "embedded")},
+                "inference": {name: _told(cpu_guesses, name)["ratio"] for name in (OURS, "embedded")},
+            },
         )
     )  # fmt: skip
 
