@@ -2,7 +2,7 @@
 
 A round runs each contender in a process of its own: new pictures (encoder, mask and boxes), then the same ones again, whose
 features are remembered, as in every later round of refinement. One thread; its CPU seconds, which other work on the machine
-changes less than the clock's.
+changes less than the clock's. ``cropper`` holds the cropper's RoI head beside one pass a crop (``crops_roi.py``).
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.crops_roi import roi_against_passes
 from benchmarks.harness import OURS, alternate, finish, result
 from pipeline.errors import UsageError
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="procrop-data bench crops-scoring", description=__doc__)
     parser.add_argument("--against", type=Path, default=None, help="another checkout, for example of an older version")
     parser.add_argument("--boxes", type=int, default=100, help="crops a canvas")
+    parser.add_argument("--cropper-boxes", type=int, default=90, help="crops a picture for the cropper's part")
     parser.add_argument("--side", type=int, default=192, help="long side of a canvas in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
@@ -72,6 +74,7 @@ def main(arguments: Sequence[str]) -> None:
         result(
             "crops-scoring", "canvases/CPU s", figures, higher_is_better=True, env=env,
             remembered={name: remembered[name] for name in (OURS, "peers", "ratio", "spread")},
+            cropper=roi_against_passes(options.cropper_boxes, 512, rounds=options.rounds),
         )
     )  # fmt: skip
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from procrop_model.lite0 import CHANNELS, load_lite0
+from procrop_model.lite0 import STRIDES as LITE0_STRIDES
 
 Levels = tuple[Tensor, ...]
 STRIDES = (8, 16, 32)
-LITE0_LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,11 @@ class Features:
 
 
 class Backbone(nn.Module):
-    """A timm feature pyramid with frozen batch norms, of strides 8, 16 and 32."""
+    """A timm feature pyramid with frozen batch norms. fixed: starts of the names of parameters that never learn."""
 
-    def __init__(self, net: nn.Module, channels: Sequence[int], trainable: bool) -> None:
+    def __init__(
+        self, net: nn.Module, channels: Sequence[int], trainable: bool, *, fixed: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.net = net
         self.channels = tuple(channels)
@@ -42,6 +44,9 @@ class Backbone(nn.Module):
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.requires_grad_(False)
+        for name, parameter in net.named_parameters():
+            if name.startswith(fixed):
+                parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Stays in eval mode: batch statistics of a dozen canvases would spoil the pre-trained ones."""
@@ -53,21 +58,25 @@ class Backbone(nn.Module):
             return cast(list[Tensor], self.net(images))
 
 
-def load_backbone(name: str, trainable: bool) -> Backbone:
+def load_backbone(
+    name: str, trainable: bool, *, strides: Sequence[int] = STRIDES, fixed: tuple[str, ...] = ()
+) -> Backbone:
     """Lite0 with its bundled weights, or a timm network without weights (they come with the saved model).
 
-    Raises ModelError when timm has no such network, or none with maps of strides 8, 16 and 32.
+    Its maps have the given strides. Raises ModelError when timm has no such network, or none with such maps.
     """
     if name == "lite0":
-        return Backbone(load_lite0(LITE0_LEVELS), [CHANNELS[level] for level in LITE0_LEVELS], trainable)
+        levels = [LITE0_STRIDES.index(stride) for stride in strides]
+        return Backbone(load_lite0(levels), [CHANNELS[level] for level in levels], trainable, fixed=fixed)
     try:
         net: Any = timm.create_model(name, pretrained=False, features_only=True)
-        strides = net.feature_info.reduction()
-        levels = tuple(strides.index(stride) for stride in STRIDES)
-        net = timm.create_model(name, pretrained=False, features_only=True, out_indices=levels)
+        found = net.feature_info.reduction()
+        net = timm.create_model(
+            name, pretrained=False, features_only=True, out_indices=tuple(found.index(stride) for stride in strides)
+        )
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"timm has no network '{name}' with maps of strides {STRIDES}: {error}") from error
-    return Backbone(net, net.feature_info.channels(), trainable)
+        raise ModelError(f"timm has no network '{name}' with maps of strides {tuple(strides)}: {error}") from error
+    return Backbone(net, net.feature_info.channels(), trainable, fixed=fixed)
 
 
 class Neck(nn.Module):
@@ -96,13 +105,16 @@ class Extractor(nn.Module):
     """Backbone and neck over images of any sizes.
 
     Images of one size go through together and are padded only afterwards, so that padding cannot leak into a
-    convolution.
+    convolution. canvas: cells a side that maps are padded to; 0 for those of the largest image of the batch. padded:
+    pixels a side that images are padded to before the backbone, as published; 0 for not.
     """
 
-    def __init__(self, backbone: Backbone, neck: Neck) -> None:
+    def __init__(self, backbone: Backbone, neck: nn.Module, *, canvas: int = 0, padded: int = 0) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
+        self.canvas = canvas
+        self.padded = padded
 
     def forward(self, images: Sequence[Tensor]) -> Features:
         """B images [3, h, w], sides multiples of 32 -> Features."""
@@ -111,10 +123,11 @@ class Extractor(nn.Module):
     def levels(self, images: Sequence[Tensor]) -> list[Levels]:
         """The backbone's maps [C_l, h / stride, w / stride] of each image."""
         found: list[Levels] = [()] * len(images)
-        for members in _by_shape(images):
-            maps = self.backbone(torch.stack([images[i] for i in members]))
+        filled = [_filled(image, self.padded) for image in images] if self.padded else images
+        for members in _by_shape(filled):
+            maps = self.backbone(torch.stack([filled[i] for i in members]))
             for row, position in enumerate(members):
-                found[position] = tuple(level[row] for level in maps)
+                found[position] = tuple(_within(level[row], images[position], filled[position]) for level in maps)
         return found
 
     def fuse(self, levels: Sequence[Levels]) -> Features:
@@ -125,18 +138,38 @@ class Extractor(nn.Module):
             for position, grid in zip(members, self.neck(stacked), strict=True):
                 grids[position] = grid
         pooled = torch.stack([maps[-1].flatten(1).mean(1) for maps in levels])
-        grid, valid = pad_maps(grids)
+        grid, valid = pad_maps(grids, self.canvas)
         return Features(grid, valid, nn.functional.normalize(pooled, dim=1))
 
 
-def pad_maps(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """B maps [D, h, w] -> [B, D, H, W], zero on the right and below, and the bool mask of what is valid [B, H, W]."""
+def pad_maps(maps: Sequence[Tensor], side: int = 0) -> tuple[Tensor, Tensor]:
+    """B maps [D, h, w] -> [B, D, H, W], zero on the right and below, and the bool mask of what is valid [B, H, W].
+
+    H and W are ``side``, or where that is 0 those of the largest map. Raises ModelError for a map beyond ``side``.
+    """
     height, width = max(m.shape[1] for m in maps), max(m.shape[2] for m in maps)
+    if side and max(height, width) > side:
+        raise ModelError(f"this model's canvas is {side} x {side} cells, and an image has {height} x {width}")
+    height, width = side or height, side or width
     padded = [nn.functional.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps]
     valid = torch.zeros(len(maps), height, width, dtype=torch.bool, device=maps[0].device)
     for row, m in enumerate(maps):
         valid[row, : m.shape[1], : m.shape[2]] = True
     return torch.stack(padded), valid
+
+
+def _filled(image: Tensor, side: int) -> Tensor:
+    height, width = image.shape[1:]
+    if max(height, width) > side:
+        raise ModelError(f"this model's canvas is {side} x {side} pixels, and an image has {height} x {width}")
+    return nn.functional.pad(image, (0, side - width, 0, side - height))
+
+
+def _within(level: Tensor, image: Tensor, filled: Tensor) -> Tensor:
+    """The part of a map that lies on the image, not on its padding."""
+    rows = level.shape[1] * image.shape[1] // filled.shape[1]
+    columns = level.shape[2] * image.shape[2] // filled.shape[2]
+    return level[:, :rows, :columns]
 
 
 def _over_channels(norm: nn.Module, grid: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pipeline.seeds import seed_for
 from procrop_model.augment import AugmentConfig
-from procrop_model.fusion import References
+from procrop_model.fusion import References, Text
 from procrop_model.gather import gather_references
 from procrop_model.references import Neighbour, ReferenceDatabase
 from procrop_model.targets import TargetBatch, Targets
+from procrop_model.text import gather_texts
 from procrop_model.views import View, Views
 
 SMALLEST = 0.02  # side of the smallest box that the RoI head is taught
@@ -23,7 +24,7 @@ SMALLEST = 0.02  # side of the smallest box that the RoI head is taught
 @dataclass(frozen=True)
 class Batch:
     """B canvases ready for a step. aspects: [B], width / height; roi: [B, N, 4] xyxy, boxes for the RoI head to
-    judge.
+    judge. text: captions, where the model reads them.
     """
 
     views: list[View]
@@ -31,11 +32,15 @@ class Batch:
     targets: TargetBatch
     references: References
     roi: Tensor
+    text: Text | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same with targets, references and boxes on another device; views are moved by the step."""
         targets = TargetBatch(self.targets.boxes.to(device), self.targets.quality.to(device), self.targets.counts)
-        return Batch(self.views, self.aspects.to(device), targets, self.references.to(device), self.roi.to(device))
+        text = None if self.text is None else self.text.to(device)
+        return Batch(
+            self.views, self.aspects.to(device), targets, self.references.to(device), self.roi.to(device), text
+        )
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,26 @@ class BatchMaker:
             TargetBatch.of([view.targets for view in views], torch.device("cpu")),
             gather_references(lists, self.database, least=1),
             torch.tensor(np.stack(boxes)),
+            text_of(views, [self._told(self.views.samples.keys[index], epoch) for index in indices]),
         )
+
+    def _told(self, key: str, epoch: int) -> bool:
+        """Whether a canvas is shown with its caption; as often without as it is without references."""
+        return np.random.default_rng(seed_for(self.seed, "caption", key, epoch)).random() >= self.config.plain
 
     def _draw(self, found: Sequence[Neighbour], rng: np.random.Generator) -> list[Neighbour]:
         """A varying number of references, so that the network serves any k, none included."""
         if rng.random() < self.config.plain:
             return []
         return [neighbour for neighbour in found[: self.k] if rng.random() >= self.config.drop]
+
+
+def text_of(views: Sequence[View], told: Sequence[bool] | None = None) -> Text | None:
+    """Captions of views, those not told left out; None where the model reads none."""
+    words = [view.words for view in views if view.words is not None]
+    if len(words) < len(views):
+        return None
+    return gather_texts([row if told is None or told[i] else row[:0] for i, row in enumerate(words)])
 
 
 def sample_boxes(

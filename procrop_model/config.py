@@ -7,6 +7,9 @@ from typing import Any
 from pipeline.errors import ModelError
 
 SQUARE, FIT = "square", "fit"
+PROCROP, PUBLISHED = "procrop", "published"
+ATTENTION, TOKEN_MLP, NONE = "attention", "token_mlp", "none"
+STRIDES = {PROCROP: 16, PUBLISHED: 32}  # of the map that the encoder reads
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class CropperConfig:
     queries: boxes decoded an image. reference_dim: channels of the retrieved tokens. ranks: rank embeddings (ranks
     beyond share the last). k: references retrieved by default. roi_cells: RoIAlign grid a side. encoder: digest of
     the retrieval encoder that the references were made with.
+    architecture: ``procrop`` (ours) or ``published`` (METHOD 4; ``published_config`` has its sizes). fusion:
+    ``attention`` (any k and canvas), ``token_mlp`` (the published layer: k, reference_tokens and canvas fixed) or
+    ``none``. reference_tokens: tokens a reference, which only ``token_mlp`` must know; training sets it. text_dim:
+    channels of a caption's tokens that join the fusion, 0 for no text.
     """
 
     backbone: str = "lite0"
@@ -42,6 +49,10 @@ class CropperConfig:
     k: int = 5
     roi_cells: int = 5
     encoder: str = ""
+    architecture: str = PROCROP
+    fusion: str = ATTENTION
+    reference_tokens: int = 64
+    text_dim: int = 0
 
     def __post_init__(self) -> None:
         if self.dim % (4 * self.heads):
@@ -50,6 +61,14 @@ class CropperConfig:
             raise ModelError(f"cropper: input_side {self.input_side} must be a multiple of 32")
         if self.input_mode not in (SQUARE, FIT):
             raise ModelError(f"cropper: input_mode '{self.input_mode}' is neither '{SQUARE}' nor '{FIT}'")
+        if self.architecture not in STRIDES:
+            raise ModelError(f"cropper: architecture '{self.architecture}' is none of {', '.join(STRIDES)}")
+        if self.fusion not in (ATTENTION, TOKEN_MLP, NONE):
+            raise ModelError(f"cropper: fusion '{self.fusion}' is none of {ATTENTION}, {TOKEN_MLP}, {NONE}")
+        if self.text_dim and self.fusion != ATTENTION:
+            raise ModelError(f"cropper: text_dim {self.text_dim} needs fusion '{ATTENTION}', not '{self.fusion}'")
+        if self.fusion == TOKEN_MLP and self.k < 1:
+            raise ModelError(f"cropper: fusion '{TOKEN_MLP}' has a fixed k of at least 1, got {self.k}")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with every field."""
@@ -65,6 +84,20 @@ class CropperConfig:
             return CropperConfig(**data)
         except TypeError as error:
             raise ModelError(f"cropper config is malformed: {error}") from error
+
+
+def published_config() -> CropperConfig:
+    """The published sizes (METHOD 4): ResNet-50, 1024 pixels a side, 90 queries, 10 references of 64 tokens of 256 channels."""
+    return CropperConfig(
+        architecture=PUBLISHED, fusion=TOKEN_MLP, backbone="resnet50", train_backbone=True, input_side=1024,
+        input_mode=FIT, dim=256, heads=8, encoder_layers=6, decoder_layers=6, queries=90, feedforward=2048,
+        dropout=0.1, reference_dim=256, reference_tokens=64, k=10,
+    )  # fmt: skip
+
+
+def sizes_of(architecture: str) -> CropperConfig:
+    """The sizes that an architecture has when nothing else is said."""
+    return published_config() if architecture == PUBLISHED else CropperConfig()
 
 
 def shares_pass(config: CropperConfig) -> bool:

@@ -30,6 +30,7 @@ class CanvasSample:
     photo_box: tuple[int, int, int, int]
     crops: tuple[tuple[float, ...], ...]
     scores: tuple[float, ...]
+    prompt: str = ""
 
     def decode(self) -> Annotated:
         """The picture with its crops; raises DamagedDataError when the bytes are not a picture."""
@@ -89,6 +90,7 @@ def _sample(key: str, parts: dict[str, bytes], path: Path) -> CanvasSample:
             photo_box=tuple(about["photo_box"]),
             crops=tuple(tuple(map(float, crop)) for crop in about["crops"]),
             scores=tuple(map(float, about["scores"])),
+            prompt=str(about.get("prompt", "")),
         )
     except (KeyError, ValueError) as error:
         raise DamagedDataError(f"sample {key} in {path} is malformed: {error!r}") from error

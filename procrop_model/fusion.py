@@ -1,7 +1,7 @@
-"""Fusion of retrieved compositions: image tokens attend to the tokens of k references, through a gate.
+"""Fusion of retrieved compositions: image tokens attend to the tokens of k references, and to a caption's, through a gate.
 
-The published layer mixes tokens by an MLP over the token axis, which fixes k and the canvas; this is the attention
-that the paper's figure shows. A key of zero value is always present and nothing has a bias after it, so that with no
+The published layer mixes tokens by an MLP over the token axis, which fixes k and the canvas (``token_mlp.py``); this is
+the attention that the paper's figure shows. A key of zero value is always present and nothing has a bias after it, so that with no
 reference the layer adds exactly zero: k = 0 is the plain model.
 """
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import ModelError
 from procrop_model.attention import attend
 from procrop_model.positions import sine_of_points
 
+Seen = tuple[Tensor, Tensor, Tensor]  # values [B, M, D], keys [B, M, D], which are there: bool [B, M]
 GATE_START = 0.2  # small, not zero: at zero nothing behind the gate would learn in the first step
 
 
@@ -33,10 +35,35 @@ class References:
         return References(self.tokens.to(device), self.similarity.to(device), self.present.to(device))
 
 
-class Fusion(nn.Module):
-    """Cross-attention from image tokens to reference tokens with position, rank and similarity embeddings."""
+@dataclass(frozen=True)
+class Text:
+    """Captions of a batch. tokens: [B, T, C], present: bool [B, T]; T may be 0."""
 
-    def __init__(self, dim: int, heads: int, reference_dim: int, ranks: int) -> None:
+    tokens: Tensor
+    present: Tensor
+
+    def to(self, device: torch.device) -> "Text":
+        """The same on another device."""
+        return Text(self.tokens.to(device), self.present.to(device))
+
+
+class NoFusion(nn.Module):
+    """The plain model: references change nothing."""
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References | None, text: Text | None = None
+    ) -> Tensor:
+        """As ``Fusion``; gives the tokens [B, N, D] as they are."""
+        return tokens
+
+
+class Fusion(nn.Module):
+    """Cross-attention from image tokens to reference tokens with position, rank and similarity embeddings.
+
+    text_dim: channels of a caption's tokens, which join the references' under an embedding of their own; 0 for no text.
+    """
+
+    def __init__(self, dim: int, heads: int, reference_dim: int, ranks: int, *, text_dim: int = 0) -> None:
         super().__init__()
         self.heads = heads
         self.dim = dim
@@ -51,27 +78,58 @@ class Fusion(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
         self.gate = nn.Parameter(torch.full((dim,), GATE_START))
         nn.init.normal_(self.rank.weight, std=0.02)
+        self.text = CaptionTokens(text_dim, dim) if text_dim else None
 
-    def forward(self, tokens: Tensor, positions: Tensor, references: References | None) -> Tensor:
-        """Image tokens [B, N, D] and positions [B, N, D], and k references a sample or None -> [B, N, D]."""
-        if references is None or references.tokens.shape[1] == 0:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References | None, text: Text | None = None
+    ) -> Tensor:
+        """Image tokens [B, N, D], their positions [B, N, D] and bool mask [B, N] (each token is fused by itself, so that
+        padding cannot matter); k references a sample or None; captions or None -> [B, N, D].
+        """
+        seen = [] if references is None or references.tokens.shape[1] == 0 else [self._references(references)]
+        if text is not None and text.tokens.shape[1]:
+            if self.text is None:
+                raise ModelError("a caption was given to a cropper without text: train it with text_dim above 0")
+            content = self.text(text.tokens.to(self.gate.dtype))
+            seen.append((self.to_value(content), self.to_key(content), text.present))
+        if not seen:
             return tokens
-        values, keys, seen = self._memory(references)
         queries = self.to_query(self.norm(tokens) + positions)
-        return tokens + self.gate * self.out(attend(queries, keys, values, self.heads, seen))  # type: ignore[no-any-return]
+        values, keys, present = self._with_null(seen)
+        return tokens + self.gate * self.out(attend(queries, keys, values, self.heads, present))  # type: ignore[no-any-return]
 
-    def _memory(self, references: References) -> tuple[Tensor, Tensor, Tensor]:
-        batch, k, count, _ = references.tokens.shape
+    def _references(self, references: References) -> Seen:
+        k, count = references.tokens.shape[1:3]
         content = self.project(references.tokens.to(self.gate.dtype))  # [B, K, T, D]
         ranks = torch.arange(k, device=content.device).clamp_max(self.rank.num_embeddings - 1)
         tags = self.rank(ranks)[None] + self.likeness(references.similarity.to(content.dtype)[..., None])  # [B, K, D]
         tagged = content + tags[:, :, None]
         keys = self.to_key(tagged + _grid_positions(count, self.dim, content)).flatten(1, 2)  # [B, K T, D]
         values = self.to_value(tagged).flatten(1, 2)
-        seen = references.present[:, :, None].expand(-1, -1, count).flatten(1)
-        keys = torch.cat([keys, self.null_key.expand(batch, 1, -1)], 1)
-        values = torch.cat([values, values.new_zeros(batch, 1, self.dim)], 1)
-        return values, keys, torch.cat([seen, seen.new_ones(batch, 1)], 1)
+        return values, keys, references.present[:, :, None].expand(-1, -1, count).flatten(1)
+
+    def _with_null(self, seen: list[Seen]) -> Seen:
+        """All that may be looked at and the key of zero value: values and keys [B, M, D], bool [B, M]."""
+        batch = len(seen[0][0])
+        values, keys, present = zip(*seen, strict=True)
+        return (
+            torch.cat([*values, values[0].new_zeros(batch, 1, self.dim)], 1),
+            torch.cat([*keys, self.null_key.expand(batch, 1, -1)], 1),
+            torch.cat([*present, present[0].new_ones(batch, 1)], 1),
+        )
+
+
+class CaptionTokens(nn.Module):
+    """Tokens of a text encoder to the fusion's channels, with an embedding that tells them from references."""
+
+    def __init__(self, text_dim: int, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, dim), nn.LayerNorm(dim))
+        self.kind = nn.Parameter(torch.randn(dim) * 0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T, D]."""
+        return self.project(tokens) + self.kind  # type: ignore[no-any-return]
 
 
 def _grid_positions(count: int, dim: int, like: Tensor) -> Tensor:

@@ -75,17 +75,19 @@ class Cropper:
         size: tuple[int, int] | str | None = None,
         top: int = 3,
         k: int | None = None,
+        prompt: str = "",
     ) -> list[Crop]:
         """The best distinct crops of a picture, best first; fewer than ``top`` when there are no more.
 
         image: a path, a Pillow image or uint8 RGB [H, W, 3]; turned upright by its EXIF. aspect: "4:5", width /
         height, or None for free. size: "1080x1350" or (width, height) of the output, which fixes the aspect. k:
-        references used. Raises UsageError for a malformed aspect or size, OSError for an unreadable picture.
+        references used. prompt: a caption, which only a model trained with text reads. Raises UsageError for a malformed
+        aspect or size, OSError for an unreadable picture.
         """
         wanted_size = parse_size(size)
         ratio = parse_aspect(aspect) if wanted_size is None else wanted_size[0] / wanted_size[1]
         original = open_upright(image)
-        looked = self.predictor.look([_pixels(original)], k=k)
+        looked = self.predictor.look([_pixels(original)], k=k, prompts=[prompt])
         (prediction,) = self.predictor.propose(looked)
         boxes, scores = prediction.boxes, prediction.scores
         if ratio is not None:

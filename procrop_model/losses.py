@@ -89,8 +89,11 @@ def _labels_by_place(output: Output, targets: TargetBatch, config: LossConfig) -
 def vote_loss(output: Output, targets: TargetBatch, weights: Weights) -> dict[str, Tensor]:
     """``inside``: cross-entropy of each valid cell against whether its centre lies within the pseudo-label.
 
-    ``vote``: L1 and GIoU, weighted as in the set loss, of the voted box against the pseudo-label.
+    ``vote``: L1 and GIoU, weighted as in the set loss, of the voted box against the pseudo-label. Nothing for a network that
+    does not vote.
     """
+    if output.inside is None or output.vote is None:
+        return {}
     best = targets.boxes[:, 0]
     corners = cxcywh_to_xyxy(best)
     valid = output.memory.valid

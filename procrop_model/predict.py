@@ -12,11 +12,13 @@ from procrop_model.backbone import Features
 from procrop_model.boxes import cxcywh_to_xyxy
 from procrop_model.climb import climb
 from procrop_model.config import CropperConfig, shares_pass
+from procrop_model.fusion import Text
 from procrop_model.gather import gather_references
 from procrop_model.lite0 import Lite0Encoder
 from procrop_model.network import CropNetwork, Output
 from procrop_model.preprocess import Pixels, prepare
 from procrop_model.references import Found, ReferenceDatabase
+from procrop_model.text import embedded_text, gather_texts
 
 Floats = NDArray[np.float32]
 CLIMBERS = 6  # boxes an image that are moved
@@ -52,16 +54,23 @@ class Predictor:
         self.config = config
         self.database = database
         self.device = torch.device(device)
+        self._words = embedded_text(config.text_dim)
         self._encoder = Lite0Encoder.from_digest(config.encoder, device)
 
     @torch.no_grad()
     def look(
-        self, images: Sequence[Pixels], *, k: int | None = None, exclude: Sequence[Collection[str]] | None = None
+        self,
+        images: Sequence[Pixels],
+        *,
+        k: int | None = None,
+        exclude: Sequence[Collection[str]] | None = None,
+        prompts: Sequence[str] | None = None,
     ) -> Looked:
         """Images uint8 [H, W, 3] through backbone, retrieval and network.
 
         k: references (the config's by default, 0 for none); exclude: forbidden keys of each image. An image that is
-        itself in the database, or nearly so, never gets itself as a reference.
+        itself in the database, or nearly so, never gets itself as a reference. prompts: captions, which a model trained with
+        text reads and others ignore.
         """
         features = self.network.extract([prepare(image, self.config).to(self.device) for image in images])
         vectors = self._vectors(images, features)
@@ -69,7 +78,7 @@ class Predictor:
         found = self.database.search(vectors, wanted, exclude=exclude, parents=vectors)
         aspects = torch.tensor([image.shape[1] / image.shape[0] for image in images], device=self.device)
         references = gather_references([hit.neighbours() for hit in found], self.database).to(self.device)
-        return Looked(self.network(features, aspects, references), aspects, found)
+        return Looked(self.network(features, aspects, references, self._text(prompts)), aspects, found)
 
     def propose(self, looked: Looked) -> list[Prediction]:
         """Crops of each image, best first by their RoI score, the leading ones moved to where that score is higher."""
@@ -96,6 +105,11 @@ class Predictor:
         logits = self.network.score(looked.output, torch.tensor(padded, device=self.device), looked.aspects)
         scores = logits.sigmoid().cpu().numpy()
         return [scores[row, : len(given)] for row, given in enumerate(boxes)]
+
+    def _text(self, prompts: Sequence[str] | None) -> Text | None:
+        if prompts is None or self._words is None:
+            return None
+        return gather_texts([self._words.encode(prompt) for prompt in prompts]).to(self.device)
 
     def _vectors(self, images: Sequence[Pixels], features: Features) -> Floats:
         if shares_pass(self.config) and self._encoder.size == self.config.input_side:

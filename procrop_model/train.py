@@ -28,8 +28,10 @@ from procrop_model.interrupts import StopFlag
 from procrop_model.lite0 import Lite0Encoder
 from procrop_model.losses import total_loss
 from procrop_model.network import CropNetwork
+from procrop_model.published.coco import start_from
 from procrop_model.references import ReferenceDatabase
 from procrop_model.schedule import MovingAverage, cosine_with_warmup
+from procrop_model.text import embedded_text
 from procrop_model.train_config import TrainConfig, identity_of, settings_of
 from procrop_model.train_files import other_run, read_finished, write_finished
 from procrop_model.train_step import TrainStep
@@ -81,9 +83,12 @@ def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: CanvasS
     """
     encoder = Lite0Encoder.from_digest(database.encoder)
     side = encoder.size if shares_pass(sizes) else sizes.input_side
-    channels = int(database.tokens.shape[2])
+    count, channels = (int(size) for size in database.tokens.shape[1:])
     long_side = int(median(max(sample.width, sample.height) for sample in samples.labels()))
-    return replace(sizes, encoder=database.encoder, reference_dim=channels, input_side=side, source_side=long_side)
+    return replace(
+        sizes, encoder=database.encoder, reference_dim=channels, reference_tokens=count, input_side=side,
+        source_side=long_side,
+    )  # fmt: skip
 
 
 class Run:
@@ -96,6 +101,7 @@ class Run:
         self.accelerator = Accelerator(cpu=config.device == "cpu")
         torch.manual_seed(seed_for(config.seed, "weights", ""))
         self.network: CropNetwork = build_network(config.model)
+        start_from(self.network, config.init, out_dir)
         self.average = MovingAverage(self.network, config.average)
         self.record = Record()
         self.best: dict[str, Tensor] = {}
@@ -112,9 +118,12 @@ class Run:
         config = self.config
         self.database, self.neighbours, self.samples = database, neighbours, samples
         extractor = self.network.extractor
-        self.validation = Views(samples=validation, config=config.model, extractor=extractor, seed=config.seed)
+        texts = embedded_text(config.model.text_dim)
+        self.validation = Views(
+            samples=validation, config=config.model, extractor=extractor, seed=config.seed, texts=texts
+        )
         self.maker = BatchMaker(
-            views=Views(samples=samples, config=config.model, extractor=extractor, seed=config.seed),
+            views=Views(samples=samples, config=config.model, extractor=extractor, seed=config.seed, texts=texts),
             neighbours=neighbours,
             database=database,
             config=config.batch,

@@ -18,7 +18,8 @@ class TrainConfig:
     """Settings of a run; every field is part of its identity except ``checkpoint_seconds``.
 
     average: decay of the moving average of weights, which is what is validated and saved. patience: epochs without a
-    better validation IoU after which to stop, 0 for never.
+    better validation IoU after which to stop, 0 for never. init: folder of a Conditional DETR in the hub's layout whose
+    weights to start from, empty for none (``published/coco.py``).
     """
 
     seed: int = 0
@@ -32,6 +33,7 @@ class TrainConfig:
     patience: int = 15
     checkpoint_seconds: float = 60.0
     device: str = "cpu"
+    init: str = ""
     model: CropperConfig = field(default_factory=CropperConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)

@@ -22,7 +22,7 @@ class TrainStep(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A batch on the network's device -> its mean losses by name, unweighted (see ``losses.total_loss``)."""
         features = features_of(self.network, batch.views, batch.aspects.device)
-        output = self.network(features, batch.aspects, batch.references)
+        output = self.network(features, batch.aspects, batch.references, batch.text)
         decoded = cxcywh_to_xyxy(output.boxes[-1].detach()).clamp(0, 1)  # [B, Q, 4]
         judged = torch.cat([batch.roi, decoded], 1)
         logits = self.network.score(output, judged, batch.aspects)

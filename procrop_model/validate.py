@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.geometry import iou
+from procrop_model.batches import text_of
 from procrop_model.boxes import cxcywh_to_xyxy
 from procrop_model.gather import gather_references
 from procrop_model.network import CropNetwork
@@ -45,7 +46,8 @@ def _batch_iou(
     made = [views.get(index, 0, None) for index in chosen]
     aspects = torch.tensor([view.aspect for view in made], device=device)
     references = gather_references(found, database).to(device)
-    output = network(features_of(network, made, device), aspects, references)
+    text = text_of(made)
+    output = network(features_of(network, made, device), aspects, references, None if text is None else text.to(device))
     rows = torch.arange(len(made), device=device)
     decoded = cxcywh_to_xyxy(output.boxes[-1]).clamp(0, 1)
     best = decoded[rows, network.score(output, decoded, aspects).argmax(1)].tolist()

@@ -18,6 +18,7 @@ from procrop_model.config import CropperConfig
 from procrop_model.data import CanvasSample, CanvasSet
 from procrop_model.preprocess import prepare
 from procrop_model.targets import Targets
+from procrop_model.text import TextEncoder
 
 # Beyond it, what was made first stays: an epoch goes through all views, so making room would keep none until it is needed.
 KEPT_BYTES = 8 << 30
@@ -26,13 +27,14 @@ KEPT_BYTES = 8 << 30
 @dataclass(frozen=True)
 class View:
     """One canvas, ready: its input [3, h, w], or its backbone levels when the backbone is frozen; its aspect and
-    targets.
+    targets; with a text encoder the tokens of its caption [T, C].
     """
 
     image: Tensor | None
     levels: Levels | None
     aspect: float
     targets: Targets
+    words: Tensor | None = None
 
 
 class Views:
@@ -46,11 +48,13 @@ class Views:
         extractor: Extractor,
         seed: int,
         kept_bytes: int = KEPT_BYTES,
+        texts: TextEncoder | None = None,
     ) -> None:
         self.samples = samples
         self.config = config
         self.extractor = extractor
         self.seed = seed
+        self.texts = texts
         self._made: dict[tuple[int, int], View] = {}
         self._room = kept_bytes
 
@@ -72,7 +76,8 @@ class Views:
             seed = seed_for(self.seed, "augment", sample.key, number)
             annotated = augment(annotated, augmentation, np.random.default_rng(seed))
         image = prepare(annotated.image, self.config)
-        view = View(image, None, annotated.image.shape[1] / annotated.image.shape[0], targets_of(annotated))
+        words = None if self.texts is None else self.texts.encode(sample.prompt)
+        view = View(image, None, annotated.image.shape[1] / annotated.image.shape[0], targets_of(annotated), words)
         if self.config.train_backbone:
             return view
         device = next(self.extractor.parameters()).device

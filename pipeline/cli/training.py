@@ -110,6 +110,7 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
     """The trainer's own settings from the recipe's."""
     from dataclasses import replace
 
+    from procrop_model.config import sizes_of
     from procrop_model.train import TrainConfig
 
     base = TrainConfig()
@@ -121,7 +122,8 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
         patience=settings.patience,
         device=device,
         batch=replace(base.batch, size=settings.batch),
-        model=replace(base.model, k=settings.k),
+        init=settings.init,
+        model=replace(sizes_of(settings.model.architecture), k=settings.k, **settings.model.changes()),
     )
 
 

@@ -85,6 +85,7 @@ def _add(tar: tarfile.TarFile, number: int, photos: list[str], split: str) -> di
     crops = [[float(x) for x in box], [0.0, 0.0, width / 2, height / 2]]
     about = {
         "key": key,
+        "prompt": f"a noisy square, number {number}",
         "photo": f"{split}photo{number // 2}",
         "width": width,
         "height": height,

@@ -1,0 +1,165 @@
+"""``bench cropper-train``: a training step and a prediction of our cropper beside the published architecture, on a processor.
+
+Equal backbone (ResNet-50), equal picture (3:2, long side 1024), random weights and pixels, float32. The published network
+is this package's own (``procrop_model/published``; a test holds its boxes equal to those of transformers' Conditional
+DETR): pixels padded to a square, 90 queries, 640 reference tokens, 6 + 6 layers, backbone trained from layer 2 on. Ours:
+
+- ``ours``: the default sizes at that backbone, which stays frozen, as the default has it;
+- ``trained``: the same with the whole backbone learning, so that both sides do the same work there;
+- ``kept``: the frozen backbone's features come from memory, as in all epochs after the first eight;
+- ``embedded``: the default as it is, Lite0 at 224 pixels.
+
+A step is forward, losses, backward, clipping and AdamW. A prediction is backbone, network and what makes the boxes final:
+for ours the RoI scores and the climb, for the published the order of the queries' scores. Retrieval is outside both.
+``cpu`` has the ratios of processor seconds, which other work on the machine changes less than the clock's.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import OURS, alternate, finish, result, versions
+from procrop_model.batches import Batch
+from procrop_model.build import build_network
+from procrop_model.config import CropperConfig, published_config, sizes_of
+from procrop_model.fusion import References
+from procrop_model.lite0 import Lite0Encoder
+from procrop_model.losses import LossConfig, set_loss, total_loss
+from procrop_model.predict import Looked, Predictor
+from procrop_model.reference_entries import Reference
+from procrop_model.references import Found, ReferenceDatabase
+from procrop_model.targets import TargetBatch, Targets
+from procrop_model.train_step import TrainStep, features_of
+from procrop_model.views import View
+
+PUBLISHED, BOXES = "published architecture", 5
+
+
+class Contender:
+    """A network with an optimiser on fixed made-up samples; each call of ``step`` and ``infer`` gives its seconds."""
+
+    def __init__(self, config: CropperConfig, sides: tuple[int, int], batch: int, *, kept: bool = False) -> None:
+        torch.manual_seed(0)
+        self.config = config
+        self.network = build_network(config)
+        self.images = [torch.randn(3, *sides) for _ in range(batch)]
+        self.aspects = torch.full((batch,), sides[1] / sides[0])
+        slots = torch.randn(batch, config.k, config.reference_tokens, config.reference_dim)
+        present = torch.ones(batch, config.k, dtype=torch.bool)
+        self.references = References(slots, torch.rand(batch, config.k), present)
+        self.kept = self.network.extractor.levels(self.images) if kept else None
+        low = torch.rand(batch, BOXES, 2) * 0.3
+        self.boxes = torch.cat([low + 0.3, 0.3 + low], -1)  # cxcywh
+        self.targets = TargetBatch.of([Targets(rows, torch.linspace(1, 0.5, BOXES)) for rows in self.boxes], low.device)
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(learning, lr=1e-6, weight_decay=1e-4)
+        self.cpu: list[float] = []  # processor seconds of each step and prediction, in turn
+        self.predictor = Predictor(self.network, config, _database(config)) if config.encoder else None
+
+    def step(self) -> float:
+        """One training step."""
+        self.network.train()
+        started, busy = time.perf_counter(), time.process_time()
+        total_loss(self._losses(), LossConfig()).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.cpu.append(time.process_time() - busy)
+        return time.perf_counter() - started
+
+    def _losses(self) -> dict[str, Tensor]:
+        views = self._views()
+        if self.predictor is None:  # the published losses: no vote, no RoI head
+            features = features_of(self.network, views, self.aspects.device)
+            return set_loss(self.network(features, self.aspects, self.references), self.targets, LossConfig())
+        roi = torch.tensor([[0.1, 0.1, 0.8, 0.9]]).expand(len(self.images), 16, 4)
+        batch = Batch(views, self.aspects, self.targets, self.references, roi)
+        return dict(TrainStep(self.network, LossConfig())(batch))
+
+    def _views(self) -> list[View]:
+        targets = Targets(self.boxes[0], torch.ones(BOXES))
+        if self.kept is not None:
+            return [View(None, tuple(level.half() for level in levels), 1.5, targets) for levels in self.kept]
+        return [View(image, None, 1.5, targets) for image in self.images]
+
+    @torch.no_grad()
+    def infer(self) -> float:
+        """One prediction of the batch."""
+        self.network.eval()
+        started, busy = time.perf_counter(), time.process_time()
+        output = self.network(self.network.extract(self.images), self.aspects, self.references)
+        if self.predictor is None:
+            output.boxes[-1].gather(1, output.logits[-1].argsort(1, descending=True)[..., None].expand(-1, -1, 4))
+        else:
+            nothing = Found(rows=[], similarities=[], keys=[])
+            self.predictor.propose(Looked(output, self.aspects, [nothing] * len(self.images)))
+        self.cpu.append(time.process_time() - busy)
+        return time.perf_counter() - started
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse options, measure, print the RESULT line."""
+    parser = argparse.ArgumentParser(prog="procrop-data bench cropper-train", description=__doc__)
+    parser.add_argument("--side", type=int, default=1024, help="long side of the picture in pixels")
+    parser.add_argument("--short", type=int, default=672, help="its short side, a multiple of 32")
+    parser.add_argument("--backbone", default="resnet50", help="timm name")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    made = contenders(options.backbone, options.side, options.short, options.batch)
+    steps = alternate({name: one.step for name, one in made.items()}, options.rounds)
+    cpu_steps = {name: one.cpu[-options.rounds :] for name, one in made.items()}
+    guesses = alternate({name: one.infer for name, one in made.items() if name != "kept"}, options.rounds)
+    cpu_guesses = {name: one.cpu[-options.rounds :] for name, one in made.items()}
+    finish(
+        result(
+            "cropper-train", "s a step", _beside(steps, OURS), higher_is_better=False,
+            env={**vars(options), **versions("torch", "timm"), "dtype": "float32"},
+            also={name: _told(steps, name) for name in ("trained", "kept", "embedded")},
+            inference={name: _told(guesses, name) for name in (OURS, "embedded")},
+            cpu={
+                "step": {name: _told(cpu_steps, name)["ratio"] for name in (OURS, "trained", "kept", "embedded")},
+                "inference": {name: _told(cpu_guesses, name)["ratio"] for name in (OURS, "embedded")},
+            },
+        )
+    )  # fmt: skip
+
+
+def contenders(backbone: str, side: int, short: int, batch: int) -> dict[str, Contender]:
+    """Everything measured, by name."""
+    digest = Lite0Encoder().digest
+    default = replace(sizes_of("procrop"), encoder=digest)
+    equal = replace(default, backbone=backbone, input_side=side, input_mode="fit")
+    published = replace(published_config(), backbone=backbone, input_side=side)
+    sides = (short, side)
+    return {
+        OURS: Contender(equal, sides, batch),
+        "trained": Contender(replace(equal, train_backbone=True), sides, batch),
+        "kept": Contender(equal, sides, batch, kept=True),
+        "embedded": Contender(default, (default.input_side, default.input_side), batch),
+        PUBLISHED: Contender(published, sides, batch),
+    }
+
+
+def _database(config: CropperConfig) -> ReferenceDatabase:
+    """One made-up reference: what the predictor asks for and never searches here."""
+    vectors = np.ones((1, 320), np.float32)
+    tokens = np.ones((1, config.reference_tokens, config.reference_dim), np.float32)
+    return ReferenceDatabase.build(vectors, tokens, [Reference("a", "a", "", "", "", "", "")], config.encoder)
+
+
+def _beside(figures: dict[str, list[float]], name: str) -> dict[str, list[float]]:
+    return {OURS: figures[name], PUBLISHED: figures[PUBLISHED]}
+
+
+def _told(figures: dict[str, list[float]], name: str) -> dict[str, object]:
+    """Seconds of one of ours and of the published, with the ratio of paired rounds."""
+    told = result("", "", _beside(figures, name), higher_is_better=False, env={})
+    return {key: told[key] for key in (OURS, "peers", "ratio", "spread")}

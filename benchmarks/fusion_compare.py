@@ -1,0 +1,177 @@
+"""Compares the fusions of retrieved compositions: ``python -m benchmarks.fusion_compare --work DIR --epochs N --seeds 0,1,2``.
+
+Trains the default cropper with ``attention`` (ours), ``token_mlp`` (the published layer) and ``none`` on a run directory's
+dataset, with the same epochs, seeds, canvases, views and references, and measures each on held-out photographs: top-1 box
+against the photo's rectangle. The table has 95 % intervals drawn by photo over each canvas's mean of the seeds, and the
+differences to ours, paired by canvas and drawn the same way. ``val`` chooses each run's epoch, as in any training.
+
+Interrupted, the same command goes on: finished trainings are kept under ``--out``, an unfinished one resumes from its
+checkpoint. What the frozen backbone sees is the same for every fusion, so it is remembered from one to the next.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import procrop_model.build as building
+from benchmarks.harness import OURS, finish, result, versions
+from procrop_model import Cropper
+from procrop_model.backbone import Backbone
+from procrop_model.config import ATTENTION, NONE, TOKEN_MLP, CropperConfig
+from procrop_model.data import read_split
+from procrop_model.metrics import bootstrap, crop_metrics
+from procrop_model.train import TrainConfig, train
+
+FUSIONS = (ATTENTION, TOKEN_MLP, NONE)
+MEASURES = ("iou", "bde")
+ROOM = 6 << 30  # bytes of remembered maps; beyond it they are computed each time
+Memory = dict[bytes, list[Tensor]]
+
+
+class Remembering(Backbone):
+    """A frozen backbone that knows a single image again by its pixels."""
+
+    memory: Memory
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """As ``Backbone``."""
+        if self.trainable or len(images) > 1:
+            return super().forward(images)
+        key = hashlib.blake2b(images.contiguous().numpy().tobytes(), digest_size=16).digest()
+        if key not in self.memory:
+            maps = super().forward(images)
+            if sum(m.nbytes for m in maps) * (len(self.memory) + 1) > ROOM:
+                return maps
+            self.memory[key] = maps
+        return self.memory[key]
+
+
+@contextmanager
+def remembering(memory: Memory) -> Iterator[None]:
+    """Within it, every network that is built remembers what its frozen backbone saw."""
+    plain: Callable[..., Backbone] = building.load_backbone
+
+    def load(*args: Any, **options: Any) -> Backbone:
+        backbone = plain(*args, **options)
+        backbone.__class__ = Remembering
+        backbone.memory = memory  # type: ignore[assignment]
+        return backbone
+
+    building.load_backbone = load  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        building.load_backbone = plain  # type: ignore[assignment]
+
+
+def measured(cropper: Cropper, dataset: Path, split: str) -> list[dict[str, Any]]:
+    """One row a canvas: key, photo, iou and bde of the best box; its own photo is never among its references."""
+    samples, rows = read_split(dataset, split), []
+    for index in range(len(samples)):
+        sample = samples[index]
+        (boxes,), _ = cropper.propose([sample.decode().image], exclude=[{sample.photo}])
+        box = (float(boxes[0][0]), float(boxes[0][1]), float(boxes[0][2]), float(boxes[0][3]))
+        told = crop_metrics(box, [sample.photo_box], sample.width, sample.height)
+        rows.append({"key": sample.key, "photo": sample.photo, "iou": told.iou, "bde": told.bde})
+    return rows
+
+
+def run(options: argparse.Namespace, model: CropperConfig, out: Path) -> list[dict[str, Any]]:
+    """Trains and measures one network, or reads what was measured before."""
+    told = out / f"measured-{options.split}.json"
+    config = TrainConfig(epochs=options.epochs, patience=0, seed=options.seed, model=model)
+    summary = train(config, options.work / "dataset", retrieve_dir=options.work / "retrieve", out_dir=out)
+    if not told.exists():
+        told.write_text(json.dumps(measured(Cropper.load(out / "cropper"), options.work / "dataset", options.split)))
+    rows: list[dict[str, Any]] = json.loads(told.read_text())
+    said = ", ".join(f"{name} {np.mean([row[name] for row in rows]):.3f}" for name in MEASURES)
+    print(
+        f"  {model.fusion} seed {options.seed}: {said}, trained in {summary['seconds']:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+    return rows
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse options, train, measure, print the table and the RESULT line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fusion_compare", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("work"), help="run directory with dataset and retrieve")
+    parser.add_argument("--out", type=Path, default=None, help="for the trainings; default: WORK/models/fusion-compare")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    out = options.out or options.work / "models" / "fusion-compare"
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    rows: dict[str, list[list[dict[str, Any]]]] = {fusion: [] for fusion in FUSIONS}
+    for options.seed in seeds:
+        with remembering({}):
+            for fusion in FUSIONS:
+                place = out / f"{fusion}-{options.epochs}-{options.seed}"
+                rows[fusion].append(run(options, replace(CropperConfig(), fusion=fusion), place))
+    _tell(rows, options, seeds)
+
+
+def _tell(rows: dict[str, list[list[dict[str, Any]]]], options: argparse.Namespace, seeds: list[int]) -> None:
+    photos = [row["photo"] for row in rows[ATTENTION][0]]
+    means = {
+        fusion: {name: np.mean([[row[name] for row in seed] for seed in found], 0) for name in MEASURES}
+        for fusion, found in rows.items()
+    }  # [canvases], the mean of the seeds
+    table = {
+        fusion: {
+            **{name: _rounded(bootstrap(mean[name], photos)) for name in MEASURES},
+            **{
+                f"{name}_minus_ours": _rounded(bootstrap(mean[name] - means[ATTENTION][name], photos))
+                for name in MEASURES
+            },
+        }
+        for fusion, mean in means.items()
+    }
+    print(f"{len(photos)} canvases of {len(set(photos))} photographs, {options.epochs} epochs, seeds {options.seeds}")
+    print(f"{'fusion':<12}" + "".join(f"{name:>32}" for name in table[ATTENTION]))
+    for fusion, row in table.items():
+        print(f"{fusion:<12}" + "".join(f"{_text(values):>32}" for values in row.values()))
+    figures = {
+        OURS if fusion == ATTENTION else fusion: [float(np.mean([row["iou"] for row in seed])) for seed in found]
+        for fusion, found in rows.items()
+    }
+    env = {"work": options.work.name, "epochs": options.epochs, "split": options.split, **versions("torch")}
+    finish(
+        result(
+            "fusion-compare",
+            "IoU",
+            figures,
+            higher_is_better=True,
+            env=env,
+            seeds=seeds,
+            canvases=len(photos),
+            rows=table,
+        )
+    )
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 4) for value in values]
+
+
+def _text(values: list[float]) -> str:
+    mean, low, high = values
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The published network (METHOD 4), for comparison and for starting from its weights."""
