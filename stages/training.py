@@ -33,7 +33,7 @@ class TargetSettings(Settings):
 
 
 class TeacherSettings(Settings):
-    """The published EMA teacher: half the class loss of the epochs after ``start`` (a share of them). beta: what it keeps an epoch."""
+    """The published EMA teacher gives half the class loss after ``start``, a share of the epochs. beta: what it keeps an epoch."""
 
     used: bool = False
     beta: float = Field(0.5, ge=0, lt=1)
@@ -41,8 +41,8 @@ class TeacherSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """mode: weak labels of the run, ``supervised`` on sets (folders that ``convert`` made), or ``mixed``, in which annotated_share of
-    what is shown comes from the sets; init_from: a cropper's folder to start from (fine-tuning).
+    """mode: weak labels of the run, ``supervised`` on sets (folders that ``convert`` made), or ``mixed``, where annotated_share
+    of what is shown comes from the sets; init_from: a cropper's folder to start from (fine-tuning).
 
     epochs, batch: passes over the train split and canvases a step, in ``accumulate`` parts; k: references a canvas (0: the plain
     model); patience: epochs without a better IoU on val_split after which to stop, 0 for never; schedule ``step``: a tenth

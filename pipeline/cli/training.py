@@ -114,7 +114,7 @@ def _train(session: Session, root: Path, home: Path, *, device: str, quiet: bool
 
 
 def _one_line(summary: dict[str, Any]) -> str:
-    chosen = f"IoU {summary['val_iou']:.3f} on validation" if summary["val_iou"] >= 0 else "no validation split"
+    chosen = f"IoU {summary['val_iou']:.3f} on val" if summary["val_iou"] >= 0 else "no validation split"
     return (
         f"cropper of epoch {summary['best_epoch'] + 1} of {summary['epochs']}, {chosen}, "
         f"trained on {summary['samples']} canvases in {summary['seconds']:.0f} s"
