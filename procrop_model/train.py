@@ -17,6 +17,7 @@ from procrop_model.config import CropperConfig, shares_pass
 from procrop_model.data import Samples, read_neighbours, references_of
 from procrop_model.interrupts import StopFlag
 from procrop_model.lite0 import Lite0Encoder
+from procrop_model.model_digest import model_digest
 from procrop_model.network import CropNetwork
 from procrop_model.references import Neighbour, ReferenceDatabase
 from procrop_model.set_neighbours import neighbours_for
@@ -24,7 +25,7 @@ from procrop_model.train_config import TrainConfig, identity_of
 from procrop_model.train_data import TrainingData, read_data
 from procrop_model.train_files import read_finished
 from procrop_model.train_run import Progress, Run
-from procrop_model.weights import SavedModel, load_model, weights_digest
+from procrop_model.weights import SavedModel, load_model
 
 __all__ = ["TrainConfig", "train"]
 
@@ -43,7 +44,7 @@ def train(
     database = ReferenceDatabase.load(references_of(retrieve_dir))
     start = load_model(config.init_from) if config.init_from else None
     identity = identity_of(
-        config, data.labels(), database, start="" if start is None else weights_digest(config.init_from)
+        config, data.labels(), database, start="" if start is None else model_digest(config.init_from)
     )
     if (summary := read_finished(out_dir, identity)) is not None:
         return summary

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.seeds import digest_of
 from procrop_model.build import build_network
 from procrop_model.config import CropperConfig
 from procrop_model.lite0 import file_digest, weights_path
@@ -65,16 +64,6 @@ def save_model(
     partial = folder / "config.json.partial"
     partial.write_text(json.dumps(about, indent=1), "utf-8")
     os.replace(partial, folder / "config.json")
-
-
-def weights_digest(folder: Path | str) -> str:
-    """What a saved cropper's output depends on, as one digest; raises ModelError when there is no cropper."""
-    about = _read_config(Path(folder))
-    shaping = {name: value for name, value in about.items() if name != "trained"}
-    references = Path(folder) / "references" / "references.parquet"
-    if not references.exists():
-        raise ModelError(f"the cropper in {folder} has lost its references: copy or train it anew")
-    return digest_of([shaping, file_digest(str(references))])[:16]
 
 
 def load_model(folder: Path | str) -> SavedModel:
