@@ -16,7 +16,9 @@ def plot_history(history: Sequence[dict[str, Any]], path: Path) -> None:
     for name in names:
         losses.plot(epochs, [row[name] for row in history], label=name.removeprefix("loss/"))
     losses.set(xlabel="epoch", ylabel="mean loss (unweighted)", yscale="log")
-    losses.legend(fontsize="small")
+    handles, labels = losses.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize="small", loc="outside upper left", ncols=len(handles))
     values = [row["val_iou"] for row in history]
     if any(value >= 0 for value in values):  # -1: there was nothing to validate on
         scores.plot(epochs, values, color="black", marker="." if len(values) < 20 else "")

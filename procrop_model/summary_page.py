@@ -8,7 +8,7 @@ from typing import Any
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem } img { max-width: 100% }
 table { border-collapse: collapse } td, th { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top }
-th { font-weight: 600 } td.n { text-align: right; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+th { font-weight: 600 } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
 .settings { columns: 2 24rem } .best { background: #fff3d6 }"""
 
 
@@ -71,7 +71,7 @@ def _table(rows: Iterator[tuple[str, Any]]) -> str:
 
 def _epochs(history: Sequence[Mapping[str, Any]], best: int) -> str:
     names = [name for name in history[0] if name != "epoch"] if history else []
-    head = "".join(f"<th>{escape(name.removeprefix('loss/'))}</th>" for name in ["epoch", *names])
+    head = "".join(f'<th class="n">{escape(name.removeprefix("loss/"))}</th>' for name in ["epoch", *names])
     rows = []
     for row in history:
         cells = "".join(f'<td class="n">{row[name]:.4g}</td>' for name in names)

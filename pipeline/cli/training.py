@@ -64,7 +64,8 @@ def train(
     if not done_before:
         _train(session, root, home, device=device, quiet=quiet or json)
         mark(finished, key)
-        remember(session)
+        if not out:
+            remember(session)  # a run put elsewhere is one beside the run directory's own cropper
     summary = json_format.loads(finished.read_text(encoding="utf-8"))
     if json:
         print_json(summary)
