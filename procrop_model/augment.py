@@ -5,7 +5,7 @@ starts.
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ Boxes = NDArray[np.float32]
 @dataclass(frozen=True)
 class AugmentConfig:
     """Probabilities and strengths. trim: of cutting margins off; tight: of cutting a side right to the pseudo-label;
-    whole: of cutting nearly all of them, so that a picture that is already well framed is left as it is."""
+    whole: of cutting nearly all of them, so that a picture that is already well framed is left as it is. annotated_trim: of cutting
+    margins off a picture that people judged; those are no paint, and a crop's score was given beside what lay around it."""
 
     trim: float = 0.7
     tight: float = 0.1
@@ -27,6 +28,11 @@ class AugmentConfig:
     colour: float = 0.3
     grey: float = 0.1
     degrade: float = 0.5
+    annotated_trim: float = 0.3
+
+    def for_annotated(self) -> "AugmentConfig":
+        """The same for a picture that people judged."""
+        return replace(self, trim=self.annotated_trim, tight=0.0, whole=0.0)
 
 
 @dataclass(frozen=True)

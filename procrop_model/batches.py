@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.seeds import seed_for
+from procrop_model.ahead import AheadViews
 from procrop_model.augment import AugmentConfig
 from procrop_model.fusion import References, Text
 from procrop_model.gather import gather_references
@@ -36,10 +37,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same with targets, references and boxes on another device; views are moved by the step."""
-        targets = TargetBatch(self.targets.boxes.to(device), self.targets.quality.to(device), self.targets.counts)
-        text = None if self.text is None else self.text.to(device)
+        references, text = self.references.to(device), None if self.text is None else self.text.to(device)
         return Batch(
-            self.views, self.aspects.to(device), targets, self.references.to(device), self.roi.to(device), text
+            self.views, self.aspects.to(device), self.targets.to(device), references, self.roi.to(device), text
         )
 
 
@@ -63,7 +63,7 @@ class BatchMaker:
     def __init__(
         self,
         *,
-        views: Views,
+        views: Views | AheadViews,
         neighbours: dict[str, list[Neighbour]],
         database: ReferenceDatabase,
         config: BatchConfig,
@@ -119,8 +119,13 @@ def text_of(views: Sequence[View], told: Sequence[bool] | None = None) -> Text |
 def sample_boxes(
     targets: Targets, count: int, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Boxes [count, 4] xyxy to teach the RoI head: the crops, jitters of them of growing strength, and random boxes."""
+    """Boxes [count, 4] xyxy to teach the RoI head: the crops, jitters of them of growing strength, and random boxes.
+
+    Of more crops than ``count`` a random choice, bad ones among them.
+    """
     crops = targets.boxes.numpy()
+    if len(crops) > count:
+        crops = crops[np.sort(rng.choice(len(crops), count, replace=False))]
     chosen = crops[np.arange(count) % len(crops)].copy()  # [count, 4] cxcywh
     later = np.arange(count)[:, None] >= len(crops)
     strength = later * np.linspace(0, 0.5, count)[:, None]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,11 +16,14 @@ from pipeline.shard_set import ShardSet
 from procrop_model.augment import Annotated
 from procrop_model.references import Neighbour
 
+ANNOTATED = "annotated"  # origin of the crops of a converted public set
+
 
 @dataclass(frozen=True)
 class CanvasSample:
-    """One sample of the dataset: encoded image bytes, ``photo_box`` (the pseudo-label), crops and their scores in
-    0..10.
+    """One sample of the dataset: encoded image bytes, ``photo_box`` (the pseudo-label), crops and their scores in 0..10.
+
+    annotated: whether people judged the crops (a converted public set); then ``photo_box`` is the best of them.
     """
 
     key: str
@@ -31,6 +35,7 @@ class CanvasSample:
     crops: tuple[tuple[float, ...], ...]
     scores: tuple[float, ...]
     prompt: str = ""
+    annotated: bool = False
 
     def decode(self) -> Annotated:
         """The picture with its crops; raises DamagedDataError when the bytes are not a picture."""
@@ -41,6 +46,19 @@ class CanvasSample:
         crops = np.array(self.crops or [self.photo_box], np.float32).reshape(-1, 4)
         scores = np.array(self.scores or [10.0], np.float32)
         return Annotated(pixels, crops, scores)
+
+
+class Samples(Protocol):
+    """Canvases by position, with their keys; what training reads."""
+
+    keys: list[str]
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[CanvasSample]: ...
+    def __getitem__(self, index: int) -> CanvasSample: ...
+    def labels(self) -> Iterator[CanvasSample]:
+        """All samples with an empty picture."""
+        ...
 
 
 class CanvasSet(Sequence[CanvasSample]):
@@ -91,6 +109,7 @@ def _sample(key: str, parts: dict[str, bytes], path: Path) -> CanvasSample:
             crops=tuple(tuple(map(float, crop)) for crop in about["crops"]),
             scores=tuple(map(float, about["scores"])),
             prompt=str(about.get("prompt", "")),
+            annotated=bool(about.get("origins")) and set(about["origins"]) == {ANNOTATED},
         )
     except (KeyError, ValueError) as error:
         raise DamagedDataError(f"sample {key} in {path} is malformed: {error!r}") from error

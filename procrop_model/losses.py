@@ -18,16 +18,19 @@ class LossConfig:
     """Weights of the loss. The set terms are METHOD 4's; the rest is ours.
 
     other: weight of the annotated crops beside the pseudo-label, in boxes and as a share of their quality in the class
-    target: the pseudo-label is known to be good, they are only believed to be. inside, vote, roi: weights of further
-    losses. soft_iou: from where on an unmatched query counts as lying on an annotated crop.
+    target: the pseudo-label is known to be good, they are only believed to be. judged: the same weight in boxes for crops that
+    people judged. inside, vote, roi: weights of further losses. soft_iou: from where on an unmatched query counts as lying
+    on an annotated crop. taught: share of the class loss that comes from the teacher, while there is one (METHOD 4).
     """
 
     weights: Weights = field(default_factory=Weights)
     other: float = 0.3
+    judged: float = 1.0
     inside: float = 1.0
     vote: float = 1.0
     roi: float = 1.0
     soft_iou: float = 0.85
+    taught: float = 0.5
 
 
 def total_loss(parts: dict[str, Tensor], config: LossConfig) -> Tensor:
@@ -55,25 +58,48 @@ def soft_label(quality: Tensor) -> Tensor:
     return (0.5 * (1 + 4 * quality - 2) / 1.5).clamp(0, 0.5)
 
 
-def set_loss(output: Output, targets: TargetBatch, config: LossConfig) -> dict[str, Tensor]:
+def set_loss(
+    output: Output, targets: TargetBatch, config: LossConfig, taught: Tensor | None = None
+) -> dict[str, Tensor]:
     """``score``, ``l1`` and ``giou`` over a batch, each averaged over the annotated crops and summed over decoder
-    layers.
+    layers. taught: the teacher's probabilities [L, B, Q] of the same queries, or None.
     """
     pairs = match(output.boxes, output.logits, targets, config.weights)
     found = output.boxes[pairs.layer, pairs.sample, pairs.query]  # [M, 4]
     wanted = targets.boxes[pairs.sample, pairs.target]
     first = pairs.target == 0
-    weight = torch.where(first, 1.0, config.other)
+    others = torch.where(targets.human, config.judged, config.other)[pairs.sample]
+    weight = torch.where(first, 1.0, others)
     total = weight.sum() / len(output.boxes)
     overlap = giou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(wanted))
     labels = _labels_by_place(output, targets, config)
-    quality = targets.quality[pairs.sample, pairs.target]
-    labels[pairs.layer, pairs.sample, pairs.query] = torch.where(first, 1.0, config.other * quality)
+    labels[pairs.layer, pairs.sample, pairs.query] = worth(targets, config)[pairs.sample, pairs.target]
+    score = focal(output.logits, labels).sum() / total
+    if taught is not None:
+        score = (1 - config.taught) * score + config.taught * focal(output.logits, taught).sum() / total
     return {
-        "score": focal(output.logits, labels).sum() / total,
+        "score": score,
         "l1": (weight * (found - wanted).abs().sum(-1)).sum() / total,
         "giou": (weight * (1 - overlap)).sum() / total,
     }
+
+
+def worth(targets: TargetBatch, config: LossConfig) -> Tensor:
+    """Class target [B, N] of a query that is matched with a crop: 1 for the first.
+
+    For the others ``other`` x quality; where people judged, the quality as a share of the best crop's.
+    """
+    believed = config.other * targets.quality
+    judged = (targets.quality / targets.quality[:, :1].clamp_min(1e-6)).clamp_max(1)
+    found = torch.where(targets.human[:, None], judged, believed)
+    found[:, 0] = 1.0
+    return found
+
+
+def matched_weight(targets: TargetBatch, config: LossConfig, queries: int) -> float:
+    """What ``set_loss`` divides by, given a query for each first crop: parts of a batch are joined in this proportion."""
+    others = [config.judged if human else config.other for human in targets.human.tolist()]
+    return sum(1 + o * (min(queries, n) - 1) for o, n in zip(others, targets.counts, strict=True))
 
 
 @torch.no_grad()
@@ -111,12 +137,14 @@ def vote_loss(output: Output, targets: TargetBatch, weights: Weights) -> dict[st
 def box_quality(boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:
     """Quality [B, R] in 0..1 that the RoI head learns for any boxes [B, R, 4] xyxy.
 
-    The best over the annotated crops of worth x IoU^2; worth is 1 for the pseudo-label, ``other`` x quality else.
+    The best over the annotated crops of worth x IoU^2; worth is 1 for the pseudo-label, ``other`` x quality else. Where people
+    judged, the quality of the nearest crop x IoU^2: they judged bad crops, too, and a box keeps the score they gave it.
     """
-    worth = config.other * targets.quality
-    worth[:, 0] = 1.0
     overlap = ious(boxes[:, :, None], cxcywh_to_xyxy(targets.boxes)[:, None])  # [B, R, N]
-    return (worth[:, None] * overlap**2).max(-1).values
+    believed = (worth(targets, config)[:, None] * overlap**2).max(-1).values
+    share, nearest = overlap.max(-1)
+    judged = targets.quality.gather(1, nearest) * share**2
+    return torch.where(targets.human[:, None], judged, believed)
 
 
 def roi_loss(logits: Tensor, boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:

@@ -16,8 +16,17 @@ def plot_history(history: Sequence[dict[str, Any]], path: Path) -> None:
     for name in names:
         losses.plot(epochs, [row[name] for row in history], label=name.removeprefix("loss/"))
     losses.set(xlabel="epoch", ylabel="mean loss (unweighted)", yscale="log")
-    losses.legend(fontsize="small")
-    scores.plot(epochs, [row["val_iou"] for row in history], color="black")
+    handles, labels = losses.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize="small", loc="outside upper left", ncols=len(handles))
+    values = [row["val_iou"] for row in history]
+    if any(value >= 0 for value in values):  # -1: there was nothing to validate on
+        scores.plot(epochs, values, color="black", marker="." if len(values) < 20 else "")
+        best = max(range(len(values)), key=values.__getitem__)
+        scores.plot(epochs[best], values[best], "o", color="tab:red", label=f"epoch {epochs[best]}: {values[best]:.3f}")
+        scores.legend(fontsize="small", loc="lower right")
+    else:
+        scores.text(0.5, 0.5, "no validation split", ha="center", transform=scores.transAxes)
     scores.set(xlabel="epoch", ylabel="IoU of the top crop on the val split", ylim=(0, 1))
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, dpi=110, format="png")

@@ -1,6 +1,7 @@
 """Learning rates over a run, and the moving average of weights that is evaluated and saved."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,16 @@ def cosine_with_warmup(step: int, total: int, warmup: float, floor: float = 0.02
         return (step + 1) / first
     share = (step - first) / max(1, total - first)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def in_steps(step: int, total: int, warmup: float, drops: Sequence[float]) -> float:
+    """Factor on the learning rate at a step: linear over the first ``warmup`` share, then 1, and a tenth of what it was after each
+    of the shares ``drops``; DETR's schedule has one drop, at 0.8.
+    """
+    first = max(1, round(total * warmup))
+    if step < first:
+        return (step + 1) / first
+    return float(0.1 ** sum(step >= round(share * total) for share in drops))
 
 
 class MovingAverage:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.errors import RefusedError
 from procrop_model.plots import plot_history
+from procrop_model.summary_page import summary_page
 
 
 def read_finished(out_dir: Path, identity: str) -> dict[str, Any] | None:
@@ -25,14 +26,23 @@ def other_run(out_dir: Path) -> str:
     return f"{out_dir} holds a training run with other settings or data: choose another folder or remove it"
 
 
-def write_finished(out_dir: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
-    """Writes ``history.json``, ``loss.png`` and ``finished.json``."""
+def write_finished(
+    out_dir: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Writes ``history.json``, ``loss.png``, ``summary.html`` and ``finished.json``."""
     _write_json(out_dir / "history.json", history)
     plot_history(history, out_dir / "loss.png")
+    page = summary_page(summary, settings, history, (out_dir / "loss.png").read_bytes())
+    write_text(out_dir / "summary.html", page)
     _write_json(out_dir / "finished.json", summary)
 
 
 def _write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file in one step."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1), "utf-8")
+    partial.write_text(text, "utf-8")
     partial.replace(path)

@@ -1,5 +1,8 @@
 """One training step: forward and losses in a single module, so that accelerate can wrap it for several processes."""
 
+from dataclasses import fields, replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,21 +17,37 @@ from procrop_model.views import View
 class TrainStep(nn.Module):
     """The network with its loss."""
 
-    def __init__(self, network: CropNetwork, config: LossConfig) -> None:
+    def __init__(self, network: CropNetwork, config: LossConfig, precision: str = "fp32") -> None:
         super().__init__()
+        self.reduced = precision == "bf16"
         self.network = network
         self.config = config
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """A batch on the network's device -> its mean losses by name, unweighted (see ``losses.total_loss``)."""
-        features = features_of(self.network, batch.views, batch.aspects.device)
-        output = self.network(features, batch.aspects, batch.references, batch.text)
+    def forward(self, batch: Batch, taught: Tensor | None = None) -> dict[str, Tensor]:
+        """A batch on the network's device -> its mean losses by name, unweighted (see ``losses.total_loss``).
+
+        taught: the teacher's probabilities [L, B, Q]. Whatever the network computes in, the losses are computed in fp32.
+        """
+        device = batch.aspects.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
+            features = features_of(self.network, batch.views, device)
+            output = in_fp32(self.network(features, batch.aspects, batch.references, batch.text))
         decoded = cxcywh_to_xyxy(output.boxes[-1].detach()).clamp(0, 1)  # [B, Q, 4]
         judged = torch.cat([batch.roi, decoded], 1)
-        logits = self.network.score(output, judged, batch.aspects)
-        losses = set_loss(output, batch.targets, self.config)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
+            logits = self.network.score(output, judged, batch.aspects).float()
+        losses = set_loss(output, batch.targets, self.config, taught)
         votes = vote_loss(output, batch.targets, self.config.weights)
         return {**losses, **votes, "roi": roi_loss(logits, judged, batch.targets, self.config)}
+
+
+def in_fp32(found: Any) -> Any:
+    """A tree of dataclasses with its floating-point tensors in fp32."""
+    if isinstance(found, Tensor):
+        return found.float() if found.is_floating_point() else found
+    if hasattr(found, "__dataclass_fields__"):
+        return replace(found, **{field.name: in_fp32(getattr(found, field.name)) for field in fields(found)})
+    return found
 
 
 def features_of(network: CropNetwork, views: list[View], device: torch.device) -> Features:

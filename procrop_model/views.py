@@ -15,10 +15,10 @@ from procrop_model.augment import Annotated, AugmentConfig, augment
 from procrop_model.backbone import Extractor, Levels
 from procrop_model.boxes import xyxy_to_cxcywh
 from procrop_model.config import CropperConfig
-from procrop_model.data import CanvasSample, CanvasSet
+from procrop_model.data import Samples
 from procrop_model.preprocess import prepare
-from procrop_model.targets import Targets
-from procrop_model.text import TextEncoder
+from procrop_model.targets import TargetConfig, Targets
+from procrop_model.text import embedded_text
 
 # Beyond it, what was made first stays: an epoch goes through all views, so making room would keep none until it is needed.
 KEPT_BYTES = 8 << 30
@@ -43,18 +43,19 @@ class Views:
     def __init__(
         self,
         *,
-        samples: CanvasSet,
+        samples: Samples,
         config: CropperConfig,
         extractor: Extractor,
         seed: int,
         kept_bytes: int = KEPT_BYTES,
-        texts: TextEncoder | None = None,
+        targets: TargetConfig | None = None,
     ) -> None:
         self.samples = samples
         self.config = config
         self.extractor = extractor
         self.seed = seed
-        self.texts = texts
+        self.texts = embedded_text(config.text_dim)
+        self._targets = targets or TargetConfig()
         self._made: dict[tuple[int, int], View] = {}
         self._room = kept_bytes
 
@@ -63,31 +64,51 @@ class Views:
         found = self._made.get((index, number))
         if found is not None:
             return found
-        made = self._make(self.samples[index], number, augmentation)
-        size = sum(level.nbytes for level in made.levels or ())
-        if made.levels is not None and size <= self._room:
-            self._made[index, number] = made
-            self._room -= size
+        made = self.with_features(self.drawn(index, number, augmentation))
+        self.keep(index, number, made)
         return made
 
-    def _make(self, sample: CanvasSample, number: int, augmentation: AugmentConfig | None) -> View:
+    def has(self, index: int, number: int) -> bool:
+        """Whether the features of a view are kept."""
+        return (index, number) in self._made
+
+    def drawn(self, index: int, number: int, augmentation: AugmentConfig | None) -> View:
+        """The view as the backbone's input: decoded, augmented and resized. Any thread may ask."""
+        sample = self.samples[index]
         annotated = sample.decode()
         if augmentation is not None:
             seed = seed_for(self.seed, "augment", sample.key, number)
-            annotated = augment(annotated, augmentation, np.random.default_rng(seed))
-        image = prepare(annotated.image, self.config)
+            strengths = augmentation.for_annotated() if sample.annotated else augmentation
+            annotated = augment(annotated, strengths, np.random.default_rng(seed))
+        targets = targets_of(annotated, self._targets if sample.annotated else None)
         words = None if self.texts is None else self.texts.encode(sample.prompt)
-        view = View(image, None, annotated.image.shape[1] / annotated.image.shape[0], targets_of(annotated), words)
-        if self.config.train_backbone:
+        aspect = annotated.image.shape[1] / annotated.image.shape[0]
+        return View(prepare(annotated.image, self.config), None, aspect, targets, words)
+
+    def with_features(self, view: View) -> View:
+        """The same after a frozen backbone; as it is for one that learns."""
+        if self.config.train_backbone or view.image is None:
             return view
         device = next(self.extractor.parameters()).device
         with torch.no_grad():
-            (levels,) = self.extractor.levels([image.to(device)])
+            (levels,) = self.extractor.levels([view.image.to(device)])
         return replace(view, image=None, levels=tuple(level.half().cpu() for level in levels))
 
+    def keep(self, index: int, number: int, view: View) -> None:
+        """Keeps the features of a view, while there is room."""
+        size = sum(level.nbytes for level in view.levels or ())
+        if view.levels is not None and size <= self._room:
+            self._made[index, number] = view
+            self._room -= size
 
-def targets_of(sample: Annotated) -> Targets:
-    """Crops in pixels -> normalised cxcywh, scores 0..10 -> quality 0..1."""
+
+def targets_of(sample: Annotated, human: TargetConfig | None = None) -> Targets:
+    """Crops in pixels -> normalised cxcywh, scores 0..10 -> quality 0..1. human: for crops that people judged, best first."""
     height, width = sample.image.shape[:2]
     boxes = torch.tensor(sample.crops) / torch.tensor([width, height, width, height])
-    return Targets(xyxy_to_cxcywh(boxes.float().clamp(0, 1)), torch.tensor(sample.scores).float().div(10).clamp(0, 1))
+    found = xyxy_to_cxcywh(boxes.float().clamp(0, 1))
+    quality = torch.tensor(sample.scores).float().div(10).clamp(0, 1)
+    if human is None:
+        return Targets(found, quality)
+    good = int((sample.scores >= human.least_score).sum())
+    return Targets(found, quality, human=True, wanted=max(1, min(good, human.most)))

@@ -57,7 +57,10 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
         CaptionStage(models.captioner),
         Outpaint(recipe.outpaint, models.outpainter, models.segmenter, models.composer),
         Propose(recipe.propose, models.segmenter),
-        *(RefineRound(number, recipe.refine, models.scorer) for number in range(1, recipe.refine.rounds + 1)),
+        *(
+            RefineRound(number, recipe.refine, models.scorer, recipe.refine.box_proposer())
+            for number in range(1, recipe.refine.rounds + 1)
+        ),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
         Build(recipe.build, models.scorer, models.encoder, models.credits()),
         Embed(recipe.embed, models.encoder),

@@ -1,7 +1,8 @@
 """Refine: a round scores boxes, keeps the best distinct, moves them locally and scores again.
 
 Each round is a new version of the labels with its gain on record; the pseudo-label is never altered. Scores come from the
-aesthetic scorer, not from a detector trained on these labels, which would only confirm itself.
+aesthetic scorer, not from a detector trained on these labels, which would only confirm itself. A trained cropper may add candidates
+to the first round (``cropper``): its boxes join the proposals, and the scorer judges them together with the rest.
 """
 
 import math
@@ -18,10 +19,14 @@ from pipeline.records import Refined
 from pipeline.seeds import seed_for
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.protocols import Scorer
+from stages.backends.cropper_boxes import CropperBoxes
+from stages.backends.protocols import BoxProposer, Scorer
 from stages.distinct import choose_distinct
 from stages.photo_file import to_array
 from stages.subject_grid import SubjectGrid
+
+CROPPER = "cropper"  # origin of a trained cropper's boxes
+SAME_IOU = 0.95
 
 
 class RefineSettings(Settings):
@@ -29,7 +34,8 @@ class RefineSettings(Settings):
 
     step: size of the moves as a share of the box in round 1, halved each round; min_gain: a canvas whose round gained less
     (mean score of the beam, 0..10) is left as it is by later ones; distinct_iou: beam boxes overlap less than this;
-    min_subject: least share of the subject that a moved box keeps; aspects: ratios that moves snap to.
+    min_subject: least share of the subject that a moved box, or one of the cropper, keeps; aspects: ratios that moves snap to.
+    cropper: folder of a trained cropper whose cropper_boxes best boxes join the first round; "" for none.
     """
 
     rounds: int = Field(3, ge=1, le=20)
@@ -40,7 +46,13 @@ class RefineSettings(Settings):
     distinct_iou: float = Field(0.8, gt=0, le=1)
     min_subject: float = Field(0.8, ge=0, le=1)
     aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
+    cropper: str = ""
+    cropper_boxes: int = Field(8, ge=1)
     micro_batch: int = Field(8, ge=1)
+
+    def box_proposer(self) -> CropperBoxes | None:
+        """The cropper that adds candidates; nothing is loaded yet."""
+        return CropperBoxes(self.cropper, self.cropper_boxes) if self.cropper else None
 
 
 @dataclass(frozen=True)
@@ -63,20 +75,27 @@ class RefineRound(Stage):
     version = 1
     record = Refined
 
-    def __init__(self, number: int, settings: RefineSettings, scorer: Scorer) -> None:
+    def __init__(
+        self, number: int, settings: RefineSettings, scorer: Scorer, cropper: BoxProposer | None = None
+    ) -> None:
+        """cropper: adds candidates to the first round; later ones only see what became of them."""
         self.name = round_name(number)
         self._previous = "propose" if number == 1 else round_name(number - 1)
         self.upstream = ("outpaint", "propose") if number == 1 else ("outpaint", "propose", self._previous)
         self._number = number
         self._settings = settings
         self._scorer = scorer
+        self._cropper = cropper if number == 1 else None
         self.micro_batch = settings.micro_batch
 
     def settings(self) -> dict[str, Any]:
-        return self._settings.model_dump(mode="json", exclude={"rounds"})
+        # Where the cropper lies shapes nothing, its digest is among the models; without one, no number of its boxes does either.
+        apart = {"rounds", "cropper"} | (set() if self._cropper is not None else {"cropper_boxes"})
+        return self._settings.model_dump(mode="json", exclude=apart)
 
     def models(self) -> dict[str, str]:
-        return {"scorer": self._scorer.digest}
+        cropper = {} if self._cropper is None else {"cropper": self._cropper.digest}
+        return {"scorer": self._scorer.digest, **cropper}
 
     def tasks(self, shard: Shard) -> list[Task]:
         canvases = {row["key"]: row for row in shard.rows("outpaint")}
@@ -104,12 +123,36 @@ class RefineRound(Stage):
     def _known(self, tasks: Sequence[Task], images: Sequence[Any]) -> list[list[Scored]]:
         """The beam before this round: the last one's, or the best of the proposals."""
         rows = [task.payload["row"] for task in tasks]
+        if self._cropper is not None:
+            rows = self._with_cropper(self._cropper, tasks, images)
         if self._number > 1:
             return [_scored(row, row["scores"]) for row in rows]
         scores = self._scorer.score(images, [_array(row["boxes"]) for row in rows])
         return [
             self._select(_scored(row, [float(v) for v in values])) for row, values in zip(rows, scores, strict=True)
         ]
+
+    def _with_cropper(self, cropper: BoxProposer, tasks: Sequence[Task], images: Sequence[Any]) -> list[dict[str, Any]]:
+        """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
+        rows = [task.payload["row"] for task in tasks]
+        found = cropper.propose(images, [{row["photo"]} for row in rows])
+        joined = []
+        for task, row, boxes in zip(tasks, rows, found, strict=True):
+            canvas = task.payload["canvas"]
+            size = (canvas["width"], canvas["height"])
+            whole = [_whole_pixels(box, size) for box in boxes.tolist()]
+            kept = SubjectGrid(task.payload["grid"], *size).kept(whole) if whole else []
+            fit = [box for box, share in zip(whole, kept, strict=True) if share >= self._settings.min_subject]
+            known = len(row["boxes"])
+            fresh = [fit[i - known] for i in choose_distinct([*map(tuple, row["boxes"]), *fit], SAME_IOU) if i >= known]
+            joined.append(
+                {
+                    **row,
+                    "boxes": [*row["boxes"], *map(list, fresh)],
+                    "origins": [*row["origins"], *[CROPPER] * len(fresh)],
+                }
+            )
+        return joined
 
     def _select(self, boxes: Sequence[Scored]) -> list[Scored]:
         """The pseudo-label, then the best distinct boxes, best first; ties go to the one found first."""
@@ -168,6 +211,11 @@ def _scored(row: dict[str, Any], scores: Sequence[float]) -> list[Scored]:
 
 def _array(boxes: Sequence[Sequence[float]]) -> Any:
     return np.asarray(boxes, np.float32).reshape(-1, 4)
+
+
+def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, ...]:
+    x1, y1, x2, y2 = (float(round(v)) for v in shift_inside(box, *size))
+    return (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
 
 
 def _moved(

@@ -44,6 +44,12 @@ AcceptChange = Annotated[
 ]
 Executor = Annotated[str, typer.Option(help="local; ray and array run many machines.")]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
+WithModel = Annotated[
+    str,
+    typer.Option(
+        help="Folder of a trained cropper whose boxes join the candidates: a new version, so add --accept-change."
+    ),
+]
 Shards = Annotated[int | None, typer.Option(help="Final shards, over all splits; default: the recipe's.")]
 ExcludeNear = Annotated[
     list[str] | None,
@@ -56,8 +62,9 @@ ExcludeNear = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("run")(run)
+    own: dict[str, Callable[..., None]] = {"build": build, "refine": refine}
     for name, text in VERBS.items():
-        command = build if name == "build" else _stage_command(name)
+        command = own.get(name) or _stage_command(name)
         app.command(name, help=text)(command)
 
 
@@ -74,6 +81,31 @@ def run(
     names = list(VERBS)[: list(VERBS).index(last) + 1]
     options = {"retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor}
     _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+
+
+def refine(
+    overrides: Overrides = None, config: Config = "", work: Work = "work", with_model: WithModel = "", workers: Workers = 0,
+    executor: Executor = "local", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
+    reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """As the other stages, with a cropper's boxes among the candidates where one is named."""
+    told = [*(overrides or []), *_refining_with(with_model)]
+    _stage_command("refine")(
+        told, config, work, workers, executor, with_upstream, retry_failed, reason, accept_change, json, quiet
+    )
+
+
+def _refining_with(folder: str) -> list[str]:
+    """The override that the option stands for, found from anywhere; without it the recipe's cropper stays. Raises ModelError."""
+    from json import dumps
+    from pathlib import Path
+
+    from procrop_model.model_digest import model_digest
+
+    if not folder:
+        return []
+    model_digest(folder)  # what is no cropper must stop the command before anything is remembered
+    return [f"refine.cropper={dumps(str(Path(folder).resolve()))}"]
 
 
 def _stage_command(name: str) -> Callable[..., None]:

@@ -38,6 +38,7 @@ Model = Annotated[
 Split = Annotated[str, typer.Option(help="Split to measure on.")]
 Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
 Folder = Annotated[str, typer.Option(help="Where the model goes.")]
+Out = Annotated[str, typer.Option(help="Folder of the training run; default: models/cropper of --work.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,19 +49,23 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    overrides: Overrides = None, config: Config = "", work: Work = "work", device: Device = "auto", json: Json = False,
-    quiet: Quiet = False,
+    overrides: Overrides = None, config: Config = "", work: Work = "work", out: Out = "", device: Device = "auto",
+    json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Train the cropper on the weak labels of a run directory; resumes from its last checkpoint."""
+    """Train the cropper: on the weak labels of a run directory, on public sets, or on both; resumes from its last checkpoint."""
     session = open_session(config, work, overrides)
+    settings = session.recipe.train
     root = _trained_on(session)
-    finished = root / "models" / "cropper" / "finished.json"
-    key = key_of([session.recipe.train.model_dump(mode="json")], _inputs(session))
-    done_before = is_made_from(finished, key)
+    home = Path(out) if out else root / "models" / "cropper"
+    finished = home / "finished.json"
+    key = key_of([settings.model_dump(mode="json")], _inputs(session))
+    # The marker knows nothing of data beyond the run directory; the trainer itself looks at them and does no work twice.
+    done_before = not settings.sets and not settings.init_from and is_made_from(finished, key)
     if not done_before:
-        _train(session, root, device=device, quiet=quiet or json)
+        _train(session, root, home, device=device, quiet=quiet or json)
         mark(finished, key)
-        remember(session)
+        if not out:
+            remember(session)  # a run put elsewhere is one beside the run directory's own cropper
     summary = json_format.loads(finished.read_text(encoding="utf-8"))
     if json:
         print_json(summary)
@@ -74,15 +79,25 @@ def _inputs(session: Session) -> list[Receipt]:
 
 def _trained_on(session: Session) -> Path:
     root: Path = local_folder(session)
-    done = len(session.run.receipts("retrieve"))
-    if done < session.run.plan.work_shards or not session.run.receipts("build"):
+    if session.recipe.train.mode != "supervised" and not (session.run.receipts("build") and _retrieved(session)):
         raise MissingUpstreamError(
             "train needs the dataset and its neighbours: run 'procrop-data run' (or build, embed and retrieve) first"
         )
     return root
 
 
-def _train(session: Session, root: Path, *, device: str, quiet: bool) -> None:
+def _retrieved(session: Session) -> bool:
+    return len(session.run.receipts("retrieve")) == session.run.plan.work_shards
+
+
+def _references(session: Session, root: Path) -> Path:
+    """The run's own; for supervised training without any, those of the cropper that it starts from, or of the bundled one."""
+    if _retrieved(session):
+        return root / "retrieve"
+    return find_model(session.recipe.train.init_from, session.run.store.url)
+
+
+def _train(session: Session, root: Path, home: Path, *, device: str, quiet: bool) -> None:
     import torch
 
     from procrop_model.train import train as fit
@@ -93,15 +108,16 @@ def _train(session: Session, root: Path, *, device: str, quiet: bool) -> None:
     try:
         fit(
             _as_config(session.recipe.train, where), root / "dataset",
-            retrieve_dir=root / "retrieve", out_dir=root / "models" / "cropper", progress=progress,
+            retrieve_dir=_references(session, root), out_dir=home, progress=progress,
         )  # fmt: skip
     finally:
         close()
 
 
 def _one_line(summary: dict[str, Any]) -> str:
+    chosen = f"IoU {summary['val_iou']:.3f} on val" if summary["val_iou"] >= 0 else "no validation split"
     return (
-        f"cropper of epoch {summary['best_epoch'] + 1} of {summary['epochs']}, IoU {summary['val_iou']:.3f} on val, "
+        f"cropper of epoch {summary['best_epoch'] + 1} of {summary['epochs']}, {chosen}, "
         f"trained on {summary['samples']} canvases in {summary['seconds']:.0f} s"
     )
 
@@ -110,20 +126,31 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
     """The trainer's own settings from the recipe's."""
     from dataclasses import replace
 
+    from procrop_model.augment import AugmentConfig
     from procrop_model.config import sizes_of
+    from procrop_model.targets import TargetConfig
+    from procrop_model.teacher import TeacherConfig
     from procrop_model.train import TrainConfig
 
     base = TrainConfig()
+    apart = {
+        "batch",
+        "k",
+        "model",
+        "augment",
+        "targets",
+        "teacher",
+    }  # named otherwise there, or dataclasses of their own
+    plain = {name: getattr(settings, name) for name in type(settings).model_fields if name not in apart}
     return replace(
         base,
-        seed=settings.seed,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        patience=settings.patience,
+        **plain,
         device=device,
         batch=replace(base.batch, size=settings.batch),
-        init=settings.init,
         model=replace(sizes_of(settings.model.architecture), k=settings.k, **settings.model.changes()),
+        augment=AugmentConfig(**settings.augment.model_dump()),
+        targets=TargetConfig(**settings.targets.model_dump()),
+        teacher=TeacherConfig(**settings.teacher.model_dump()),
     )
 
 

@@ -4,7 +4,7 @@ Images are uint8 RGB arrays [H, W, 3]; boxes are float [N, 4] ``(x1, y1, x2, y2)
 An instance is picklable before its first call; ``digest`` must not load the model onto a device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +77,19 @@ class Scorer(Model, Protocol):
 
     def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
         """Aesthetic scores in 0..10, one array [N] an image, for its ``boxes`` [N, 4]."""
+
+
+class BoxProposer(Protocol):
+    """Finds candidate crops."""
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever its boxes may."""
+
+    def propose(self, images: Sequence[Image], own: Sequence[Collection[str]]) -> list[Floats]:
+        """Boxes [N, 4] in pixels, best first, of each image; own: keys of the photos that an image was made from, which must not
+        guide it.
+        """
 
 
 class Segmenter(Model, Protocol):

@@ -78,6 +78,53 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A public set as ``convert`` writes it: five crops a picture, best first, bad ones among them."""
+    home = tmp_path_factory.mktemp("public-set")
+    (home / "shards").mkdir()
+    number = 500
+    for split, count in {"train": 5, "val": 2, "test": 2}.items():
+        with tarfile.open(home / "shards" / f"set-{split}-000000.tar", "w") as tar:
+            for _ in range(count):
+                add_annotated(tar, number, split)
+                number += 1
+    return home
+
+
+def add_annotated(tar: tarfile.TarFile, number: int, split: str) -> None:
+    image, box = canvas(number)
+    height, width = image.shape[:2]
+    crops = [[float(x) for x in box], [float(x) for x in (box[0] + 1, box[1] + 1, box[2], box[3])]]
+    crops += [
+        [0.0, 0.0, width / 2, height / 2],
+        [0.0, 0.0, float(width), float(height)],
+        [width / 2, 0.0, width, height / 2],
+    ]
+    about = {
+        "key": f"set-{split}-{number:04d}",
+        "photo": f"set-photo{number}",
+        "width": width,
+        "height": height,
+        "photo_box": box,
+        "crops": crops,
+        "scores": [9.0, 7.5, 5.0, 3.0, 1.0],
+        "origins": ["annotated"] * 5,
+        "outpainter": "",
+        "scorer": "human",
+    }
+    _write(tar, about, image)
+
+
+def _write(tar: tarfile.TarFile, about: dict[str, object], image: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95)
+    for extension, data in (("jpg", buffer.getvalue()), ("json", json.dumps(about).encode())):
+        info = tarfile.TarInfo(f"{about['key']}.{extension}")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+
+
 def _add(tar: tarfile.TarFile, number: int, photos: list[str], split: str) -> dict[str, object]:
     image, box = canvas(number)
     height, width = image.shape[:2]
@@ -94,11 +141,6 @@ def _add(tar: tarfile.TarFile, number: int, photos: list[str], split: str) -> di
         "scores": [8.0, 3.0],
         "origins": ["photo", "grid"],
     }
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=95)
-    for extension, data in (("jpg", buffer.getvalue()), ("json", json.dumps(about).encode())):
-        info = tarfile.TarInfo(f"{key}.{extension}")
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
+    _write(tar, about, image)
     picked = [photos[number % 6], photos[(number + 1) % 6]]
     return {"key": key, "photo": about["photo"], "status": "kept", "references": picked, "similarities": [0.9, 0.8]}

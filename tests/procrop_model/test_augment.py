@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from procrop_model.augment import Annotated, AugmentConfig, augment, jpeg, mirror, trim
+from procrop_model.augment import Annotated, AugmentConfig, augment, degrade, jpeg, mirror, trim
 
 
 def sample(seed: int) -> Annotated:
@@ -62,3 +63,20 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize("quality", [35, 95])
 def test_jpeg_keeps_the_size(quality: int) -> None:
     assert jpeg(sample(0).image, quality).shape == (50, 70, 3)
+
+
+def test_degradations_reach_paint_and_photo_alike() -> None:
+    """A seam between two fine textures: what a degradation takes from one side it takes from the other."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(90, 160, (64, 96, 3)).astype(np.uint8)
+    always = AugmentConfig(degrade=1.0)
+    shares = []
+    for seed in range(8):
+        found = degrade(Image.fromarray(image), always, np.random.default_rng(seed))
+        assert found.shape == image.shape
+        left, right = (float(np.std(half.astype(float) - half.mean())) for half in (found[:, :48], found[:, 48:]))
+        assert left < np.std(image)
+        shares.append(left / right)
+    assert 0.9 < np.mean(shares) < 1.1
+    untouched = degrade(Image.fromarray(image), AugmentConfig(degrade=0.0), np.random.default_rng(0))
+    np.testing.assert_array_equal(untouched, image)
