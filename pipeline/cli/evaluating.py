@@ -33,6 +33,7 @@ Protocol = Annotated[
 ]
 Names = Annotated[str, typer.Option(help="File of picture names (text or JSON): measure on these alone.")]
 Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
+FITTED = 48  # canvases that the saliency box is fitted on
 FIGURES = 3  # side by side in a terminal
 VERSION = 2  # of what an evaluation of a run tells
 
@@ -88,16 +89,16 @@ def _measure(folder: Path, dataset: Path, split: str, *, device: str, quiet: boo
     from pipeline.cli.known_photos import warnings_of
     from procrop_model.evaluate import evaluate as measure
 
-    cropper = _load(folder, device)
+    cropper, margin = _load(folder, device), _margin(dataset)
     progress, close = progress_bar("eval", quiet)
     try:
-        result = measure(cropper, dataset, split, finders=_finders(), progress=progress)
+        result = measure(cropper, dataset, split, finders=_finders(margin), progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     finally:
         close()
     photos = {row["photo"] for row in result["images"]}
-    return {**result, "warnings": warnings_of(cropper, folder, photos)}
+    return {**result, "saliency_margin": margin, "warnings": warnings_of(cropper, folder, photos)}
 
 
 def _public_set(
@@ -153,12 +154,24 @@ def _load(folder: Path, device: str) -> "Cropper":
     return Cropper.load(folder, device=where)
 
 
-def _finders() -> "dict[str, Finder]":
+def _finders(margin: float | None = None) -> "dict[str, Finder]":
     """The baselines that look at the picture; the segmenter comes from the stages, which the model's package does not know."""
-    from procrop_model.baselines import finders
+    from procrop_model.baselines import MARGIN, finders
     from stages.backends.u2net import U2NetSegmenter
 
-    return finders(U2NetSegmenter().segment)
+    return finders(U2NetSegmenter().segment, MARGIN if margin is None else margin)
+
+
+def _margin(dataset: Path) -> float:
+    """The saliency box's margin, fitted on canvases of the train split that are evenly spread over it."""
+    from procrop_model.baselines import fit_margin
+    from procrop_model.data import read_split
+    from stages.backends.u2net import U2NetSegmenter
+
+    train, segmenter = read_split(dataset, "train", needed=False), U2NetSegmenter()
+    chosen = [train[index] for index in range(0, len(train), max(1, len(train) // FITTED))][:FITTED]
+    masks = [segmenter.segment([sample.decode().image])[0] for sample in chosen]
+    return fit_margin(masks, [sample.photo_box for sample in chosen])
 
 
 def _canvas_pictures(dataset: Path, split: str) -> dict[str, Any]:

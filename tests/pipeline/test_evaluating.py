@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from pipeline.cli.app import main
 from pipeline.cli.evaluation_files import flat, merit, worst_sheet
 from pipeline.cli.known_photos import content_keys, trained_on, warnings_of
+from pipeline.cli.leftovers import leftovers
 from pipeline.cli.set_shards import jpeg_of, sample_of
 from pipeline.lint import Linter, find_shards
 from procrop_model.data import read_split
@@ -85,6 +87,10 @@ def test_a_run_is_measured_once(command, work: Path) -> None:
     assert {"evaluation-test.json", "evaluation-test.parquet", "evaluation-test-worst.png"} <= {
         p.name for p in home.iterdir()
     }
+    assert 0 <= result["saliency_margin"] <= 0.3
+    nothing = pa.table({"key": pa.array([], pa.string()), "uri": pa.array([], pa.string())})
+    (line,) = [line for line in leftovers(work, nothing, removed=0) if "worst" in line]
+    assert line.startswith("models/cropper/evaluation-test-worst.png may show photographs that are gone")
     before = (home / "evaluation-test.json").stat().st_mtime_ns
     assert command("eval", "--work", work, "--json")[1] == told
     assert (home / "evaluation-test.json").stat().st_mtime_ns == before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.geometry import area, cover
-from procrop_model.baselines import finders, saliency_box, scaled
+from procrop_model.baselines import MARGIN, finders, fit_margin, saliency_box, scaled
 from procrop_model.smartcrop import smartcrop_box
 
 SIZES = [(96, 60), (60, 96), (200, 40), (1, 1), (3, 500)]
@@ -32,10 +32,18 @@ def test_smartcrop_goes_to_colour_on_gray(place: str) -> None:
 def test_a_saliency_box_holds_the_subject_with_a_margin() -> None:
     mask = np.zeros((60, 100), np.float32)
     mask[20:30, 40:60] = 1
-    assert saliency_box(mask) == pytest.approx((30, 14, 70, 36))
+    assert saliency_box(mask, margin=0.1) == pytest.approx((30, 14, 70, 36))
     assert saliency_box(mask, margin=0) == (40, 20, 60, 30)
     mask[:, :] = 0.4
     assert saliency_box(mask) == (0, 0, 100, 60)
+
+
+def test_the_margin_is_fitted_on_known_boxes() -> None:
+    masks = [np.zeros((60, 100), np.float32), np.zeros((100, 60), np.float32)]
+    for mask in masks:
+        mask[30:40, 30:35] = 1
+    assert fit_margin(masks, [saliency_box(mask, 0.15) for mask in masks]) == 0.15
+    assert fit_margin([], []) == MARGIN
 
 
 def test_the_segmenter_is_handed_in() -> None:
