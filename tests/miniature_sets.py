@@ -28,7 +28,7 @@ def dump(path: Path, value: object) -> Path:
 
 
 def gaicd(root: Path) -> Path:
-    """Two test pictures (wide, tall) and a train one; rows are y1 x1 y2 x2 score, some unscored."""
+    """Two test pictures (wide, tall), with what an operating system leaves beside them; some rows are unscored."""
     for name, split, size, seed in (
         ("a", "test", WIDE, 1),
         ("b", "test", TALL, 2),
@@ -36,6 +36,7 @@ def gaicd(root: Path) -> Path:
         ("d", "val", TALL, 4),
     ):
         picture(root / "images" / split / f"{name}.jpg", size, seed)
+        (root / "images" / split / f"._{name}.jpg").write_bytes(b"of no use")
         right, low = size
         rows = [
             (0, 0, low, right, 2.5),

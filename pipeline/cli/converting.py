@@ -1,11 +1,12 @@
 """``convert``: a public cropping set as our final shards, or any of these and our own datasets as CAD's text format."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.options import Json, Quiet, print_json
+from pipeline.cli.training_bar import progress_bar
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,22 +43,31 @@ def convert(
     place = Path(out)
     if place.exists() and any(place.iterdir()):
         raise UsageError(
-            f"--out '{out}' is not empty: name a new folder, so that nothing of another conversion is mixed in"
+            f"--out '{out}' is not empty: name a new folder or delete this one, so that nothing of another conversion is mixed in"
         )
-    told: dict[str, object]
+    told: dict[str, Any]
     if source:
         from pipeline.cli.cad_folder import dataset_of, write_dataset
 
         told = {"remarks": [], **write_dataset(dataset_of(Path(source)), place, split)}
     else:
         form, found = _read(dataset, root, split)
-        told = {"remarks": found.remarks(), **_write(form, found, place, to, shards)}
+        told = {"remarks": found.remarks(), **_write(form, found, place, to, shards, quiet or json)}
     if json:
         print_json({"out": out, "to": to, **told})
     elif not quiet:
-        for line in (f"{', '.join(f'{name} {count}' for name, count in told['splits'].items())} pictures: {out}",  # type: ignore[attr-defined]
-                     *told["remarks"]):  # type: ignore[misc]  # fmt: skip
+        splits = ", ".join(f"{name} {count}" for name, count in told["splits"].items())
+        print(f"{splits} pictures{f' in {n} shards' if (n := told.get('shards')) else ''}: {out}")
+        for line in (*told["remarks"], *_warnings(told)):
             print(line)
+
+
+def _warnings(told: dict[str, Any]) -> list[str]:
+    lines = {
+        "reencoded": "pictures were no JPEG and were encoded once",
+        "across_splits": "pictures are in more than one split of the set",
+    }
+    return [f"{told[name]} {words}" for name, words in lines.items() if told.get(name)]
 
 
 def _read(dataset: str, root: str, split: str) -> "tuple[Format, LabelledSet]":
@@ -69,7 +79,7 @@ def _read(dataset: str, root: str, split: str) -> "tuple[Format, LabelledSet]":
     return form, form.read(root, split)
 
 
-def _write(form: "Format", found: "LabelledSet", place: Path, to: str, shards: int) -> dict[str, object]:
+def _write(form: "Format", found: "LabelledSet", place: Path, to: str, shards: int, quiet: bool) -> dict[str, Any]:
     if not found.images:
         raise UsageError(f"'{form.name}' has no usable picture: {'; '.join(found.remarks())}")
     if to == "cad":
@@ -78,4 +88,8 @@ def _write(form: "Format", found: "LabelledSet", place: Path, to: str, shards: i
         return write_set(form, found, place)
     from pipeline.cli.set_shards import write_shards
 
-    return write_shards(form, found, place, shards)
+    progress, close = progress_bar("convert", quiet)
+    try:
+        return write_shards(form, found, place, shards, progress)
+    finally:
+        close()

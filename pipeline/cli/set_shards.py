@@ -9,7 +9,7 @@ are encoded once.
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from procrop_model.datasets.registry import Format
     from stages.build import Sample
 
+Progress = Callable[[int, int], None]
 SHARD_BYTES = 256_000_000
 README = """---
 pretty_name: {name}
@@ -41,7 +42,9 @@ which this copy does not change. Splits: {splits}.
 """
 
 
-def write_shards(form: "Format", found: "LabelledSet", out: Path, shards: int) -> dict[str, Any]:
+def write_shards(
+    form: "Format", found: "LabelledSet", out: Path, shards: int, progress: Progress = lambda done, total: None
+) -> dict[str, Any]:
     """Write ``shards``, ``index``, ``metadata``, ``checksums`` and a card below ``out``. Raises UsageError.
 
     Gives ``splits``, ``shards``, ``reencoded`` and ``across_splits``: pictures that the set has in more than one split.
@@ -63,6 +66,7 @@ def write_shards(form: "Format", found: "LabelledSet", out: Path, shards: int) -
         rows = np.flatnonzero(places[:, 0] == number)
         chosen = [named[row] for row in rows[np.argsort(places[rows, 1])]]
         listed.append(_write_one(form, stem, chosen, out, told))
+        progress(sum(count for _, count, _ in listed), len(named))
     _write_beside(form.name, found, listed, out)
     across = _across_splits(named)
     return {"splits": found.splits(), "shards": len(listed), "reencoded": told["reencoded"], "across_splits": across}

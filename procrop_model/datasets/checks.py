@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import DamagedDataError, UsageError
-from pipeline.geometry import clamp
+from pipeline.geometry import clamp, cover
 from procrop_model.datasets.labelled import BoxXyxy
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MOSTLY = 0.9
 CLAMPED = "boxes reached a little beyond their picture and were cut to it"
 
 
@@ -23,6 +24,11 @@ def folder_of(root: Path | str, name: str) -> Path:
     if not folder.is_dir():
         raise UsageError(f"--root '{root}': no such folder; {name} must be there (docs/evaluation.md says where from)")
     return folder
+
+
+def is_picture(path: Path) -> bool:
+    """By its name; what an operating system leaves beside pictures (``._NAME.jpg``) is none."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -72,9 +78,10 @@ def _text(path: Path) -> str:
 
 
 def checked_box(box: Sequence[float], size: tuple[int, int], where: str, skipped: Counter[str]) -> BoxXyxy:
-    """A box ``(x1, y1, x2, y2)`` of a picture of ``size`` (width, height), cut to it when it reaches at most 2 pixels or 1 % of
-    a side beyond; that is counted in ``skipped``. Raises DamagedDataError for a box that is no such thing, and says so when
-    the columns look swapped.
+    """A box ``(x1, y1, x2, y2)`` of a picture of ``size`` (width, height).
+
+    One that reaches at most 2 pixels or 1 % of a side beyond, or with at most a tenth of its area, is cut to the picture and
+    counted in ``skipped``: people draw so. Raises DamagedDataError for any other, and says so when the columns look swapped.
     """
     width, height = size
     try:
@@ -89,11 +96,14 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: str, skipped
             f"{where}: {shown} is empty: expected x1 < x2 and y1 < y2; are the columns in another order?"
         )
     if not _within((x1, y1, x2, y2), width, height):
-        if _within((y1, x1, y2, x2), width, height):
-            fix = "with x and y swapped it would fit: the columns are swapped"
-        else:
-            fix = "are the labels of another size of this picture, or another picture?"
-        raise DamagedDataError(f"{where}: {shown} lies outside its picture of {width} x {height}; {fix}")
+        swapped = _within((y1, x1, y2, x2), width, height)
+        if swapped or cover((x1, y1, x2, y2), (0, 0, width, height)) < MOSTLY:
+            fix = (
+                "with x and y swapped it would fit: the columns are swapped"
+                if swapped
+                else "are the labels of another size of this picture, or another picture?"
+            )
+            raise DamagedDataError(f"{where}: {shown} lies outside its picture of {width} x {height}; {fix}")
     inside = clamp((x1, y1, x2, y2), width, height)
     if inside != (x1, y1, x2, y2):
         skipped[CLAMPED] += 1
@@ -112,7 +122,7 @@ class Pictures:
         self._found: dict[str, Path] = {}
         for folder in folders:
             for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-                if path.suffix.lower() in SUFFIXES:
+                if is_picture(path):
                     self._found.setdefault(path.name, path)
                     self._found.setdefault(path.stem, path)
         self.folders = folders

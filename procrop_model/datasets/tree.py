@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import DamagedDataError, UsageError
-from procrop_model.datasets.checks import SUFFIXES
+from procrop_model.datasets.checks import SUFFIXES, is_picture
 
 SPLITS = ("train", "val", "test")
 
@@ -40,10 +40,10 @@ def split_files(root: Path, split: str = "") -> Iterator[tuple[str, Path, Path]]
 def _pictures(root: Path, images: Path, split: str) -> list[Path]:
     folder, listed = images / split, root / f"{split}.txt"
     if folder.is_dir():
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        return sorted(path for path in folder.iterdir() if is_picture(path))
     if not listed.is_file():
         return []
-    beside = {path.stem: path for path in images.iterdir() if path.suffix.lower() in SUFFIXES}
+    beside = {path.stem: path for path in images.iterdir() if is_picture(path)}
     names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
     found = []
     for line, name in enumerate(names, 1):

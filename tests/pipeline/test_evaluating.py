@@ -71,6 +71,31 @@ def test_a_public_set_is_measured_and_leaves_its_files(command, tmp_path: Path) 
     assert code == 0 and "eps_acc5_90" in told and "million parameters" in told
 
 
+def test_a_list_of_names_makes_the_subset(command, tmp_path: Path) -> None:
+    MAKERS["flms"](tmp_path / "set")
+    (tmp_path / "names.json").write_text(json.dumps({"w.jpg": [1, 2, 3, 4], "absent.jpg": []}))
+    words = (
+        "eval",
+        "--dataset",
+        "flms",
+        "--root",
+        tmp_path / "set",
+        "--protocol",
+        "gencrop",
+        "--out",
+        tmp_path,
+        "--json",
+    )
+    code, told, said = command(*words, "--names", tmp_path / "names.json")
+    result = json.loads(told)
+    assert (code, said, result["n"]) == (0, "", 1) and set(result["rows"]["model"]) == {"iou", "bde", "recall"}
+    assert "1 pictures of the 2 names given, 2 in the set" in result["remarks"]
+    code, told, said = command(*words)
+    assert (
+        code == 0 and json.loads(told)["n"] == 2 and "warning: gencrop's figures on flms are for its human-only" in said
+    )
+
+
 def test_a_run_is_measured_once(command, work: Path) -> None:
     code, told, _ = command("eval", "--work", work, "--json", "--device", "cpu")
     result = json.loads(told)

@@ -104,6 +104,11 @@ def test_a_box_a_little_outside_is_cut_and_counted(tmp_path: Path) -> None:
     text(tmp_path / "annotations" / "test" / "n.txt", "-1 0 61.5 97 3\n")
     found = read_gaicd(tmp_path)
     assert found.images[0].boxes == ((0, 0, 96, 60),) and found.skipped[CLAMPED] == 1
+    text(tmp_path / "annotations" / "test" / "n.txt", "10 5 60 100 3\n")  # 4 pixels of 95 are outside
+    assert read_gaicd(tmp_path).images[0].boxes == ((5, 10, 96, 60),)
+    text(tmp_path / "annotations" / "test" / "n.txt", "10 5 60 107 3\n")  # more than a tenth
+    with pytest.raises(DamagedDataError, match="lies outside its picture of 96 x 60"):
+        read_gaicd(tmp_path)
 
 
 def test_what_is_no_picture_and_what_has_no_annotation(tmp_path: Path) -> None:
