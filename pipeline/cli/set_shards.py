@@ -31,6 +31,10 @@ pretty_name: {name}
 task_categories:
   - object-detection
 license: other
+configs:
+  - config_name: default
+    data_files:
+{files}
 ---
 
 # {name}, as procrop-data's final shards
@@ -162,5 +166,12 @@ def _write_beside(
     sums = "".join(f"{about['sha256']}  shards/{n}\n" for n, _, about in listed)
     (out / "checksums" / "sha256sum.txt").write_text(sums, encoding="utf-8")
     splits = ", ".join(f"{split} {count}" for split, count in found.splits().items())
-    text = README.format(name=name, splits=splits, remarks="\n".join(f"- {line}" for line in found.remarks()))
+    names = {split: f"{name.replace('-', '_')}-{split}-*.tar" for split in found.splits()}
+    files = "\n".join(
+        f"      - split: {'validation' if split == 'val' else split}\n        path: shards/{pattern}"
+        for split, pattern in names.items()
+    )
+    text = README.format(
+        name=name, splits=splits, files=files, remarks="\n".join(f"- {line}" for line in found.remarks())
+    )
     (out / "README.md").write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline.cli.app import main
@@ -177,6 +178,9 @@ def test_a_set_becomes_shards_that_are_read_and_lint_clean(name: str, command, t
             assert all(0 <= score <= 10 for score in sample.scores)
             assert [round(v) for v in sample.crops[0]] == list(sample.photo_box)
             assert sample.decode().image.shape == (image.height, image.width, 3)
+    (config,) = yaml.safe_load((out / "README.md").read_text().split("---")[1])["configs"]
+    listed = [sorted(out.glob(one["path"])) for one in config["data_files"]]
+    assert sorted(path for paths in listed for path in paths) == sorted((out / "shards").glob("*.tar"))
     again = command("convert", "--dataset", name, "--root", tmp_path / "set", "--out", out)
     assert again[0] == 2 and "is not empty" in again[2]
 
