@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 UNSCORED = -2.0
 BETAS = {5: 0.2, 10: 0.1}
@@ -49,7 +48,7 @@ def weighted_acc(opinions: ArrayLike, predictions: ArrayLike, k: int, n: int) ->
 def srcc(opinions: ArrayLike, predictions: ArrayLike) -> float:
     """Spearman's rank correlation of one image, ties at their mean rank; 0 when either side is constant."""
     m, p = scored_only(opinions, predictions)
-    return _correlation(rankdata(m), rankdata(p))
+    return _correlation(_ranks(m), _ranks(p))
 
 
 def pcc(opinions: ArrayLike, predictions: ArrayLike) -> float:
@@ -63,18 +62,27 @@ def gaic_metrics(images: Sequence[tuple[ArrayLike, ArrayLike]]) -> dict[str, flo
 
     Names: ``srcc``, ``pcc``, ``acc1_5`` .. ``acc4_10``, ``wacc1_5`` .., ``avg5``, ``avg10`` (means over K).
     """
-    kept = [pair for pair in images if len(scored_only(*pair)[0])]
-    if not kept:
-        return {}
-    result = {
-        name: float(np.mean([measure(*pair) for pair in kept])) for name, measure in (("srcc", srcc), ("pcc", pcc))
-    }
+    each = [gaic_of_image(*pair) for pair in images if len(scored_only(*pair)[0])]
+    return {name: float(np.mean([one[name] for one in each])) for name in (each[0] if each else ())}
+
+
+def gaic_of_image(opinions: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
+    """All figures of one image with at least one scored crop, by the names of ``gaic_metrics``."""
+    result = {"srcc": srcc(opinions, predictions), "pcc": pcc(opinions, predictions)}
     for n in (5, 10):
         for k in (1, 2, 3, 4):
-            result[f"acc{k}_{n}"] = float(np.mean([acc(*pair, k, n) for pair in kept]))
-            result[f"wacc{k}_{n}"] = float(np.mean([weighted_acc(*pair, k, n) for pair in kept]))
+            result[f"acc{k}_{n}"] = acc(opinions, predictions, k, n)
+            result[f"wacc{k}_{n}"] = weighted_acc(opinions, predictions, k, n)
         result[f"avg{n}"] = float(np.mean([result[f"acc{k}_{n}"] for k in (1, 2, 3, 4)]))
     return result
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 1, ties at their mean rank. (Not scipy's: loaded beside torch it has made processes abort as they ended.)"""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    middle: Floats = (last - (counts - 1) / 2)[inverse]
+    return middle
 
 
 def _descending(values: Floats) -> NDArray[np.intp]:

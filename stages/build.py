@@ -160,7 +160,7 @@ class Build(Stage):
                 scorer=self._scorer_word(),
             )
             place = (canvas["image_offset"], canvas["image_size"], canvas["image_sha256"])
-            yield _Placed(crops["key"], _json(sample), path, *place)
+            yield _Placed(crops["key"], sample_json(sample), path, *place)
 
     def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
         return [f"{shard:06d}.parquet"]
@@ -183,7 +183,7 @@ class Build(Stage):
             return Outcome.rejected(row["key"], row["reason"], row["detail"])
         sample = Sample(**json.loads(row["sample"]))
         image = shard.read_range(row["path"], row["offset"], row["size"])
-        files = {"jpg": image, "json": row["sample"].encode(), "npy": _labels(sample)}
+        files = {"jpg": image, "json": row["sample"].encode(), "npy": sample_labels(sample)}
         return Outcome.kept(sample, files)
 
     def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
@@ -191,12 +191,12 @@ class Build(Stage):
         return card_files(self._settings.name, self.name, tables, self._models)
 
 
-def _json(sample: Sample) -> str:
+def sample_json(sample: Sample) -> str:
     """Fixed key order, floats always written as floats: HF infers types from the first rows."""
     return json.dumps({f.name: getattr(sample, f.name) for f in fields(Sample)}, ensure_ascii=False)
 
 
-def _labels(sample: Sample) -> bytes:
+def sample_labels(sample: Sample) -> bytes:
     """npy of float32 [n, 5]: x1, y1, x2, y2, score of each crop, the pseudo-label first."""
     rows = [[*box, score] for box, score in zip(sample.crops, sample.scores, strict=True)]
     sink = io.BytesIO()

@@ -18,7 +18,7 @@ def leftovers(root: Path, files: Any, *, removed: int) -> list[str]:
     """One line a place. files: Arrow columns ``key`` and ``uri`` of the input files that there are; removed: how many this
     command found gone.
     """
-    return [*_models(root, files), *_report(root, files), *_lineage(root, removed)]
+    return [*_models(root, files), *_evaluations(root, files), *_report(root, files), *_lineage(root, removed)]
 
 
 def _models(root: Path, files: Any) -> Iterator[str]:
@@ -32,9 +32,21 @@ def _models(root: Path, files: Any) -> Iterator[str]:
             )
 
 
+def _evaluations(root: Path, files: Any) -> Iterator[str]:
+    """Sheets of the worst pictures, and figures by picture."""
+    for path in sorted(root.glob("models/**/evaluation-*.parquet")):
+        if _missing(_column(path, "photo"), files["key"]):
+            where = path.relative_to(root).with_suffix("")
+            yield f"{where}-worst.png may show photographs that are gone: run 'procrop-data eval' again, or delete {where}*"
+
+
 def _keys(path: Path) -> set[str]:
+    return _column(path, "key")
+
+
+def _column(path: Path, name: str) -> set[str]:
     try:
-        return {row["key"] for row in tables.decode(path.read_bytes(), ["key"])}
+        return {row[name] for row in tables.decode(path.read_bytes(), [name])}
     except (OSError, ValueError):
         return set()
 

@@ -1,4 +1,4 @@
-"""Commands that train and measure models: ``train``, ``eval``, ``train-scorer``."""
+"""Commands that train models: ``train``, ``train-scorer``."""
 
 import json as json_format
 import os
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from procrop_model.train import TrainConfig
     from stages.training import TrainSettings
 
-Model = Annotated[
-    str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")
-]
-Split = Annotated[str, typer.Option(help="Split to measure on.")]
 Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
 Folder = Annotated[str, typer.Option(help="Where the model goes.")]
 Out = Annotated[str, typer.Option(help="Folder of the training run; default: models/cropper of --work.")]
@@ -44,7 +40,6 @@ Out = Annotated[str, typer.Option(help="Folder of the training run; default: mod
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("train")(train)
-    app.command("eval")(evaluate)
     app.command("train-scorer")(train_scorer)
 
 
@@ -152,59 +147,6 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
         targets=TargetConfig(**settings.targets.model_dump()),
         teacher=TeacherConfig(**settings.teacher.model_dump()),
     )
-
-
-def evaluate(
-    work: Work = "work", model: Model = "", split: Split = "test", config: Config = "", json: Json = False,
-    quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Measure a cropper on held-out photographs' canvases, beside baselines that do not look at the picture."""
-    session = open_session(config, work, None)
-    root: Path = local_folder(session)
-    if not session.run.receipts("build"):
-        raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first")
-    folder = find_model(model, work)
-    home = root / "models" / "cropper"
-    home.mkdir(parents=True, exist_ok=True)
-    told = home / f"evaluation-{split}.json"
-    key = key_of([split, file_digest(str(folder / "config.json"))], session.run.receipts("build"))
-    if not is_made_from(told, key):
-        result = _measure(folder, root / "dataset", split, quiet=quiet or json)
-        told.write_text(json_format.dumps(result, indent=1), encoding="utf-8")
-        mark(told, key)
-    result = json_format.loads(told.read_text(encoding="utf-8"))
-    if json:
-        print_json({name: value for name, value in result.items() if name != "images"})
-    else:
-        _print_rows(result)
-
-
-def _measure(folder: Path, dataset: Path, split: str, *, quiet: bool) -> dict[str, Any]:
-    from procrop_model import Cropper
-    from procrop_model.evaluate import evaluate as measure
-
-    progress, close = progress_bar("eval", quiet)
-    try:
-        return measure(Cropper.load(folder), dataset, split, progress=progress)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    finally:
-        close()
-
-
-def _print_rows(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    print(f"{result['n']} canvases of {result['photos']} photographs, split {result['split']}; {result['protocol']}")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    names = list(next(iter(result["rows"].values())))
-    table.add_column("")
-    for name in names:
-        table.add_column(f"{name} [95 %]", justify="right")
-    for method, row in result["rows"].items():
-        table.add_row(method, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in (row[n] for n in names)))
-    Console().print(table)
 
 
 def train_scorer(

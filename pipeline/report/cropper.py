@@ -14,7 +14,10 @@ EVALUATIONS = ("evaluation-test.json", "evaluation.json")
 HELD_OUT = 12
 EXAMPLES = 4
 CROPS_SHOWN = 3
-NAMES = {"model": "cropper", "identity": "no crop", "centre_0.9": "centre 0.9", "constant": "best constant box"}
+NAMES = {
+    "model": "cropper", "identity": "no crop", "centre_0.9": "centre 0.9", "constant": "best constant box",
+    "saliency_box": "salient subject", "smartcrop": "smartcrop-style",
+}  # fmt: skip
 METRICS = {
     "iou": "IoU (higher is better)",
     "bde": "boundary displacement (lower is better)",

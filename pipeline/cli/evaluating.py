@@ -1,0 +1,217 @@
+"""``eval``: a cropper measured on a run's held-out canvases, or on a public cropping set, beside its baselines."""
+
+import json as json_format
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.cropping import find_model
+from pipeline.cli.made_from import is_made_from, key_of, mark
+from pipeline.cli.options import Config, Device, Json, Quiet, Session, Work, local_folder, open_session, print_json
+from pipeline.cli.training_bar import progress_bar
+from pipeline.errors import MissingUpstreamError, UsageError
+from pipeline.resources import file_digest
+
+if TYPE_CHECKING:
+    from procrop_model import Cropper
+    from procrop_model.baselines import Finder
+    from procrop_model.datasets.labelled import LabelledSet
+    from procrop_model.datasets.registry import Format
+
+Model = Annotated[
+    str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")
+]
+Split = Annotated[str, typer.Option(help="Split to measure on; default: test, or what the set has.")]
+Dataset = Annotated[
+    str, typer.Option(help="A public set: gaicd, cpc, fcdb, fcdb-pairs, flms, sacd, cad. Without: the run's.")
+]
+Root = Annotated[str, typer.Option(help="Folder of the public set, as published.")]
+Protocol = Annotated[
+    str, typer.Option(help="gaic, cacnet, gencrop, eps_acc, fcdb_pairs or pseudo_label; default: the set's own.")
+]
+Names = Annotated[str, typer.Option(help="File of picture names (text or JSON): measure on these alone.")]
+Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
+FITTED = 48  # canvases that the saliency box is fitted on
+FIGURES = 3  # side by side in a terminal
+VERSION = 2  # of what an evaluation of a run tells
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    work: Work = "work", dataset: Dataset = "", root: Root = "", model: Model = "", split: Split = "",
+    protocol: Protocol = "", names: Names = "", out: Out = "evaluation", config: Config = "", device: Device = "auto",
+    json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure a cropper on held-out canvases, or with --dataset and --root on a public set, beside baselines."""
+    if bool(dataset) != bool(root):
+        raise UsageError("--dataset and --root go together: the name of a public set, and the folder that holds it")
+    folder, quiet = find_model(model, work), quiet or json
+    if dataset:
+        result = _public_set(folder, dataset, root, split, protocol, names, Path(out), device=device, quiet=quiet)
+    else:
+        if protocol or names:
+            raise UsageError("--protocol and --names are for public sets: give --dataset and --root, too")
+        result = _canvases(open_session(config, work, None), folder, split or "test", device=device, quiet=quiet)
+    for warning in result.get("warnings", []):
+        print(f"warning: {warning}", file=sys.stderr)
+    if json:
+        print_json({name: value for name, value in result.items() if name != "images"})
+    else:
+        _print_rows(result)
+
+
+def _canvases(session: Session, folder: Path, split: str, *, device: str, quiet: bool) -> dict[str, Any]:
+    """A run's own split; done once for a model and a dataset."""
+    from pipeline.cli.evaluation_files import write_files
+
+    root: Path = local_folder(session)
+    if not session.run.receipts("build"):
+        raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first, or name a public --dataset")
+    home = root / "models" / "cropper"
+    home.mkdir(parents=True, exist_ok=True)
+    told = home / f"evaluation-{split}.json"
+    key = key_of([VERSION, split, file_digest(str(folder / "config.json"))], session.run.receipts("build"))
+    if not is_made_from(told, key):
+        result = _measure(folder, root / "dataset", split, device=device, quiet=quiet)
+        write_files(result, told, _canvas_pictures(root / "dataset", split))
+        mark(told, key)
+    found: dict[str, Any] = json_format.loads(told.read_text(encoding="utf-8"))
+    return found
+
+
+def _measure(folder: Path, dataset: Path, split: str, *, device: str, quiet: bool) -> dict[str, Any]:
+    from pipeline.cli.known_photos import warnings_of
+    from procrop_model.evaluate import evaluate as measure
+
+    cropper, margin = _load(folder, device), _margin(dataset)
+    progress, close = progress_bar("eval", quiet)
+    try:
+        result = measure(cropper, dataset, split, finders=_finders(margin), progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        close()
+    photos = {row["photo"] for row in result["images"]}
+    return {**result, "saliency_margin": margin, "warnings": warnings_of(cropper, folder, photos)}
+
+
+def _public_set(
+    folder: Path, dataset: str, root: str, split: str, protocol: str, names: str, out: Path, *, device: str, quiet: bool
+) -> dict[str, Any]:
+    from pipeline.cli.evaluation_files import write_files
+    from pipeline.cli.known_photos import content_keys, warnings_of
+    from procrop_model.datasets.registry import dataset_format
+    from procrop_model.evaluate_set import evaluate_set
+
+    form = dataset_format(dataset)
+    found = read_part(form, root, split, names)
+    wanted = protocol or form.protocol
+    if not quiet:
+        print(f"{form.name} in {root}: {'; '.join(found.remarks())}", file=sys.stderr)
+    keys = content_keys([image.path for image in found.images])
+    cropper = _load(folder, device)
+    progress, close = progress_bar("eval", quiet)
+    try:
+        result = evaluate_set(cropper, found, wanted, finders=_finders(), keys=keys, progress=progress)
+    finally:
+        close()
+    result["warnings"] = warnings_of(cropper, folder, set(keys.values()))
+    if wanted == "gencrop" and not names and form.name in ("flms", "fcdb"):
+        result["warnings"].append(f"gencrop's figures on {form.name} are for its human-only subset: give --names")
+    out.mkdir(parents=True, exist_ok=True)
+    place = out / f"{form.name}-{wanted}.json"
+    write_files(result, place, {row["key"]: Path(row["photo"]).read_bytes for row in result["images"]})
+    return result
+
+
+def read_part(form: "Format", root: str, split: str, names: str = "") -> "LabelledSet":
+    """A split of a set, and of that the pictures of a list of names: lines of text, or a JSON list or object of names."""
+    from procrop_model.datasets.checks import read_json
+    from procrop_model.datasets.labelled import only
+
+    found = form.read(root, split or form.split)
+    if not names:
+        return found
+    path = Path(names)
+    if not path.is_file():
+        raise UsageError(f"--names '{names}': no such file")
+    listed = read_json(path) if path.suffix == ".json" else path.read_text(encoding="utf-8").splitlines()
+    return only(found, [str(name).strip() for name in listed if str(name).strip()])
+
+
+def _load(folder: Path, device: str) -> "Cropper":
+    import torch
+
+    from procrop_model import Cropper
+
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return Cropper.load(folder, device=where)
+
+
+def _finders(margin: float | None = None) -> "dict[str, Finder]":
+    """The baselines that look at the picture; the segmenter comes from the stages, which the model's package does not know."""
+    from procrop_model.baselines import MARGIN, finders
+    from stages.backends.u2net import U2NetSegmenter
+
+    return finders(U2NetSegmenter().segment, MARGIN if margin is None else margin)
+
+
+def _margin(dataset: Path) -> float:
+    """The saliency box's margin, fitted on canvases of the train split that are evenly spread over it."""
+    from procrop_model.baselines import fit_margin
+    from procrop_model.data import read_split
+    from stages.backends.u2net import U2NetSegmenter
+
+    train, segmenter = read_split(dataset, "train", needed=False), U2NetSegmenter()
+    chosen = [train[index] for index in range(0, len(train), max(1, len(train) // FITTED))][:FITTED]
+    masks = [segmenter.segment([sample.decode().image])[0] for sample in chosen]
+    return fit_margin(masks, [sample.photo_box for sample in chosen])
+
+
+def _canvas_pictures(dataset: Path, split: str) -> dict[str, Any]:
+    from functools import partial
+
+    from procrop_model.data import read_split
+
+    samples = read_split(dataset, split)
+    return {key: partial(_canvas_bytes, samples, index) for index, key in enumerate(samples.keys)}
+
+
+def _canvas_bytes(samples: Any, index: int) -> bytes:
+    data: bytes = samples[index].image
+    return data
+
+
+def _print_rows(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    what = (
+        f"{result['n']} canvases of {result['photos']} photographs" if "photos" in result else f"{result['n']} pictures"
+    )
+    print(f"{what}, split {result['split']}; {result['protocol']}")
+    names = shown_figures(list(next(iter(result["rows"].values()))))
+    for start in range(0, len(names), FIGURES):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("")
+        for name in names[start : start + FIGURES]:
+            table.add_column(f"{name} [95 %]", justify="right")
+        for method, row in result["rows"].items():
+            shown = [row[name] for name in names[start : start + FIGURES]]
+            table.add_row(method, *(f"{mean:.3f} [{low:.3f}, {high:.3f}]" for mean, low, high in shown))
+        Console().print(table)
+    costs = [f"{name} {cost['ms']:.1f}" for name, cost in result["cost"].items()]
+    parameters = result["cost"].get("model", {}).get("parameters", 0) / 1e6
+    print(f"milliseconds a picture: {', '.join(costs)}; model of {parameters:.2f} million parameters")
+
+
+def shown_figures(names: list[str]) -> list[str]:
+    """The figures that fit a terminal; ``--json`` has them all."""
+    chosen = ("srcc", "pcc", "acc1_5", "acc4_5", "avg5", "avg10")
+    return [name for name in names if name in chosen] if "srcc" in names else names
