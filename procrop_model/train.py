@@ -25,7 +25,7 @@ from procrop_model.checkpoint import load_checkpoint, save_checkpoint
 from procrop_model.config import CropperConfig, shares_pass
 from procrop_model.data import CanvasSet, read_neighbours, read_split, references_of
 from procrop_model.interrupts import StopFlag
-from procrop_model.lite0 import Lite0Encoder
+from procrop_model.lite0_files import lite0_side
 from procrop_model.losses import total_loss
 from procrop_model.network import CropNetwork
 from procrop_model.references import ReferenceDatabase
@@ -79,8 +79,7 @@ def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: CanvasS
     """The sizes with what the data dictate: the references' channels and encoder, its input for one shared pass, and the
     median long side of the canvases.
     """
-    encoder = Lite0Encoder.from_digest(database.encoder)
-    side = encoder.size if shares_pass(sizes) else sizes.input_side
+    side = (lite0_side(database.encoder) if shares_pass(sizes) else 0) or sizes.input_side
     channels = int(database.tokens.shape[2])
     long_side = int(median(max(sample.width, sample.height) for sample in samples.labels()))
     return replace(sizes, encoder=database.encoder, reference_dim=channels, input_side=side, source_side=long_side)
