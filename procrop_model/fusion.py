@@ -60,6 +60,18 @@ class Fusion(nn.Module):
         queries = self.to_query(self.norm(tokens) + positions)
         return tokens + self.gate * self.out(attend(queries, keys, values, self.heads, seen))  # type: ignore[no-any-return]
 
+    def weights(self, tokens: Tensor, positions: Tensor, references: References) -> Tensor:
+        """What ``forward`` looks at: [B, N, K, T], the attention of each image token to each reference token, mean over the
+        heads; what lacks to 1 went to the key of zero value, so to nothing.
+        """
+        _, keys, seen = self._memory(references)
+        queries = self.to_query(self.norm(tokens) + positions)
+        q, k = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (queries, keys))  # [B, heads, ., D / heads]
+        logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        attention = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).mean(1)  # [B, N, K T + 1]
+        looks: Tensor = attention[..., :-1].unflatten(2, references.tokens.shape[1:3])
+        return looks
+
     def _memory(self, references: References) -> tuple[Tensor, Tensor, Tensor]:
         batch, k, count, _ = references.tokens.shape
         content = self.project(references.tokens.to(self.gate.dtype))  # [B, K, T, D]
