@@ -72,18 +72,20 @@ class Cropper:
         size: tuple[int, int] | str | None = None,
         top: int | None = None,
         k: int | None = None,
-        limits: Limits | None = None,
+        limits: Limits | Sequence[Limits] | None = None,
     ) -> list[list[Crop]]:
-        """The same for several pictures in one pass of the network; a list of crops a picture."""
+        """The same for several pictures in one pass of the network; a list of crops a picture. limits: for all, or one a
+        picture.
+        """
         exact = parse_size(size)
         ratios = parse_aspects(aspect) if exact is None else [exact[0] / exact[1]]
         originals = [image if isinstance(image, Original) else Original(image) for image in images]
         if not originals:
             return []
-        limits = limits or Limits()
-        smalls = [original.small(self.small_side(limits)) for original in originals]
+        each = [limits or Limits()] * len(originals) if limits is None or isinstance(limits, Limits) else list(limits)
+        smalls = [original.small(self.small_side(own)) for original, own in zip(originals, each, strict=True)]
         sizes = [original.size for original in originals]
-        rules = [Rules(limits, *seen) for seen in zip(sizes, smalls, strict=True)]
+        rules = [Rules(*seen) for seen in zip(each, sizes, smalls, strict=True)]
         looked = self.predictor.look(smalls, k=k)
         whole = self.predictor.score(looked, [WHOLE] * len(originals))
         plain = [self._plain(looked, i, originals[i], float(whole[i][0])) for i in range(len(originals))]
@@ -92,10 +94,11 @@ class Cropper:
         found: list[list[Crop]] = [[] for _ in originals]
         for ratio in ratios:
             ranked = search.ranked(ratio)
-            uncut = search.largest(ratio) if limits.margin is not None else None
+            uncut = search.largest(ratio) if any(own.margin is not None for own in each) else ranked
             for image, best in enumerate(ranked):
-                stays = uncut is not None and best.values[0] < uncut[image].values[0] + (limits.margin or 0)
-                chosen = uncut[image] if uncut is not None and stays else best
+                margin = each[image].margin
+                stays = margin is not None and best.values[0] < uncut[image].values[0] + margin
+                chosen = uncut[image] if stays else best
                 shaped = replace(plain[image], size=exact, aspect=ratio or 0.0, unchanged=stays)
                 found[image] += _crops(shaped, chosen, rules[image], 1 if stays else count)
         return found

@@ -23,6 +23,7 @@ class Original:
         """Reads a file's header only. Raises UsageError for an array that is not uint8 [H, W, 3], OSError for no picture."""
         self._picture = picture
         self._full: Image.Image | None = None
+        self._small: tuple[int, NDArray[np.uint8]] | None = None
         if isinstance(picture, (str, Path)):
             with Image.open(picture) as opened:
                 self.orientation = int(opened.getexif().get(ORIENTATION, 1))
@@ -34,8 +35,13 @@ class Original:
 
     def small(self, side: int) -> NDArray[np.uint8]:
         """uint8 RGB [h, w, 3], upright, its long side at least ``side`` where the picture has as much. A JPEG file is decoded
-        at the least of 1/8, 1/4 and 1/2 of its size that allows it, which skips most of the work.
+        at the least of 1/8, 1/4 and 1/2 of its size that allows it, which skips most of the work. Kept until ``release``.
         """
+        if self._small is None or self._small[0] != side:
+            self._small = (side, self._reduced(side))
+        return self._small[1]
+
+    def _reduced(self, side: int) -> NDArray[np.uint8]:
         if self._full is None and isinstance(self._picture, (str, Path)):
             with Image.open(self._picture) as opened:
                 drafted = opened.format == "JPEG" and opened.mode in ("RGB", "L") and max(opened.size) >= 2 * side
@@ -58,6 +64,7 @@ class Original:
 
     def release(self) -> None:
         """Forget a file's pixels; they are read again when needed."""
+        self._small = None
         if isinstance(self._picture, (str, Path)):
             self._full = None
 
