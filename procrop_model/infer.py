@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.geometry import BoxPx, is_distinct, to_px
 from procrop_model.crop import Crop
 from procrop_model.guides import guidance_of
+from procrop_model.onnx_network import is_exported, load_exported
 from procrop_model.pictures import DETAIL, Original, Picture, open_upright
 from procrop_model.predict import Floats, Looked, Predictor
 from procrop_model.query_encoder import QueryEncoder
@@ -38,11 +39,12 @@ class Cropper:
 
     @staticmethod
     def load(path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None) -> "Cropper":
-        """From a model folder. encoder: any object with ``digest`` and ``encode(images)``, for references that were made
-        with another than the embedded Lite0. Raises ModelError when the folder is missing, foreign or damaged, or the encoder
+        """From a folder of a trained or an exported cropper. encoder: any object with ``digest`` and ``encode(images)``, for
+        references that were made with another than the embedded Lite0. Raises ModelError when the folder is missing, foreign or damaged, or the encoder
         is missing or another one.
         """
-        return Cropper(load_model(path), device, encoder=encoder)
+        saved = load_exported(Path(path)) if is_exported(Path(path)) else load_model(path)
+        return Cropper(saved, device, encoder=encoder)
 
     def __call__(
         self,

@@ -12,6 +12,7 @@ from pipeline.cli import (
     checking,
     cropping,
     doctoring,
+    exporting,
     inspecting,
     making,
     planning,
@@ -29,7 +30,8 @@ directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = (
-    making, planning, cropping, training, training_outpainter, inspecting, checking, auditing, doctoring, benching,
+    making, planning, cropping, exporting, training, training_outpainter, inspecting, checking, auditing, doctoring,
+    benching,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)
