@@ -39,9 +39,11 @@ class Cropper:
 
     @staticmethod
     def load(path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None) -> "Cropper":
-        """From a folder of a trained or an exported cropper. encoder: any object with ``digest`` and ``encode(images)``, for
-        references that were made with another than the embedded Lite0. Raises ModelError when the folder is missing, foreign or damaged, or the encoder
-        is missing or another one.
+        """From a folder of a trained or an exported cropper.
+
+        encoder: any object with ``digest`` and ``encode(images)``, for references that were made with another than the
+        embedded Lite0. Raises ModelError when the folder is missing, foreign or damaged, or the encoder is missing or another
+        one.
         """
         saved = load_exported(Path(path)) if is_exported(Path(path)) else load_model(path)
         return Cropper(saved, device, encoder=encoder)
