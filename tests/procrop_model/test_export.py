@@ -18,6 +18,7 @@ from procrop_model.references import ReferenceDatabase
 from procrop_model.weights import SavedModel
 
 pytest.importorskip("onnxscript", reason="pip install 'procrop-data[export]'")
+pytestmark = pytest.mark.long  # torch's exporter takes a minute a cropper
 
 
 @pytest.fixture(scope="module")
