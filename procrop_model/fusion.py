@@ -86,17 +86,36 @@ class Fusion(nn.Module):
         """Image tokens [B, N, D], their positions [B, N, D] and bool mask [B, N] (each token is fused by itself, so that
         padding cannot matter); k references a sample or None; captions or None -> [B, N, D].
         """
+        seen = self._seen(references, text)
+        if not seen:
+            return tokens
+        queries = self.to_query(self.norm(tokens) + positions)
+        values, keys, present = self._with_null(seen)
+        return tokens + self.gate * self.out(attend(queries, keys, values, self.heads, present))  # type: ignore[no-any-return]
+
+    def weights(
+        self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References, text: Text | None = None
+    ) -> Tensor:
+        """What ``forward`` looks at: [B, N, K, T], the attention of each image token to each reference token, mean over the
+        heads; what lacks to 1 went to a caption or to the key of zero value, so to nothing.
+        """
+        _, keys, present = self._with_null(self._seen(references, text))
+        queries = self.to_query(self.norm(tokens) + positions)
+        q, k = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (queries, keys))  # [B, heads, ., D / heads]
+        logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        attention = logits.masked_fill(~present[:, None, None], -torch.inf).softmax(-1).mean(1)  # [B, N, M]
+        count = references.tokens.shape[1] * references.tokens.shape[2]
+        looks: Tensor = attention[..., :count].unflatten(2, references.tokens.shape[1:3])
+        return looks
+
+    def _seen(self, references: References | None, text: Text | None) -> list[Seen]:
         seen = [] if references is None or references.tokens.shape[1] == 0 else [self._references(references)]
         if text is not None and text.tokens.shape[1]:
             if self.text is None:
                 raise ModelError("a caption was given to a cropper without text: train it with text_dim above 0")
             content = self.text(text.tokens.to(self.gate.dtype))
             seen.append((self.to_value(content), self.to_key(content), text.present))
-        if not seen:
-            return tokens
-        queries = self.to_query(self.norm(tokens) + positions)
-        values, keys, present = self._with_null(seen)
-        return tokens + self.gate * self.out(attend(queries, keys, values, self.heads, present))  # type: ignore[no-any-return]
+        return seen
 
     def _references(self, references: References) -> Seen:
         k, count = references.tokens.shape[1:3]

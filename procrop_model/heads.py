@@ -52,6 +52,10 @@ class RoiScoreHead(nn.Module):
         """
         filled = replicate_edge(self.reduce(features.grid), features.valid)
         extent = torch.stack([features.valid.any(1).sum(1), features.valid.any(2).sum(1)], -1)  # [B, 2] cells
+        return self.judge(filled, extent, boxes=boxes, aspects=aspects)
+
+    def judge(self, filled: Tensor, extent: Tensor, *, boxes: Tensor, aspects: Tensor) -> Tensor:
+        """The same from reduced maps [B, C, H, W] without padding and their valid extent [B, 2] in cells, x first."""
         grown = xyxy_to_cxcywh(boxes)
         half = grown[..., 2:] * SURROUNDINGS / 2
         around = torch.cat([grown[..., :2] - half, grown[..., :2] + half], -1).clamp(0, 1)
@@ -62,7 +66,9 @@ class RoiScoreHead(nn.Module):
 
     def _align(self, grid: Tensor, boxes: Tensor, extent: Tensor) -> Tensor:
         cells = boxes * extent.repeat(1, 2)[:, None].to(boxes.dtype)  # [B, N, 4]
-        sampled = roi_align(grid, list(cells.unbind(0)), self.cells, sampling_ratio=1, aligned=True)
+        image = torch.arange(len(grid), device=grid.device, dtype=boxes.dtype)[:, None, None]
+        rois = torch.cat([image.expand(-1, boxes.shape[1], -1), cells], -1).flatten(0, 1)  # [B N, 5]
+        sampled = roi_align(grid, rois, self.cells, sampling_ratio=1, aligned=True)
         return cast(Tensor, sampled.reshape(*boxes.shape[:2], -1))  # [B, N, C * cells * cells]
 
 

@@ -1,103 +1,119 @@
 """Cropping photographs: ``Cropper.load(path)(image)``."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from pipeline.errors import UsageError
-from pipeline.geometry import BoxPx, is_distinct, snap_aspect, to_norm, to_px
-from procrop_model.climb import climb
-from procrop_model.predict import CLIMBERS, Floats, Looked, Prediction, Predictor
+from pipeline.geometry import BoxPx, is_distinct, to_px
+from procrop_model.crop import Crop
+from procrop_model.guides import guidance_of
+from procrop_model.onnx_network import is_exported, load_exported
+from procrop_model.pictures import DETAIL, Original, Picture, open_upright
+from procrop_model.predict import Floats, Looked, Predictor
+from procrop_model.query_encoder import QueryEncoder
+from procrop_model.rules import WHOLE, Rules
+from procrop_model.shape_search import Ranked, ShapeSearch
 from procrop_model.weights import SavedModel, load_model
+from procrop_model.wishes import Aspects, Limits, parse_aspect, parse_aspects, parse_size
 
-Picture = Image.Image | Path | str | NDArray[np.uint8]
+__all__ = ["Crop", "Cropper", "Limits", "open_upright", "parse_aspect", "parse_size"]
 DISTINCT_IOU = 0.75
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A crop of one picture.
-
-    box_px: in pixels of the upright original. score: in 0..1. references: the photographs that guided it, most
-    similar first, each with title, author and similarity. aspect: width / height of what ``image`` gives. size: exact
-    output size, or None.
-    """
-
-    box_px: BoxPx
-    score: float
-    references: list[dict[str, Any]]
-    aspect: float
-    size: tuple[int, int] | None
-    original: Image.Image = field(repr=False)
-
-    def image(self) -> Image.Image:
-        """The crop from the full-resolution original, resampled only when an exact size was asked for."""
-        if self.size is None:
-            return self.original.crop(self.box_px)
-        return self.original.resize(self.size, Image.Resampling.LANCZOS, box=self.box_px)
-
-    def save(self, path: Path | str, **options: Any) -> None:
-        """Writes the crop; ``options`` go to Pillow (JPEG quality 95 unless told)."""
-        picture = self.image()
-        if Path(path).suffix.lower() in (".jpg", ".jpeg"):
-            options = {"quality": 95, **options}
-            picture = picture.convert("RGB") if picture.mode not in ("RGB", "L", "CMYK") else picture
-        if (profile := self.original.info.get("icc_profile")) is not None:
-            options = {"icc_profile": profile, **options}
-        picture.save(path, **options)
+SUBJECT_SIDE = 640  # least long side of what the subject is looked for in
+TOP = 3
 
 
 class Cropper:
     """The trained cropper, on any photograph, with live retrieval."""
 
-    def __init__(self, saved: SavedModel, device: str = "cpu") -> None:
+    def __init__(self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None) -> None:
+        """encoder: of new images, for references that were not made with the embedded one; raises ModelError."""
         self.config = saved.config
         self.trained = saved.trained
         self.database = saved.references
-        self.predictor = Predictor(saved.network, saved.config, saved.references, device)
+        self.predictor = Predictor(saved.network, saved.config, saved.references, device, encoder=encoder)
 
     @staticmethod
-    def load(path: Path | str, device: str = "cpu") -> "Cropper":
-        """From a model folder; raises ModelError when it is missing, foreign or damaged."""
-        return Cropper(load_model(path), device)
+    def load(path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None) -> "Cropper":
+        """From a folder of a trained or an exported cropper.
 
-    def __call__(
+        encoder: any object with ``digest`` and ``encode(images)``, for references that were made with another than the
+        embedded Lite0. Raises ModelError when the folder is missing, foreign or damaged, or the encoder is missing or another
+        one.
+        """
+        saved = load_exported(Path(path)) if is_exported(Path(path)) else load_model(path)
+        return Cropper(saved, device, encoder=encoder)
+
+    def __call__(  # noqa: PLR0913 - a user's wishes, by name
         self,
         image: Picture,
         *,
-        aspect: str | float | None = None,
+        aspect: Aspects = None,
         size: tuple[int, int] | str | None = None,
-        top: int = 3,
+        top: int | None = None,
         k: int | None = None,
+        limits: Limits | None = None,
         prompt: str = "",
     ) -> list[Crop]:
         """The best distinct crops of a picture, best first; fewer than ``top`` when there are no more.
 
         image: a path, a Pillow image or uint8 RGB [H, W, 3]; turned upright by its EXIF. aspect: "4:5", width /
-        height, or None for free. size: "1080x1350" or (width, height) of the output, which fixes the aspect. k:
-        references used. prompt: a caption, which only a model trained with text reads. Raises UsageError for a malformed
-        aspect or size, OSError for an unreadable picture.
+        height, or None for free; a set, "1:1,4:5,free", gives the ``top`` crops of each, in its order. size: "1080x1350" or
+        (width, height) of the output, which fixes the aspect. top: by default 3, or 1 of each of a set. k:
+        references used. limits: what a crop has to keep. prompt: a caption, which only a model trained with text reads. Raises
+        UsageError for a malformed wish, OSError for an unreadable picture.
         """
-        wanted_size = parse_size(size)
-        ratio = parse_aspect(aspect) if wanted_size is None else wanted_size[0] / wanted_size[1]
-        original = open_upright(image)
-        looked = self.predictor.look([_pixels(original)], k=k, prompts=[prompt])
-        (prediction,) = self.predictor.propose(looked)
-        boxes, scores = prediction.boxes, prediction.scores
-        if ratio is not None:
-            boxes, scores = self._fit(looked, prediction, ratio, original.size)
-        references = self._explain(prediction)
-        crops = []
-        for box_px, score in _distinct(boxes, scores, ratio, original.size, top):
-            shape = ratio if ratio is not None else (box_px[2] - box_px[0]) / (box_px[3] - box_px[1])
-            crops.append(Crop(box_px, score, references, shape, wanted_size, original))
-        return crops
+        wishes: Any = {"aspect": aspect, "size": size, "top": top, "k": k, "limits": limits}
+        return self.crop_many([image], prompts=[prompt], **wishes)[0]
+
+    def crop_many(  # noqa: PLR0913 - as above
+        self,
+        images: Sequence[Picture | Original],
+        *,
+        aspect: Aspects = None,
+        size: tuple[int, int] | str | None = None,
+        top: int | None = None,
+        k: int | None = None,
+        limits: Limits | Sequence[Limits] | None = None,
+        prompts: Sequence[str] | None = None,
+    ) -> list[list[Crop]]:
+        """The same for several pictures in one pass of the network; a list of crops a picture. limits: for all, or one a
+        picture. prompts: one a picture.
+        """
+        exact = parse_size(size)
+        ratios = parse_aspects(aspect) if exact is None else [exact[0] / exact[1]]
+        originals = [image if isinstance(image, Original) else Original(image) for image in images]
+        if not originals:
+            return []
+        each = [limits or Limits()] * len(originals) if limits is None or isinstance(limits, Limits) else list(limits)
+        smalls = [original.small(self.small_side(own)) for original, own in zip(originals, each, strict=True)]
+        sizes = [original.size for original in originals]
+        rules = [Rules(*seen) for seen in zip(each, sizes, smalls, strict=True)]
+        looked = self.predictor.look(smalls, k=k, prompts=prompts)
+        whole = self.predictor.score(looked, [WHOLE] * len(originals))
+        plain = [self._plain(looked, i, originals[i], float(whole[i][0])) for i in range(len(originals))]
+        search = ShapeSearch(self.predictor, looked, sizes, rules)
+        count = top or (TOP if len(ratios) == 1 else 1)
+        found: list[list[Crop]] = [[] for _ in originals]
+        for ratio in ratios:
+            ranked = search.ranked(ratio)
+            uncut = search.largest(ratio) if any(own.margin is not None for own in each) else ranked
+            for image, best in enumerate(ranked):
+                margin = each[image].margin
+                stays = margin is not None and best.values[0] < uncut[image].values[0] + margin
+                chosen = uncut[image] if stays else best
+                shaped = replace(plain[image], size=exact, aspect=ratio or 0.0, unchanged=stays)
+                found[image] += _crops(shaped, chosen, rules[image], 1 if stays else count)
+        return found
+
+    def small_side(self, limits: Limits | None = None) -> int:
+        """Long side in pixels that pictures are decoded at for the network, and for the subject where one is looked for."""
+        side = DETAIL * max(self.config.source_side, self.config.input_side)
+        return max(side, SUBJECT_SIDE) if limits is not None and limits.subject is not None else side
 
     def propose(
         self,
@@ -116,107 +132,45 @@ class Cropper:
         norm = [np.asarray(rows, np.float32) / _sides(image) for rows, image in zip(boxes, images, strict=True)]
         return self.predictor.score(self.predictor.look(images), norm)
 
-    def _fit(
-        self, looked: Looked, prediction: Prediction, ratio: float, size: tuple[int, int]
-    ) -> tuple[Floats, Floats]:
-        """Crops brought to an aspect, judged anew and moved without losing it."""
-        width, height = size
-        fitted = [to_norm(c, width, height) for box in prediction.boxes for c in _at_aspect(box, ratio, size)]
-        boxes = np.array(fitted, np.float32)
-        (judged,) = self.predictor.score(looked, [boxes])
-        leading = boxes[np.argsort(-judged, kind="stable")[:CLIMBERS]]
-        (moved,), (scores,) = climb([leading], partial(self.predictor.score, looked), keep_shape=True)
-        order = np.argsort(-scores, kind="stable")
-        return moved[order], scores[order]
+    def _plain(self, looked: Looked, image: int, original: Original, whole: float) -> Crop:
+        """The whole picture as a crop, with all that its other crops share."""
+        guidance = partial(guidance_of, self.predictor, looked, image)
+        references = self._told(looked, image)
+        return Crop(
+            (0, 0, *original.size), whole, references, 0.0, None, original, whole_score=whole, guidance=guidance
+        )
 
-    def _explain(self, prediction: Prediction) -> list[dict[str, Any]]:
-        entries = [self.database.entries[row] for row in prediction.found.rows]
+    def _told(self, looked: Looked, image: int) -> list[dict[str, Any]]:
+        found = looked.found[image]
+        entries = [self.database.entries[row] for row in found.rows]
         return [
             {"title": entry.title, "author": entry.author, "similarity": round(similarity, 4)}
-            for entry, similarity in zip(entries, prediction.found.similarities, strict=True)
+            for entry, similarity in zip(entries, found.similarities, strict=True)
         ]
 
 
-def open_upright(image: Picture) -> Image.Image:
-    """A Pillow image in RGB, turned as its EXIF says; 16-bit, palette, CMYK and transparent ones are converted."""
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise UsageError(f"an array must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
-        return Image.fromarray(image)
-    if isinstance(image, Image.Image):
-        return _upright(image)
-    with Image.open(image) as opened:
-        return _upright(opened)
-
-
-def _upright(opened: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(opened)
-    if upright.mode.startswith("I;16") or upright.mode == "I":
-        upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).astype(np.uint8))
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    converted = upright.convert("RGB")
-    if opened.mode != "RGB":
-        converted.info.pop("icc_profile", None)  # it described the other colour space
-    return converted
-
-
-def parse_aspect(aspect: str | float | None) -> float | None:
-    """Width over height of "4:5", "1.5" or a number; None stays None. Raises UsageError."""
-    if aspect is None:
-        return None
-    try:
-        parts = [float(part) for part in str(aspect).split(":")]
-        ratio = parts[0] / parts[1] if len(parts) == 2 else parts[0]
-        if len(parts) <= 2 and 0.05 <= ratio <= 20:
-            return ratio
-    except (ValueError, ZeroDivisionError):
-        pass
-    raise UsageError(f"aspect '{aspect}' is not understood: write it as 4:5 or 0.8, between 1:20 and 20:1")
-
-
-def parse_size(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
-    """(width, height) of "1080x1350" or a pair; None stays None. Raises UsageError."""
-    if size is None:
-        return None
-    try:
-        width, height = (int(part) for part in (size.lower().split("x") if isinstance(size, str) else size))
-        if 1 <= width <= 30000 and 1 <= height <= 30000 and parse_aspect(width / height):
-            return (width, height)
-    except (ValueError, TypeError):
-        pass
-    raise UsageError(f"size '{size}' is not understood: write it as 1080x1350")
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(image)
+def _crops(plain: Crop, ranked: Ranked, rules: Rules, top: int) -> list[Crop]:
+    """The best distinct crops of a picture that keep its limits; where none does, the one that lacks least."""
+    count = max(1, int((ranked.values >= 0).sum()))
+    kept: list[tuple[BoxPx, int]] = []
+    for row, box in enumerate(ranked.boxes[:count]):
+        box_px = to_px([float(x) for x in box], *rules.size)
+        if len(kept) < top and is_distinct(box_px, [other for other, _ in kept], DISTINCT_IOU):
+            kept.append((box_px, row))
+    shares = rules.kept(ranked.boxes)
+    return [
+        replace(
+            plain,
+            box_px=box_px,
+            score=float(ranked.scores[row]),
+            aspect=plain.aspect or (box_px[2] - box_px[0]) / (box_px[3] - box_px[1]),
+            subject_kept=float(shares[row]) if rules.has_subject else None,
+            fulfilled=rules.fulfilled(ranked.boxes[row]),
+        )
+        for box_px, row in kept
+    ]
 
 
 def _sides(image: NDArray[np.uint8]) -> Floats:
     height, width = image.shape[:2]
     return np.array([width, height, width, height], np.float32)
-
-
-def _at_aspect(box: Floats, ratio: float, size: tuple[int, int]) -> Iterator[tuple[float, ...]]:
-    """Boxes of an aspect near a decoded one, in pixels: of its area, and the largest inside it."""
-    width, height = size
-    px = (box * np.array([width, height, width, height])).astype(float).tolist()
-    yield snap_aspect(px, ratio, width, height)
-    inner_width = min(px[2] - px[0], (px[3] - px[1]) * ratio)
-    inner_height = inner_width / ratio
-    for across, down in ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0)):
-        x1 = px[0] + (px[2] - px[0] - inner_width) * across
-        y1 = px[1] + (px[3] - px[1] - inner_height) * down
-        yield (x1, y1, x1 + inner_width, y1 + inner_height)
-
-
-def _distinct(
-    boxes: Floats, scores: Floats, ratio: float | None, size: tuple[int, int], top: int
-) -> list[tuple[BoxPx, float]]:
-    kept: list[tuple[BoxPx, float]] = []
-    for box, score in zip(boxes, scores, strict=True):
-        box_px = to_px([float(x) for x in box], *size)
-        if len(kept) < top and is_distinct(box_px, [other for other, _ in kept], DISTINCT_IOU):
-            kept.append((box_px, float(score)))
-    return kept

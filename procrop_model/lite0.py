@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from pipeline.resources import file_digest
-from procrop_model.lite0_files import CHANNELS, STRIDES, encoder_digest, weights_path
+from procrop_model.lite0_files import CHANNELS, STRIDES, encoder_digest, lite0_side, weights_path
 
 __all__ = ["CHANNELS", "STRIDES", "Lite0Encoder", "file_digest", "load_lite0", "resize", "to_input", "weights_path"]
 
@@ -72,12 +72,9 @@ class Lite0Encoder:
     @staticmethod
     def from_digest(digest: str, device: str = "cpu") -> "Lite0Encoder":
         """The encoder that a digest names; raises ModelError when it is another model or other weights."""
-        parts = digest.split("-")
-        size = int(parts[2]) if len(parts) == 4 and parts[2].isdigit() else 0
-        encoder = Lite0Encoder(size, device)
-        if not size or encoder.digest != digest:
-            raise ModelError(f"the references were made with encoder '{digest}', which this installation does not have")
-        return encoder
+        if not (size := lite0_side(digest)):
+            raise ModelError(f"the references were made with encoder '{digest}', which is not the embedded Lite0")
+        return Lite0Encoder(size, device)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_net": None}

@@ -12,11 +12,11 @@ from procrop_model.backbone import Features
 from procrop_model.boxes import cxcywh_to_xyxy
 from procrop_model.climb import climb
 from procrop_model.config import CropperConfig, shares_pass
-from procrop_model.fusion import Text
+from procrop_model.fusion import References, Text
 from procrop_model.gather import gather_references
-from procrop_model.lite0 import Lite0Encoder
 from procrop_model.network import CropNetwork, Output
 from procrop_model.preprocess import Pixels, prepare
+from procrop_model.query_encoder import QueryEncoder, encoder_for
 from procrop_model.references import Found, ReferenceDatabase
 from procrop_model.text import embedded_text, gather_texts
 
@@ -37,25 +37,35 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Looked:
-    """Images that went through the network, for scoring further boxes without another pass."""
+    """Images that went through the network, for scoring further boxes without another pass, and what went in."""
 
     output: Output
     aspects: torch.Tensor
     found: list[Found]
+    features: Features
+    references: References
+    text: Text | None = None
 
 
 class Predictor:
     """A network with its references."""
 
     def __init__(
-        self, network: CropNetwork, config: CropperConfig, database: ReferenceDatabase, device: str = "cpu"
+        self,
+        network: CropNetwork,
+        config: CropperConfig,
+        database: ReferenceDatabase,
+        device: str = "cpu",
+        *,
+        encoder: QueryEncoder | None = None,
     ) -> None:
+        """encoder: of new images; needed when the references were not made with the embedded one. Raises ModelError."""
         self.network = network.eval().to(device)
         self.config = config
         self.database = database
         self.device = torch.device(device)
         self._words = embedded_text(config.text_dim)
-        self._encoder = Lite0Encoder.from_digest(config.encoder, device)
+        self._encoder = encoder_for(database, encoder, device)
 
     @torch.no_grad()
     def look(
@@ -78,7 +88,9 @@ class Predictor:
         found = self.database.search(vectors, wanted, exclude=exclude, parents=vectors)
         aspects = torch.tensor([image.shape[1] / image.shape[0] for image in images], device=self.device)
         references = gather_references([hit.neighbours() for hit in found], self.database).to(self.device)
-        return Looked(self.network(features, aspects, references, self._text(prompts)), aspects, found)
+        text = self._text(prompts)
+        output = self.network(features, aspects, references, text)
+        return Looked(output, aspects, found, features, references, text)
 
     def propose(self, looked: Looked) -> list[Prediction]:
         """Crops of each image, best first by their RoI score, the leading ones moved to where that score is higher."""
@@ -114,4 +126,4 @@ class Predictor:
     def _vectors(self, images: Sequence[Pixels], features: Features) -> Floats:
         if shares_pass(self.config) and self._encoder.size == self.config.input_side:
             return np.asarray(features.pooled.cpu().numpy(), np.float32)
-        return np.asarray(self._encoder.features(images)[0].cpu().numpy(), np.float32)
+        return self._encoder.vectors(images)

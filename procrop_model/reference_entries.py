@@ -69,6 +69,11 @@ class Entries(Sequence[Reference]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def keys_of(self, rows: Sequence[int]) -> list[str]:
+        """Keys of rows, without the rest of what is known of them."""
+        found: list[str] = self.table["key"].take(pa.array(rows, pa.int64())).to_pylist()
+        return found
+
     def rows_of_key(self, key: str) -> list[int]:
         """The row of a key; none when it is unknown."""
         return self._keys.find(key)

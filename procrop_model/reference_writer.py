@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 from procrop_model.reference_entries import Entries, EntriesWriter, Reference, as_table
+from procrop_model.reference_index import IndexInfo, build_index, kind_for, vectors_of
 
 METRIC = "inner_product_l2_normalised"
 FILES = ("index.faiss", "tokens.npy", "references.parquet")
+VECTORS = "vectors.npy"  # beside an approximate index only; a flat one holds them
 BLOCK = 8192
 Floats = NDArray[np.float32]
 
@@ -36,11 +38,22 @@ class NearDuplicates:
 class ReferenceWriter:
     """Makes the folder that ``ReferenceDatabase.load`` reads; complete, and readable, after ``close`` only."""
 
-    def __init__(self, folder: Path | str, encoder_digest: str, limits: NearDuplicates | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        encoder_digest: str,
+        limits: NearDuplicates | None = None,
+        *,
+        index: str = "auto",
+        encoder_settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """index: auto, flat, ivf or hnsw. encoder_settings: what builds the encoder again, kept as JSON for new images."""
+        kind_for(index, 0)
         self._home = Path(folder)
         self._home.mkdir(parents=True, exist_ok=True)
         (self._home / "index.json").unlink(missing_ok=True)
         self._encoder, self._limits = encoder_digest, limits or NearDuplicates()
+        self._wanted, self._settings = index, dict(encoder_settings or {})
         self._index: Any = None
         self._grid: tuple[int, ...] = (1, 1)
         self._tokens = (self._home / "tokens.npy.partial").open("wb")
@@ -72,19 +85,32 @@ class ReferenceWriter:
             self._tokens.write(np.asarray(tokens[block], np.float16).tobytes())
         self._rows.add(entries.table if isinstance(entries, Entries) else as_table(entries))
 
-    def close(self) -> None:
-        """Finish the folder, ``index.json`` last. Raises ModelError when a key came twice."""
-        index = self._index if self._index is not None else faiss.IndexFlatIP(1)
-        self._header(index.ntotal)
+    def close(self) -> tuple[str, ...]:
+        """Finish the folder, ``index.json`` last; gives the names of its files. Raises ModelError when a key came twice."""
+        flat = self._index if self._index is not None else faiss.IndexFlatIP(1)
+        self._header(flat.ntotal)
         self._tokens.close()
         if not self._rows.close():
             raise ModelError("the reference database was given a key twice")
-        faiss.write_index(index, str(self._home / "index.faiss.partial"))
-        for name in FILES:
+        files = (*FILES, *self._write_index(flat))
+        for name in files:
             os.replace(self._home / f"{name}.partial", self._home / name)
         about = self._home / "index.json.partial"
-        about.write_text(json.dumps(self._about(index), indent=1), "utf-8")
+        about.write_text(json.dumps(self._about(flat, files), indent=1), "utf-8")
         os.replace(about, self._home / "index.json")
+        return (*files, "index.json")
+
+    def _write_index(self, flat: Any) -> tuple[str, ...]:
+        """Writes the index, and the vectors beside one that does not hold them as they are; gives the further files."""
+        kind = kind_for(self._wanted, flat.ntotal)
+        index, self._info = (flat, IndexInfo("IndexFlatIP")) if kind == "flat" else build_index(vectors_of(flat), kind)
+        faiss.write_index(index, str(self._home / "index.faiss.partial"))
+        if kind == "flat":
+            (self._home / VECTORS).unlink(missing_ok=True)
+            return ()
+        with (self._home / f"{VECTORS}.partial").open("wb") as file:
+            np.save(file, vectors_of(flat), allow_pickle=False)
+        return (VECTORS,)
 
     def _header(self, count: int) -> None:
         """The head of the .npy; numpy leaves room in it for the first number to grow."""
@@ -92,18 +118,19 @@ class ReferenceWriter:
         about = {"descr": "<f2", "fortran_order": False, "shape": (count, *self._grid)}
         np.lib.format.write_array_header_1_0(self._tokens, about)
 
-    def _about(self, index: Any) -> dict[str, Any]:
+    def _about(self, flat: Any, files: Sequence[str]) -> dict[str, Any]:
         side = round(self._grid[0] ** 0.5)
         return {
             "metric": METRIC,
-            "kind": "IndexFlatIP",
-            "dim": int(index.d),
-            "count": int(index.ntotal),
+            **self._info.as_json(),
+            "dim": int(flat.d),
+            "count": int(flat.ntotal),
             "tokens": list(self._grid),
             "grid": [side, side],
             "encoder": self._encoder,
+            "encoder_settings": self._settings,
             "limits": asdict(self._limits),
-            "bytes": {name: (self._home / name).stat().st_size for name in FILES},
+            "bytes": {name: (self._home / name).stat().st_size for name in files},
             "faiss": faiss.__version__,
         }
 

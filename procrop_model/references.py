@@ -1,23 +1,23 @@
 """The retrieval database: vectors of professional photographs to search, and their tokens to fuse.
 
-A folder of four files: ``index.faiss`` (flat inner product over L2-normalised vectors), ``index.json`` (its metric and
-parameters), ``tokens.npy`` (fp16 [N, T, C], read memory-mapped) and ``references.parquet`` (what each row is, with its
-licence).
+A folder of four files: ``index.faiss`` (inner product over L2-normalised vectors, memory-mapped), ``index.json`` (its kind,
+metric, parameters and measured recall, and the encoder), ``tokens.npy`` (fp16 [N, T, C], memory-mapped) and
+``references.parquet`` (what each row is, with its licence); beside an approximate index also ``vectors.npy``.
 """
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 from procrop_model.reference_entries import Entries, Reference, duplicates
-from procrop_model.reference_writer import FILES, METRIC, NearDuplicates, ReferenceWriter, unit
+from procrop_model.reference_index import build_index, exact_search, kind_for, read_index, vectors_of
+from procrop_model.reference_writer import FILES, METRIC, VECTORS, NearDuplicates, ReferenceWriter, unit
 
 __all__ = ["Found", "NearDuplicates", "Neighbour", "Reference", "ReferenceDatabase"]
 
@@ -47,6 +47,18 @@ class Found:
         return [Neighbour(*pair) for pair in zip(self.keys, self.similarities, strict=True)]
 
 
+@dataclass(frozen=True)
+class Told:
+    """What ``index.json`` tells beyond the vectors. limits: of near-duplicates. index: its kind (flat, ivf, hnsw). recall: of
+    the index against a flat one. encoder_settings: what builds the encoder again, or empty.
+    """
+
+    limits: NearDuplicates = field(default_factory=NearDuplicates)
+    index: str = "auto"
+    recall: float = 1.0
+    encoder_settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 class ReferenceDatabase:
     """Search over reference photographs that never gives a query its own photo or a near-duplicate of it."""
 
@@ -57,21 +69,20 @@ class ReferenceDatabase:
         entries: Entries,
         *,
         encoder: str,
-        limits: NearDuplicates | None = None,
+        vectors: Floats | None = None,
+        told: Told | None = None,
     ) -> None:
-        """index: faiss.IndexFlatIP over N L2-normalised vectors; tokens fp16 [N, T, C]; encoder: digest of what made both."""
+        """index: of faiss, by inner product; tokens fp16 [N, T, C]; encoder: digest of what made both. vectors [N, D],
+        L2-normalised: of an approximate index; a flat one (IndexFlatIP) holds them.
+        """
         self.index = index
         self.tokens = tokens
         self.entries = entries
         self.encoder = encoder
-        self.limits = limits or NearDuplicates()
-        shape = (int(index.ntotal), int(index.d))
-        # The index's own memory, not a copy of it.
-        self.vectors: Floats = (
-            faiss.rev_swig_ptr(index.get_xb(), shape[0] * shape[1]).reshape(shape)
-            if shape[0]
-            else np.zeros(shape, np.float32)
-        )
+        self.told = told or Told()
+        self.limits = self.told.limits
+        self.vectors: Floats = vectors_of(index) if vectors is None else vectors
+        self._exact = vectors is None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -83,8 +94,11 @@ class ReferenceDatabase:
         entries: Sequence[Reference],
         encoder_digest: str,
         limits: NearDuplicates | None = None,
+        *,
+        index: str = "flat",
     ) -> "ReferenceDatabase":
-        """A database from vectors [N, D] (normalised here), tokens [N, T, C] and one entry a row; N may be 0.
+        """A database from vectors [N, D] (normalised here), tokens [N, T, C] and one entry a row; N may be 0. index: auto,
+        flat, ivf or hnsw.
 
         Raises ModelError when the counts differ or a key comes twice.
         """
@@ -95,10 +109,16 @@ class ReferenceDatabase:
         listed = entries if isinstance(entries, Entries) else Entries.of(entries)
         if duplicates(listed.table["key"]):
             raise ModelError("the reference database was given a key twice")
-        index = faiss.IndexFlatIP(vectors.shape[1])
+        normalised = np.empty(vectors.shape, np.float32)
         for start in range(0, len(vectors), BLOCK):
-            index.add(np.ascontiguousarray(unit(np.asarray(vectors[start : start + BLOCK], np.float32))))
-        return ReferenceDatabase(index, np.asarray(tokens, np.float16), listed, encoder=encoder_digest, limits=limits)
+            block = slice(start, start + BLOCK)
+            normalised[block] = unit(np.asarray(vectors[block], np.float32))
+        kind = kind_for(index, len(vectors))
+        built, info = build_index(normalised, kind)
+        told = Told(limits or NearDuplicates(), kind, info.recall)
+        kept = None if kind == "flat" else normalised
+        grids = np.asarray(tokens, np.float16)
+        return ReferenceDatabase(built, grids, listed, encoder=encoder_digest, vectors=kept, told=told)
 
     def search(
         self,
@@ -114,15 +134,17 @@ class ReferenceDatabase:
         exclude: a query's forbidden keys (of references or of photos), whose near-duplicates are left out too.
         parents [B, D]: vectors of the photos that the queries were made from; for a new image, the image's own.
         parent_phashes: their perceptual hashes, "" when unknown.
-        A query's result never depends on what else is in the batch.
+        A query's result never depends on what else is in the batch. An approximate index is asked once; a query that has
+        too few left after exclusion is then searched exactly, so it never gets fewer than a flat index would give.
         """
         queries = unit(np.asarray(vectors, np.float32))
         found = [Found([], [], [])] * len(queries)
-        todo, reach = list(range(len(queries))), min(len(self), k + SPARE)
+        todo, reach, first = list(range(len(queries))), min(len(self), k + SPARE), True
         while todo and k > 0 and reach:
-            _, nearest = self.index.search(np.ascontiguousarray(queries[todo]), reach)
+            nearest, exact = self._nearest(queries[todo], reach, first), self._exact or not first
             short = []
-            for query, rows in zip(todo, nearest, strict=True):
+            for query, found_rows in zip(todo, nearest, strict=True):
+                rows = found_rows[found_rows >= 0]  # faiss fills up with -1
                 free = rows[
                     ~self._banned(
                         rows,
@@ -131,12 +153,19 @@ class ReferenceDatabase:
                         "" if parent_phashes is None else parent_phashes[query],
                     )
                 ]
-                if len(free) < k and reach < len(self):
+                if len(free) < k and (reach < len(self) or not exact):
                     short.append(query)  # too many of the nearest are near-duplicates: look further
                 else:
                     found[query] = self._best(queries[query], free, k)
-            todo, reach = short, min(len(self), 4 * reach)
+            todo, reach, first = short, min(len(self), 4 * reach), False
         return found
+
+    def _nearest(self, queries: Floats, reach: int, first: bool) -> NDArray[np.int64]:
+        """Rows [B, reach] by the index or, after a first try with an approximate one, by all vectors."""
+        if self._exact or first:
+            rows: NDArray[np.int64] = self.index.search(np.ascontiguousarray(queries), reach)[1]
+            return rows
+        return exact_search(self.vectors, queries, reach)[1]
 
     def tokens_of(self, rows: Sequence[int]) -> NDArray[np.float16]:
         """Tokens [len(rows), T, C] of database rows."""
@@ -154,7 +183,7 @@ class ReferenceDatabase:
         similarities = (self.vectors[rows] * query).sum(axis=1)
         order = np.lexsort((rows, -similarities))[:k]
         chosen = rows[order].tolist()
-        return Found([self.entries[row].key for row in chosen], similarities[order].tolist(), chosen)
+        return Found(self.entries.keys_of(chosen), similarities[order].tolist(), chosen)
 
     def _banned(
         self, rows: NDArray[np.int64], keys: Collection[str], parent: Floats | None, phash: str
@@ -179,7 +208,10 @@ class ReferenceDatabase:
 
     def save(self, folder: Path | str) -> None:
         """Writes the four files, ``index.json`` last, so that an unfinished folder does not load."""
-        writer = ReferenceWriter(folder, self.encoder, self.limits)
+        told = self.told
+        writer = ReferenceWriter(
+            folder, self.encoder, self.limits, index=told.index, encoder_settings=told.encoder_settings
+        )
         writer.add_unit(self.vectors, self.tokens, self.entries)
         writer.close()
 
@@ -192,8 +224,11 @@ class ReferenceDatabase:
         home = Path(folder)
         try:
             about = json.loads((home / "index.json").read_text("utf-8"))
-            _check(home, about, encoder_digest, [name for name in FILES if with_tokens or name != "tokens.npy"])
-            index = faiss.read_index(str(home / "index.faiss"))
+            _check(
+                home, about, encoder_digest, [name for name in about["bytes"] if with_tokens or name != "tokens.npy"]
+            )
+            index = read_index(str(home / "index.faiss"))
+            vectors = np.load(home / VECTORS, mmap_mode="r", allow_pickle=False) if VECTORS in about["bytes"] else None
             tokens = (
                 np.load(home / "tokens.npy", mmap_mode="r", allow_pickle=False)
                 if with_tokens
@@ -204,17 +239,26 @@ class ReferenceDatabase:
                 raise ValueError(
                     f"{about['count']} references announced, {index.ntotal} vectors, {len(entries)} entries"
                 )
-            limits = NearDuplicates(**about["limits"])
-            return ReferenceDatabase(index, tokens, entries, encoder=about["encoder"], limits=limits)
+            told = _told(about)
+            return ReferenceDatabase(index, tokens, entries, encoder=about["encoder"], vectors=vectors, told=told)
         except FileNotFoundError as error:
             raise ModelError(f"no reference database in {home}: {Path(error.filename).name} is missing") from error
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError) as error:
             raise ModelError(f"the reference database in {home} is damaged, make it anew: {error}") from error
 
 
+def _told(about: Mapping[str, Any]) -> Told:
+    """Of an ``index.json``; those of earlier versions know flat indexes only and say nothing of the encoder's settings."""
+    kind = {"IndexFlatIP": "flat", "IndexIVFFlat": "ivf", "IndexHNSWFlat": "hnsw"}[about["kind"]]
+    recall = about.get("recall", {"value": 1.0})["value"]
+    return Told(NearDuplicates(**about["limits"]), kind, recall, about.get("encoder_settings", {}))
+
+
 def _check(home: Path, about: dict[str, Any], encoder_digest: str | None, files: Sequence[str]) -> None:
     if about["metric"] != METRIC:
         raise ValueError(f"metric '{about['metric']}' instead of '{METRIC}'")
+    if missing := sorted({*FILES} - set(about["bytes"])):
+        raise ValueError(f"index.json does not list {missing[0]}")
     for name in files:
         if (actual := (home / name).stat().st_size) != (size := about["bytes"][name]):
             raise ValueError(f"{name} has {actual} bytes instead of {size}")

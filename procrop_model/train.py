@@ -16,10 +16,11 @@ from procrop_model.build import build_network
 from procrop_model.config import CropperConfig, shares_pass
 from procrop_model.data import Samples, read_neighbours, references_of
 from procrop_model.interrupts import StopFlag
-from procrop_model.lite0 import Lite0Encoder
+from procrop_model.lite0_files import lite0_side
 from procrop_model.model_digest import model_digest
 from procrop_model.network import CropNetwork
 from procrop_model.published.coco import start_from
+from procrop_model.query_encoder import encoder_for
 from procrop_model.references import Neighbour, ReferenceDatabase
 from procrop_model.set_neighbours import neighbours_for
 from procrop_model.train_config import TrainConfig, identity_of
@@ -72,8 +73,7 @@ def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Samples
     """The sizes with what the data dictate: the references' channels and encoder, its input for one shared pass, and the
     median long side of the canvases.
     """
-    encoder = Lite0Encoder.from_digest(database.encoder)
-    side = encoder.size if shares_pass(sizes) else sizes.input_side
+    side = (lite0_side(database.encoder) if shares_pass(sizes) else 0) or sizes.input_side
     count, channels = (int(size) for size in database.tokens.shape[1:])
     long_side = int(median(max(sample.width, sample.height) for sample in samples.labels()))
     return replace(
@@ -98,12 +98,12 @@ def _neighbours(
     """Those of the retrieve stage, and of the sets that it did not see."""
     found = read_neighbours(retrieve_dir)
     if len(data.annotated):
-        encoder = Lite0Encoder.from_digest(database.encoder, config.device)
+        encoder = encoder_for(database, None, config.device)
         found |= neighbours_for(
             data.annotated,
             data.annotated.keys,
             database=database,
-            encode=lambda images: encoder.features(images)[0].cpu().numpy(),
+            encode=encoder.vectors,
             k=config.model.k,
             folder=out_dir,
         )

@@ -64,5 +64,5 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
         Build(recipe.build, models.scorer, models.encoder, models.credits()),
         Embed(recipe.embed, models.encoder),
-        Retrieve(recipe.retrieve, models.encoder),
+        Retrieve(recipe.retrieve, models.encoder, recipe.models.encoder.model_dump(mode="json")),
     ]

@@ -6,9 +6,9 @@ index and its parameters go to ``retrieve/shared``.
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pipeline.records import CANVAS, PHOTO, Neighbours
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
 from procrop_model.reference_entries import Reference
-from procrop_model.reference_writer import FILES, NearDuplicates, ReferenceWriter
+from procrop_model.reference_writer import NearDuplicates, ReferenceWriter
 from procrop_model.references import ReferenceDatabase
 from stages.backends.protocols import Encoder
 from stages.leak_guard import LEAKS
@@ -29,12 +29,14 @@ CREDITS = ("phash", "title", "author", "licence", "source")
 
 class RetrieveSettings(Settings):
     """k: references a canvas. A reference is left out when it is the canvas's own photo or nearly so: cosine to that photo
-    at or above ``max_cosine``, or perceptual hashes at most ``near_bits`` apart.
+    at or above ``max_cosine``, or perceptual hashes at most ``near_bits`` apart. index: of the search; auto is flat, and
+    exact, up to a million photos, and IVF beyond.
     """
 
     k: int = Field(10, ge=1, le=100)
     max_cosine: float = Field(0.985, gt=0, le=1)
     near_bits: int = Field(6, ge=0, le=32)
+    index: Literal["auto", "flat", "ivf", "hnsw"] = "auto"
     micro_batch: int = Field(256, ge=1)
 
 
@@ -42,15 +44,19 @@ class Retrieve(Stage):
     """See the module."""
 
     name = "retrieve"
-    version = 2
+    version = 3
     upstream = ("ingest", "embed")
     reads_shared = (LEAKS_FILE,)
     record = Neighbours
     prologue_needed = True
 
-    def __init__(self, settings: RetrieveSettings, encoder: Encoder) -> None:
+    def __init__(
+        self, settings: RetrieveSettings, encoder: Encoder, encoder_settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """encoder_settings: what builds the encoder again; a cropper needs it for new images."""
         self._settings = settings
         self._encoder = encoder
+        self._described = dict(encoder_settings or {})
         self.micro_batch = settings.micro_batch
         self._database: ReferenceDatabase | None = None
 
@@ -65,7 +71,9 @@ class Retrieve(Stage):
         leaks = {leak["photo"] for leak in json.loads(tables.shared(LEAKS_FILE))["leaks"]}
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
         with tempfile.TemporaryDirectory() as folder:
-            writer = ReferenceWriter(folder, self._encoder.digest, limits)
+            writer = ReferenceWriter(
+                folder, self._encoder.digest, limits, index=self._settings.index, encoder_settings=self._described
+            )
             for shard in tables.shards("embed"):
                 photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
                 rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
@@ -78,8 +86,7 @@ class Retrieve(Stage):
                         np.stack([_tokens(row) for row in rows]),
                         [_reference(row["key"], photos[row["key"]]) for row in rows],
                     )
-            writer.close()
-            for name in (*FILES, "index.json"):
+            for name in writer.close():
                 yield name, Path(folder) / name
 
     def tasks(self, shard: Shard) -> list[Task]:
@@ -119,8 +126,11 @@ class Retrieve(Stage):
         """The database, loaded once for all shards of a worker."""
         if self._database is None:
             with tempfile.TemporaryDirectory() as folder:
-                for name in ("index.json", "index.faiss", "references.parquet"):
-                    (Path(folder) / name).write_bytes(shard.shared(name))
+                about = shard.shared("index.json")
+                (Path(folder) / "index.json").write_bytes(about)
+                for name in json.loads(about)["bytes"]:
+                    if name != "tokens.npy":
+                        (Path(folder) / name).write_bytes(shard.shared(name))
                 self._database = ReferenceDatabase.load(folder, self._encoder.digest, with_tokens=False)
         return self._database
 

@@ -14,6 +14,7 @@ from pipeline.cli import (
     cropping,
     doctoring,
     evaluating,
+    exporting,
     inspecting,
     making,
     planning,
@@ -31,8 +32,8 @@ directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = (
-    making, planning, cropping, training, training_outpainter, evaluating, converting, inspecting, checking, auditing,
-    doctoring, benching,
+    making, planning, cropping, exporting, training, training_outpainter, evaluating, converting, inspecting, checking,
+    auditing, doctoring, benching,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.cropping import crop_file, find_model
+from pipeline.cli.crop_sources import find_model
+from pipeline.cli.cropping import crop_file
 from pipeline.cli.made_from import is_made_from, key_of, mark
 from pipeline.cli.options import (
     Config,

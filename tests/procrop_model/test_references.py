@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.errors import ModelError
+from procrop_model.reference_index import kind_for, read_index
 from procrop_model.reference_writer import ReferenceWriter
 from procrop_model.references import NearDuplicates, Reference, ReferenceDatabase
 
@@ -149,3 +151,70 @@ def test_search_needs_no_tokens(tmp_path: Path) -> None:
     assert ReferenceDatabase.load(tmp_path, "enc", with_tokens=False).search(query, 3) == base.search(query, 3)
     with pytest.raises(ModelError, match=r"tokens\.npy is missing"):
         ReferenceDatabase.load(tmp_path, "enc")
+
+
+def clustered(count: int, dim: int = 16) -> np.ndarray:
+    """Vectors in groups, as photographs are."""
+    rng = np.random.default_rng(5)
+    centres = rng.normal(size=(12, dim))
+    return centres[rng.integers(0, 12, count)] + 0.4 * rng.normal(size=(count, dim))
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_an_approximate_index_tells_its_recall_and_survives_the_disk(tmp_path: Path, kind: str) -> None:
+    vectors = clustered(900)
+    writer = ReferenceWriter(tmp_path, "enc", index=kind, encoder_settings={"kind": "sam"})
+    writer.add(vectors, np.zeros((900, 4, 5)), [entry(f"k{i}") for i in range(900)])
+    assert "vectors.npy" in writer.close()
+    about = json.loads((tmp_path / "index.json").read_text())
+    assert about["kind"] == {"ivf": "IndexIVFFlat", "hnsw": "IndexHNSWFlat"}[kind]
+    assert about["parameters"]
+    loaded = ReferenceDatabase.load(tmp_path, "enc")
+    assert isinstance(loaded.vectors, np.memmap)
+    assert loaded.told.encoder_settings == {"kind": "sam"}
+    flat = ReferenceDatabase.build(vectors, np.zeros((900, 4, 5)), [entry(f"k{i}") for i in range(900)], "enc")
+    queries = clustered(960)[900:]
+    pairs = zip(loaded.search(queries, 10), flat.search(queries, 10), strict=True)
+    recall = np.mean([len(set(a.rows) & set(b.rows)) / 10 for a, b in pairs])
+    assert about["recall"]["value"] >= 0.95
+    assert recall == pytest.approx(about["recall"]["value"], abs=0.06)
+    loaded.save(tmp_path / "again")
+    for name in ("index.faiss", "vectors.npy", "index.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_exclusion_holds_whatever_the_index(kind: str) -> None:
+    """Two hundred near-duplicates of the query's photo come first in every index: none may be given, k others must be."""
+    rng = np.random.default_rng(0)
+    vectors = clustered(900)
+    vectors[:200] = vectors[0] + 1e-3 * rng.normal(size=(200, 16))
+    entries = [entry(f"k{i}") for i in range(900)]
+    base = ReferenceDatabase.build(vectors, np.zeros((900, 4, 5)), entries, "enc", index=kind)
+    query = vectors[:1].astype(np.float32)
+    for found in (base.search(query, 20, parents=query)[0], base.search(query, 20, exclude=[{"k7"}])[0]):
+        assert len(found.rows) == 20
+        assert min(found.rows) >= 200
+        assert found.similarities == sorted(found.similarities, reverse=True)
+    assert len(base.search(query, 700, parents=query)[0].rows) == 700
+    assert len(base.search(query, 900, parents=query)[0].rows) <= 700
+
+
+def test_auto_is_flat_until_a_million_and_few_vectors_always_are() -> None:
+    assert [kind_for("auto", count) for count in (0, 1_000_000, 1_000_001)] == ["flat", "flat", "ivf"]
+    assert kind_for("hnsw", 5) == "flat"
+    with pytest.raises(ModelError, match="none of auto, flat, ivf, hnsw"):
+        kind_for("annoy", 5)
+
+
+def test_a_loaded_flat_index_is_mapped_not_read(tmp_path: Path) -> None:
+    vectors = clustered(40_000, 128)
+    base = ReferenceDatabase.build(vectors, np.zeros((40_000, 1, 1)), [entry(f"k{i}") for i in range(40_000)], "enc")
+    base.save(tmp_path)
+    size = (tmp_path / "index.faiss").stat().st_size
+    del base
+    me = psutil.Process()
+    before = me.memory_full_info().uss
+    loaded = read_index(str(tmp_path / "index.faiss"))
+    assert loaded.ntotal == 40_000
+    assert me.memory_full_info().uss - before < size / 4

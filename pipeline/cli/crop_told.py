@@ -1,0 +1,96 @@
+"""How crops are told: a table, CSV, and XMP sidecars that raw developers read."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Box = Sequence[float]
+COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "subject_kept", "fulfilled", "unchanged",
+           "written_to", "error")  # fmt: skip
+# Where a point (x, y) in 0..1 of the upright picture lies in the stored one, by EXIF orientation.
+STORED: dict[int, Callable[[float, float], tuple[float, float]]] = {
+    1: lambda x, y: (x, y), 2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y), 4: lambda x, y: (x, 1 - y),
+    5: lambda x, y: (y, x), 6: lambda x, y: (y, 1 - x), 7: lambda x, y: (1 - y, 1 - x), 8: lambda x, y: (1 - y, x),
+}  # fmt: skip
+
+
+def to_stored(box: Box, orientation: int) -> tuple[float, float, float, float]:
+    """A box xyxy in 0..1 of the upright picture -> of the picture as the file stores it."""
+    turn = STORED.get(orientation, STORED[1])
+    (xa, ya), (xb, yb) = turn(box[0], box[1]), turn(box[2], box[3])
+    return (min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
+
+
+def xmp_of(box: Box, orientation: int) -> str:
+    """An XMP sidecar with a crop in Camera Raw's fields. box: xyxy in 0..1 of the upright picture.
+
+    Camera Raw counts from the picture as stored, before the turn that ``tiff:Orientation`` asks for (so darktable's
+    import of such sidecars reads them too), hence ``to_stored``.
+    """
+    left, top, right, bottom = to_stored(box, orientation)
+    fields = {
+        "tiff:Orientation": str(orientation), "crs:HasCrop": "True", "crs:CropTop": f"{top:.6f}",
+        "crs:CropLeft": f"{left:.6f}", "crs:CropBottom": f"{bottom:.6f}", "crs:CropRight": f"{right:.6f}",
+        "crs:CropAngle": "0", "crs:AlreadyApplied": "False",
+    }  # fmt: skip
+    written = "\n".join(f'   {name}="{value}"' for name, value in fields.items())
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
+        ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
+        '  <rdf:Description rdf:about=""\n   xmlns:tiff="http://ns.adobe.com/tiff/1.0/"\n'
+        '   xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"\n'
+        f'{written}/>\n </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>\n'
+    )
+
+
+def write_csv(entries: list[dict[str, Any]], path: Path) -> None:
+    """A row a crop, and one with an ``error`` for a photograph that could not be read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
+        writer.writeheader()
+        for entry in entries:
+            if "error" in entry:
+                writer.writerow({"file": entry["file"], "error": entry["error"]})
+            files = entry.get("files") or [""] * len(entry["crops"])
+            for number, (found, written) in enumerate(zip(entry["crops"], files, strict=True), 1):
+                box = dict(zip(("x1", "y1", "x2", "y2"), found["box_px"], strict=True))
+                told = {name: value for name, value in found.items() if value is not None}
+                writer.writerow({"file": entry["file"], "crop": number, "written_to": written, **told, **box})
+
+
+def print_table(entries: list[dict[str, Any]]) -> None:
+    """For people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, side in (("photo", "left"), ("crop", "right"), ("score", "right"), ("box x1 y1 x2 y2", "left")):
+        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
+    noted = any(_note(found) for entry in entries for found in entry["crops"])
+    if noted:
+        table.add_column("note", overflow="fold")
+    table.add_column("guided by", overflow="fold")
+    table.add_column("written to", overflow="fold")
+    for entry in entries:
+        for number, found in enumerate(entry["crops"]):
+            references = ", ".join(r["title"] or "untitled" for r in found["references"][:2])
+            name = f"{Path(entry['file']).name} ({entry['width']}x{entry['height']})" if number == 0 else ""
+            box = " ".join(str(v) for v in found["box_px"])
+            target = entry["files"][number] if entry["files"] else ""
+            guided = references if number == 0 else ""
+            notes = [_note(found)] if noted else []
+            table.add_row(name, str(number + 1), f"{found['score']:.2f}", box, *notes, guided, target)
+    Console().print(table)
+
+
+def _note(found: dict[str, Any]) -> str:
+    notes = []
+    if found.get("unchanged"):
+        notes.append("left whole")
+    if (kept := found.get("subject_kept")) is not None:
+        notes.append(f"subject {kept:.0%}")
+    if not found.get("fulfilled", True):
+        notes.append("limits not met")
+    return ", ".join(notes)
