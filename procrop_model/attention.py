@@ -4,16 +4,20 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int, valid: Tensor | None = None) -> Tensor:
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, heads: int, valid: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     """Attention with ``heads`` heads.
 
     queries [B, N, E], keys [B, M, E], values [B, M, D]; E and D multiples of ``heads``. valid: bool [B, M], the keys
-    that may be seen, at least one a sample; None for all. Gives [B, N, D].
+    that may be seen, at least one a sample; None for all. bias [B, heads, N, M]: added to the logits. Gives [B, N, D].
     """
     q, k, v = (
         x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (queries, keys, values)
     )  # [B, heads, N, E / heads]
     mask = None if valid is None else valid[:, None, None, :]
+    if bias is not None:
+        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 from procrop_model.lite0 import CHANNELS, load_lite0
 from procrop_model.lite0 import STRIDES as LITE0_STRIDES
+from procrop_model.matching import own_map
 
 Levels = tuple[Tensor, ...]
 STRIDES = (8, 16, 32)
@@ -22,12 +23,13 @@ class Features:
 
     grid: [B, D, H, W], zero where not valid. valid: bool [B, H, W], true on the image, false on padding.
     pooled: [B, C], the L2-normalised mean of the last backbone level: the retrieval vector when the backbone is the
-    encoder.
+    encoder. own: [B, H W, C], the last level at each valid cell of the grid, unit length, where that is asked for; else None.
     """
 
     grid: Tensor
     valid: Tensor
     pooled: Tensor
+    own: Tensor | None = None
 
 
 class Backbone(nn.Module):
@@ -106,15 +108,19 @@ class Extractor(nn.Module):
 
     Images of one size go through together and are padded only afterwards, so that padding cannot leak into a
     convolution. canvas: cells a side that maps are padded to; 0 for those of the largest image of the batch. padded:
-    pixels a side that images are padded to before the backbone, as published; 0 for not.
+    pixels a side that images are padded to before the backbone, as published; 0 for not. tells_own: whether features
+    have the last level, too.
     """
 
-    def __init__(self, backbone: Backbone, neck: nn.Module, *, canvas: int = 0, padded: int = 0) -> None:
+    def __init__(
+        self, backbone: Backbone, neck: nn.Module, *, canvas: int = 0, padded: int = 0, tells_own: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.canvas = canvas
         self.padded = padded
+        self.tells_own = tells_own
 
     def forward(self, images: Sequence[Tensor]) -> Features:
         """B images [3, h, w], sides multiples of 32 -> Features."""
@@ -139,7 +145,11 @@ class Extractor(nn.Module):
                 grids[position] = grid
         pooled = torch.stack([maps[-1].flatten(1).mean(1) for maps in levels])
         grid, valid = pad_maps(grids, self.canvas)
-        return Features(grid, valid, nn.functional.normalize(pooled, dim=1))
+        own = None
+        if self.tells_own:
+            cells = [own_map(maps[-1], *one.shape[-2:]) for maps, one in zip(levels, grids, strict=True)]
+            own = pad_maps(cells, self.canvas)[0].flatten(2).transpose(1, 2)  # [B, H W, C]
+        return Features(grid, valid, nn.functional.normalize(pooled, dim=1), own)
 
 
 def pad_maps(maps: Sequence[Tensor], side: int = 0) -> tuple[Tensor, Tensor]:

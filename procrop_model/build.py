@@ -3,11 +3,12 @@
 from torch import nn
 
 from procrop_model.backbone import Extractor, Neck, load_backbone
-from procrop_model.config import ATTENTION, PUBLISHED, STRIDES, TOKEN_MLP, CropperConfig
+from procrop_model.config import ATTENTION, PUBLISHED, STRIDES, TOKEN_MLP, CropperConfig, matches
 from procrop_model.decoder import Decoder, DecoderLayer
 from procrop_model.encoder import Encoder, EncoderLayer
 from procrop_model.fusion import Fusion, NoFusion
 from procrop_model.heads import BoxHead, RoiScoreHead, ScoreHead
+from procrop_model.matching import Matching
 from procrop_model.network import CropNetwork, ProcropNetwork
 from procrop_model.published.decoder import ConditionalDecoder, ConditionalLayer
 from procrop_model.published.encoder import PostNormEncoder, PostNormEncoderLayer
@@ -28,7 +29,7 @@ def _procrop(config: CropperConfig) -> ProcropNetwork:
     box_heads: list[nn.Module] = [BoxHead(dim) for _ in range(config.decoder_layers)]
     canvas = _cells(config) if config.fusion == TOKEN_MLP else 0
     return ProcropNetwork(
-        extractor=Extractor(backbone, Neck(backbone.channels, dim), canvas=canvas),
+        extractor=Extractor(backbone, Neck(backbone.channels, dim), canvas=canvas, tells_own=matches(config)),
         encoder=Encoder([EncoderLayer(dim, heads, hidden, dropout) for _ in range(config.encoder_layers)], dim),
         fusion=_fusion(config),
         decoder=Decoder(
@@ -62,7 +63,15 @@ def _published(config: CropperConfig) -> PublishedNetwork:
 
 def _fusion(config: CropperConfig) -> nn.Module:
     if config.fusion == ATTENTION:
-        return Fusion(config.dim, config.heads, config.reference_dim, config.ranks, text_dim=config.text_dim)
+        matching = Matching(config.dim, config.heads) if matches(config) else None
+        return Fusion(
+            config.dim,
+            config.heads,
+            config.reference_dim,
+            config.ranks,
+            text_dim=config.text_dim,
+            matching=matching,
+        )
     if config.fusion == TOKEN_MLP:
         count, cells = config.reference_tokens, _cells(config)
         return TokenMlp(config.dim, config.reference_dim, k=config.k, count=count, image_tokens=cells * cells)

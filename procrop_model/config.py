@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipeline.errors import ModelError
+from procrop_model.lite0 import CHANNELS
 
 SQUARE, FIT = "square", "fit"
 PROCROP, PUBLISHED = "procrop", "published"
@@ -29,7 +30,8 @@ class CropperConfig:
     architecture: ``procrop`` (ours) or ``published`` (METHOD 4; ``published_config`` has its sizes). fusion:
     ``attention`` (any k and canvas), ``token_mlp`` (the published layer: k, reference_tokens and canvas fixed) or
     ``none``. reference_tokens: tokens a reference, which only ``token_mlp`` must know; training sets it. text_dim:
-    channels of a caption's tokens that join the fusion, 0 for no text.
+    channels of a caption's tokens that join the fusion, 0 for no text. matching: whether ``attention`` is also steered by
+    the encoder's own comparison of cells with reference tokens, where the backbone is the encoder (``matches``).
     """
 
     backbone: str = "lite0"
@@ -53,6 +55,7 @@ class CropperConfig:
     fusion: str = ATTENTION
     reference_tokens: int = 64
     text_dim: int = 0
+    matching: bool = True
 
     def __post_init__(self) -> None:
         if self.dim % (4 * self.heads):
@@ -81,7 +84,7 @@ class CropperConfig:
         if unknown := sorted(set(data) - known):
             raise ModelError(f"cropper config has unknown field '{unknown[0]}': it was saved by another version")
         try:
-            return CropperConfig(**data)
+            return CropperConfig(**{"matching": False, **data})  # models of before it had none
         except TypeError as error:
             raise ModelError(f"cropper config is malformed: {error}") from error
 
@@ -103,3 +106,14 @@ def sizes_of(architecture: str) -> CropperConfig:
 def shares_pass(config: CropperConfig) -> bool:
     """Whether the backbone's own pass gives the retrieval vector too, at equal input size."""
     return config.backbone == "lite0" and config.input_mode == SQUARE and not config.train_backbone
+
+
+def matches(config: CropperConfig) -> bool:
+    """Whether the fusion compares the image's own tokens with the references': one pass must give both."""
+    return (
+        config.matching
+        and config.architecture == PROCROP
+        and config.fusion == ATTENTION
+        and shares_pass(config)
+        and config.reference_dim == CHANNELS[-1]
+    )

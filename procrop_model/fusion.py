@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from procrop_model.attention import attend
+from procrop_model.matching import Matching
 from procrop_model.positions import sine_of_points
 
 Seen = tuple[Tensor, Tensor, Tensor]  # values [B, M, D], keys [B, M, D], which are there: bool [B, M]
@@ -23,16 +24,19 @@ class References:
     """Retrieved compositions of a batch.
 
     tokens: [B, K, T, C], T tokens of a square grid, best reference first. similarity: [B, K], cosine in -1..1.
-    present: bool [B, K], false for a slot that a sample does not use; K may be 0.
+    present: bool [B, K], false for a slot that a sample does not use; K may be 0. own: [B, N, C], unit length, what the
+    retrieval encoder sees in each cell of the image itself, or None where it did not look at it in the same pass.
     """
 
     tokens: Tensor
     similarity: Tensor
     present: Tensor
+    own: Tensor | None = None
 
     def to(self, device: torch.device) -> "References":
         """The same on another device."""
-        return References(self.tokens.to(device), self.similarity.to(device), self.present.to(device))
+        own = None if self.own is None else self.own.to(device)
+        return References(self.tokens.to(device), self.similarity.to(device), self.present.to(device), own)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,19 @@ class Fusion(nn.Module):
     """Cross-attention from image tokens to reference tokens with position, rank and similarity embeddings.
 
     text_dim: channels of a caption's tokens, which join the references' under an embedding of their own; 0 for no text.
+    matching: compares cells with reference tokens as the encoder does; needs ``References.own``.
     """
 
-    def __init__(self, dim: int, heads: int, reference_dim: int, ranks: int, *, text_dim: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        reference_dim: int,
+        ranks: int,
+        *,
+        text_dim: int = 0,
+        matching: Matching | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.dim = dim
@@ -79,6 +93,7 @@ class Fusion(nn.Module):
         self.gate = nn.Parameter(torch.full((dim,), GATE_START))
         nn.init.normal_(self.rank.weight, std=0.02)
         self.text = CaptionTokens(text_dim, dim) if text_dim else None
+        self.matching = matching
 
     def forward(
         self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References | None, text: Text | None = None
@@ -91,7 +106,9 @@ class Fusion(nn.Module):
             return tokens
         queries = self.to_query(self.norm(tokens) + positions)
         values, keys, present = self._with_null(seen)
-        return tokens + self.gate * self.out(attend(queries, keys, values, self.heads, present))  # type: ignore[no-any-return]
+        bias, told = self._matched(valid, references, present)
+        mixed = self.out(attend(queries, keys, values, self.heads, present, bias)) + told
+        return tokens + self.gate * mixed  # type: ignore[no-any-return]
 
     def weights(
         self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References, text: Text | None = None
@@ -102,7 +119,9 @@ class Fusion(nn.Module):
         _, keys, present = self._with_null(self._seen(references, text))
         queries = self.to_query(self.norm(tokens) + positions)
         q, k = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (queries, keys))  # [B, heads, ., D / heads]
-        logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [B, heads, N, M]
+        bias, _ = self._matched(valid, references, present)
+        logits = logits if bias is None else logits + bias
         attention = logits.masked_fill(~present[:, None, None], -torch.inf).softmax(-1).mean(1)  # [B, N, M]
         count = references.tokens.shape[1] * references.tokens.shape[2]
         looks: Tensor = attention[..., :count].unflatten(2, references.tokens.shape[1:3])
@@ -117,15 +136,30 @@ class Fusion(nn.Module):
             seen.append((self.to_value(content), self.to_key(content), text.present))
         return seen
 
+    def _matched(
+        self, valid: Tensor, references: References | None, present: Tensor
+    ) -> tuple[Tensor | None, Tensor | float]:
+        """Bias [B, heads, N, M] of the attention over references, captions and the key of zero value, and what matching tells
+        each cell [B, N, D].
+        """
+        if self.matching is None or references is None or references.own is None or not references.tokens.shape[1]:
+            return None, 0.0
+        bias, null, told = self.matching(references.own, valid, references.tokens, references.present)
+        rest = null[None, :, None, None].expand(*bias.shape[:3], present.shape[1] - bias.shape[3])
+        return torch.cat([bias, rest], 3), told
+
     def _references(self, references: References) -> Seen:
         k, count = references.tokens.shape[1:3]
         content = self.project(references.tokens.to(self.gate.dtype))  # [B, K, T, D]
         ranks = torch.arange(k, device=content.device).clamp_max(self.rank.num_embeddings - 1)
         tags = self.rank(ranks)[None] + self.likeness(references.similarity.to(content.dtype)[..., None])  # [B, K, D]
         tagged = content + tags[:, :, None]
-        keys = self.to_key(tagged + _grid_positions(count, self.dim, content)).flatten(1, 2)  # [B, K T, D]
-        values = self.to_value(tagged).flatten(1, 2)
-        return values, keys, references.present[:, :, None].expand(-1, -1, count).flatten(1)
+        places = _grid_positions(count, self.dim, content)  # [T, D]
+        keys = self.to_key(tagged + places).flatten(1, 2)  # [B, K T, D]
+        values = self.to_value(tagged)
+        if self.matching is not None:
+            values = values + self.matching.place(places)
+        return values.flatten(1, 2), keys, references.present[:, :, None].expand(-1, -1, count).flatten(1)
 
     def _with_null(self, seen: list[Seen]) -> Seen:
         """All that may be looked at and the key of zero value: values and keys [B, M, D], bool [B, M]."""

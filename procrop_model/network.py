@@ -1,7 +1,7 @@
 """The cropper's network: image features and retrieved compositions in, crops with scores out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -88,6 +88,8 @@ class ProcropNetwork(CropNetwork):
         positions = sine_of_points(centres, dim)  # [B, N, D]
         shape = self.aspect(aspects.clamp_min(1e-3).log()[:, None].to(features.grid.dtype))
         tokens = features.grid.flatten(2).transpose(1, 2) + shape[:, None]  # [B, N, D]
+        if references is not None:
+            references = replace(references, own=features.own)
         tokens = self.fusion(tokens, positions, valid, references, text)
         memory = self.encoder(tokens, positions, valid)
         inside, vote = self.vote(memory, centres, valid)

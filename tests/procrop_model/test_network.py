@@ -105,7 +105,9 @@ def test_absent_references_do_not_matter(network: CropNetwork) -> None:
     )
 
 
-def test_rank_and_similarity_are_seen(network: CropNetwork) -> None:
+def test_rank_and_similarity_are_seen(tiny: CropperConfig) -> None:
+    torch.manual_seed(0)
+    network = build_network(replace(tiny, matching=False)).eval()  # random tokens match nothing
     features, aspects = network.extract([image(64, 64, 0)]), torch.ones(1)
     given = references(1, 2)
     swapped = References(given.tokens.flip(1), given.similarity, given.present)
@@ -113,6 +115,24 @@ def test_rank_and_similarity_are_seen(network: CropNetwork) -> None:
     first = network(features, aspects, given).logits
     assert not torch.allclose(network(features, aspects, swapped).logits, first)
     assert not torch.allclose(network(features, aspects, other).logits, first)
+
+
+def test_a_reference_is_matched_with_what_the_encoder_finds_alike(network: CropNetwork) -> None:
+    features, aspects = network.extract([image(64, 64, 0)]), torch.ones(1)
+    own = features.own
+    assert own is not None
+    torch.testing.assert_close(own.norm(dim=2), torch.ones(1, 16))
+    present, similarity = torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1)
+    alike = References(3 * own[:, [0, 3, 12, 15]][:, None], similarity, present, own)
+    other = References(references(1, 1).tokens, similarity, present, own)
+    matching = network.fusion.matching
+    bias, null, told = matching(own, features.valid.flatten(1), alike.tokens, present)
+    assert bias.argmax(-1)[0, 0, [0, 3, 12, 15]].tolist() == [0, 1, 2, 3]
+    assert (bias[0, :, [0, 3, 12, 15]].amax(-1) > null[:, None]).all()
+    assert told.shape == (1, 16, network.fusion.dim)
+    plain = network(features, aspects).logits
+    changes = [(network(features, aspects, given).logits - plain).abs().max() for given in (alike, other)]
+    assert changes[0] > changes[1]  # what nothing is like leaves the plain model nearly as it was
 
 
 def test_gradients_reach_every_trainable_parameter(tiny: CropperConfig) -> None:
