@@ -5,6 +5,9 @@ dataset, with the same epochs, seeds, canvases, views and references, and measur
 against the photo's rectangle. The table has 95 % intervals drawn by photo over each canvas's mean of the seeds, and the
 differences to ours, paired by canvas and drawn the same way. ``val`` chooses each run's epoch, as in any training.
 
+With ``--folds N`` every photograph is held out once (``photo_folds.py``), so that intervals are over all of them; with no val split
+the last epoch counts. ``--takes 2`` makes it a series, where the references are other takes of the same photographs.
+
 Interrupted, the same command goes on: finished trainings are kept under ``--out``, an unfinished one resumes from its
 checkpoint. What the frozen backbone sees is the same for every fusion, so it is remembered from one to the next.
 """
@@ -25,6 +28,7 @@ from torch import Tensor
 
 import procrop_model.build as building
 from benchmarks.harness import OURS, finish, result, versions
+from benchmarks.photo_folds import Fold, make_folds
 from procrop_model import Cropper
 from procrop_model.backbone import Backbone
 from procrop_model.config import ATTENTION, NONE, TOKEN_MLP, CropperConfig
@@ -86,17 +90,17 @@ def measured(cropper: Cropper, dataset: Path, split: str) -> list[dict[str, Any]
     return rows
 
 
-def run(options: argparse.Namespace, model: CropperConfig, out: Path) -> list[dict[str, Any]]:
+def run(options: argparse.Namespace, model: CropperConfig, fold: Fold, out: Path) -> list[dict[str, Any]]:
     """Trains and measures one network, or reads what was measured before."""
     told = out / f"measured-{options.split}.json"
     config = TrainConfig(epochs=options.epochs, patience=0, seed=options.seed, model=model)
-    summary = train(config, options.work / "dataset", retrieve_dir=options.work / "retrieve", out_dir=out)
+    summary = train(config, fold.dataset, retrieve_dir=fold.retrieve, out_dir=out)
     if not told.exists():
-        told.write_text(json.dumps(measured(Cropper.load(out / "cropper"), options.work / "dataset", options.split)))
+        told.write_text(json.dumps(measured(Cropper.load(out / "cropper"), fold.dataset, options.split)))
     rows: list[dict[str, Any]] = json.loads(told.read_text())
     said = ", ".join(f"{name} {np.mean([row[name] for row in rows]):.3f}" for name in MEASURES)
     print(
-        f"  {model.fusion} seed {options.seed}: {said}, trained in {summary['seconds']:.0f} s",
+        f"  {model.fusion} seed {options.seed} {out.parent.name}: {said}, trained in {summary['seconds']:.0f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -112,17 +116,36 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--split", default="test")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--folds", type=int, default=0, help="hold every photograph out once, in so many folds; 0: --split"
+    )
+    parser.add_argument(
+        "--takes", type=int, default=0, help="with --folds: references are so many other takes of each photo"
+    )
+    parser.add_argument("--k", type=int, default=CropperConfig().k)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     out = options.out or options.work / "models" / "fusion-compare"
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    rows: dict[str, list[list[dict[str, Any]]]] = {fusion: [] for fusion in FUSIONS}
-    for options.seed in seeds:
+    folds = _folds(options, out)
+    rows: dict[str, list[list[dict[str, Any]]]] = {fusion: [[] for _ in seeds] for fusion in FUSIONS}
+    for place, options.seed in enumerate(seeds):
         with remembering({}):
-            for fusion in FUSIONS:
-                place = out / f"{fusion}-{options.epochs}-{options.seed}"
-                rows[fusion].append(run(options, replace(CropperConfig(), fusion=fusion), place))
+            for name, fold in folds.items():
+                for fusion in FUSIONS:
+                    home = out / name / f"{fusion}-{options.k}-{options.epochs}-{options.seed}"
+                    rows[fusion][place] += run(
+                        options, replace(CropperConfig(), fusion=fusion, k=options.k), fold, home
+                    )
     _tell(rows, options, seeds)
+
+
+def _folds(options: argparse.Namespace, out: Path) -> dict[str, Fold]:
+    if not options.folds:
+        return {"split": Fold(options.work / "dataset", options.work / "retrieve")}
+    home = out / (f"series-{options.takes}" if options.takes else "photos") / f"of-{options.folds}"
+    folds = make_folds(options.work, home, options.folds, k=max(1, options.k), takes=options.takes)
+    return {str(fold.dataset.parent.relative_to(out)): fold for fold in folds}
 
 
 def _tell(rows: dict[str, list[list[dict[str, Any]]]], options: argparse.Namespace, seeds: list[int]) -> None:
@@ -150,6 +173,7 @@ def _tell(rows: dict[str, list[list[dict[str, Any]]]], options: argparse.Namespa
         for fusion, found in rows.items()
     }
     env = {"work": options.work.name, "epochs": options.epochs, "split": options.split, **versions("torch")}
+    env |= {"folds": options.folds, "takes": options.takes, "k": options.k}
     finish(
         result(
             "fusion-compare",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.cropping import find_model
+from pipeline.cli.crop_sources import find_model
 from pipeline.cli.made_from import is_made_from, key_of, mark
 from pipeline.cli.options import Config, Device, Json, Quiet, Session, Work, local_folder, open_session, print_json
 from pipeline.cli.training_bar import progress_bar
