@@ -2,7 +2,8 @@
 
 Equal backbone (ResNet-50), equal picture (3:2, long side 1024), random weights and pixels, float32. The published network
 is this package's own (``procrop_model/published``; a test holds its boxes equal to those of transformers' Conditional
-DETR): pixels padded to a square, 90 queries, 640 reference tokens, 6 + 6 layers, backbone trained from layer 2 on. Ours:
+DETR): pixels padded to a square, 90 queries, 640 reference tokens, 6 + 6 layers, backbone trained from layer 2 on. Ours, whose
+timm backbones keep their maps channels-last:
 
 - ``ours``: the default sizes at that backbone, which stays frozen, as the default has it;
 - ``trained``: the same with the whole backbone learning, so that both sides do the same work there;
