@@ -93,7 +93,7 @@ def check_equal(base: ReferenceDatabase, queries: Floats) -> int:
     differing = 0
     for found, rows, values in zip(base.search(queries, AT), ids, similarities, strict=True):
         for ours, theirs, mine, value in zip(found.rows, rows, found.similarities, values, strict=True):
-            differing += ours != theirs
+            differing += int(ours != theirs)
             if ours != theirs and abs(mine - value) > 1e-5:
                 raise SystemExit(f"ours gives {ours} ({mine}) where faiss gives {theirs} ({value})")
     return differing
