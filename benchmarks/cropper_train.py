@@ -93,12 +93,14 @@ class Contender:
         """One prediction of the batch."""
         self.network.eval()
         started, busy = time.perf_counter(), time.process_time()
-        output = self.network(self.network.extract(self.images), self.aspects, self.references)
+        features = self.network.extract(self.images)
+        output = self.network(features, self.aspects, self.references)
         if self.predictor is None:
             output.boxes[-1].gather(1, output.logits[-1].argsort(1, descending=True)[..., None].expand(-1, -1, 4))
         else:
             nothing = Found(rows=[], similarities=[], keys=[])
-            self.predictor.propose(Looked(output, self.aspects, [nothing] * len(self.images)))
+            found = [nothing] * len(self.images)
+            self.predictor.propose(Looked(output, self.aspects, found, features, self.references))
         self.cpu.append(time.process_time() - busy)
         return time.perf_counter() - started
 
