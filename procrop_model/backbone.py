@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 from procrop_model.lite0 import CHANNELS, load_lite0
 from procrop_model.lite0 import STRIDES as LITE0_STRIDES
-from procrop_model.matching import own_map
+from procrop_model.matching import own_cells
 
 Levels = tuple[Tensor, ...]
 STRIDES = (8, 16, 32)
@@ -147,7 +147,7 @@ class Extractor(nn.Module):
         grid, valid = pad_maps(grids, self.canvas)
         own = None
         if self.tells_own:
-            cells = [own_map(maps[-1], *one.shape[-2:]) for maps, one in zip(levels, grids, strict=True)]
+            cells = [own_cells(maps[-1][None], *g.shape[-2:])[0] for maps, g in zip(levels, grids, strict=True)]
             own = pad_maps(cells, self.canvas)[0].flatten(2).transpose(1, 2)  # [B, H W, C]
         return Features(grid, valid, nn.functional.normalize(pooled, dim=1), own)
 

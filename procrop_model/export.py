@@ -19,8 +19,9 @@ from pipeline.errors import ModelError, UsageError
 from pipeline.resources import file_digest
 from procrop_model.backbone import Features
 from procrop_model.boxes import cxcywh_to_xyxy
-from procrop_model.config import SQUARE
+from procrop_model.config import ATTENTION, SQUARE
 from procrop_model.fusion import References
+from procrop_model.matching import own_cells
 from procrop_model.network import CropNetwork
 from procrop_model.weights import SavedModel
 
@@ -32,22 +33,27 @@ Progress = Callable[[int, int, str], None]
 
 
 class FeaturesGraph(nn.Module):
-    """images [B, 3, S, S] -> grid [B, D, H, W] and retrieval vector [B, C], L2-normalised."""
+    """images [B, 3, S, S] -> grid [B, D, H, W], retrieval vector [B, C], L2-normalised, and, for a fusion that matches, the
+    image's own tokens [B, H W, C].
+    """
 
     def __init__(self, network: CropNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         maps = self.network.extractor.backbone(images)
         vector = nn.functional.normalize(maps[-1].flatten(2).mean(2), dim=1)
-        return self.network.extractor.neck(maps), vector
+        grid = self.network.extractor.neck(maps)
+        if not self.network.extractor.tells_own:
+            return grid, vector
+        return grid, vector, own_cells(maps[-1], *grid.shape[2:]).flatten(2).transpose(1, 2)
 
 
 class CropsGraph(nn.Module):
-    """grid [B, D, H, W], aspects [B], tokens [B, K, T, C], similarity [B, K], present bool [B, K] -> boxes [B, Q, 4] cxcywh in
-    0..1 and the fused grid [B, D, H, W].
+    """grid [B, D, H, W], aspects [B], tokens [B, K, T, C], similarity [B, K], present bool [B, K], and own [B, H W, C] for a fusion
+    that matches -> boxes [B, Q, 4] cxcywh in 0..1 and the fused grid [B, D, H, W].
     """
 
     def __init__(self, network: CropNetwork) -> None:
@@ -55,11 +61,17 @@ class CropsGraph(nn.Module):
         self.network = network
 
     def forward(
-        self, grid: Tensor, aspects: Tensor, tokens: Tensor, similarity: Tensor, present: Tensor
+        self,
+        grid: Tensor,
+        aspects: Tensor,
+        tokens: Tensor,
+        similarity: Tensor,
+        present: Tensor,
+        own: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See the class."""
         valid = torch.ones(grid.shape[0], grid.shape[2], grid.shape[3], dtype=torch.bool, device=grid.device)
-        features = Features(grid, valid, grid[:, :, 0, 0])
+        features = Features(grid, valid, grid[:, :, 0, 0], own)
         output = self.network(features, aspects, References(tokens, similarity, present))
         return output.boxes[-1], output.memory.grid
 
@@ -90,8 +102,9 @@ class WholeGraph(nn.Module):
 
     def forward(self, images: Tensor, aspects: Tensor, tokens: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        grid, _ = self.features(images)
-        boxes, memory = self.crops(grid, aspects, tokens, similarity, torch.ones_like(similarity, dtype=torch.bool))
+        grid, _, *own = self.features(images)
+        present = torch.ones_like(similarity, dtype=torch.bool)
+        boxes, memory = self.crops(grid, aspects, tokens, similarity, present, *own)
         corners = cxcywh_to_xyxy(boxes).clamp(0, 1)
         return corners, self.score(memory, corners, aspects).sigmoid()
 
@@ -110,13 +123,18 @@ def export_cropper(saved: SavedModel, out: Path, progress: Progress | None = Non
     """Writes ``cropper.onnx``, its three parts, ``references/`` and ``config.json``, which comes last, to a folder.
 
     progress(done, total, name of the graph) is called before each. Gives what ``config.json`` holds. Raises ModelError without
-    the packages that the export needs, UsageError for a cropper with inputs of any shape.
+    the packages that the export needs, UsageError for a cropper with inputs of any shape, captions or another fusion.
     """
     if find_spec("onnxscript") is None:
         raise ModelError("the export needs the packages onnx and onnxscript: pip install 'procrop-data[export]'")
     if saved.config.input_mode != SQUARE:
         raise UsageError(
             f"a cropper with input_mode '{saved.config.input_mode}' has no fixed input; only '{SQUARE}' exports"
+        )
+    if saved.config.fusion != ATTENTION or saved.config.text_dim:
+        raise UsageError(
+            f"a cropper with fusion '{saved.config.fusion}' and text_dim {saved.config.text_dim} does not export: only "
+            f"'{ATTENTION}' without captions does"
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").unlink(missing_ok=True)
@@ -160,10 +178,14 @@ def _graphs(saved: SavedModel) -> list[_Graph]:
     present = (torch.ones(batch, k, dtype=torch.bool), {0: BATCH, 1: SLOTS})
     boxes = (torch.tensor([[0.1, 0.2, 0.6, 0.9]]).expand(batch, 30, 4).contiguous(), {0: BATCH, 1: BOXES})
     guided = {"tokens": tokens, "similarity": similarity}
+    matched: dict[str, tuple[Tensor, dict[int, str]]] = {}
+    if network.extractor.tells_own:
+        own = nn.functional.normalize(torch.randn(batch, cells * cells, config.reference_dim), dim=2)
+        matched = {"own": (own, {0: BATCH})}
     return [
-        _Graph("features", FeaturesGraph(network), {"images": images}, ("grid", "vector")),
+        _Graph("features", FeaturesGraph(network), {"images": images}, ("grid", "vector", *matched)),
         _Graph(
-            "crops", CropsGraph(network), {"grid": grid, "aspects": aspects, **guided, "present": present},
+            "crops", CropsGraph(network), {"grid": grid, "aspects": aspects, **guided, "present": present, **matched},
             ("boxes", "memory"),
         ),
         _Graph("score", ScoreGraph(network), {"memory": grid, "boxes": boxes, "aspects": aspects}, ("logits",)),

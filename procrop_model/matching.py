@@ -39,6 +39,6 @@ class Matching(nn.Module):
         return cosines[:, None] * self.sharpness[:, None, None], self.sharpness * self.like, self.strength(told)
 
 
-def own_map(deep: Tensor, height: int, width: int) -> Tensor:
-    """The encoder's map of an image [C, h, w], brought to its cells: [C, height, width], unit length."""
-    return normalize(interpolate(deep[None].float(), size=(height, width), mode="bilinear")[0], dim=0)
+def own_cells(deep: Tensor, height: int, width: int) -> Tensor:
+    """The encoder's maps of images [B, C, h, w], brought to their cells: [B, C, height, width], unit length over C."""
+    return normalize(interpolate(deep.float(), size=(height, width), mode="bilinear"), dim=1)

@@ -52,18 +52,19 @@ class OnnxNetwork:
 
     def extract(self, images: Sequence[Tensor]) -> Features:
         """As ``CropNetwork.extract``, of images [3, S, S]."""
-        grid, vector = self._run("features", images=torch.stack(list(images)))
-        return Features(grid, torch.ones(len(grid), *grid.shape[2:], dtype=torch.bool), vector)
+        grid, vector, *own = self._run("features", images=torch.stack(list(images)))
+        return Features(grid, torch.ones(len(grid), *grid.shape[2:], dtype=torch.bool), vector, *own)
 
-    def __call__(self, features: Features, aspects: Tensor, references: References) -> Output:
-        """As ``CropNetwork.forward``, with the last layer's boxes alone."""
+    def __call__(self, features: Features, aspects: Tensor, references: References, text: None = None) -> Output:
+        """As ``CropNetwork.forward``, with the last layer's boxes alone; croppers that read captions do not export."""
         tokens, similarity, present = references.tokens, references.similarity, references.present
         if tokens.shape[1] == 0:  # a graph has no empty axis: one slot that is not there
             tokens = tokens.new_zeros(len(aspects), 1, *tokens.shape[2:])
             similarity, present = torch.zeros(len(aspects), 1), torch.zeros(len(aspects), 1, dtype=torch.bool)
-        boxes, memory = self._run(
-            "crops", grid=features.grid, aspects=aspects, tokens=tokens.float(), similarity=similarity, present=present
-        )
+        fed = {"grid": features.grid, "aspects": aspects, "tokens": tokens.float(), "similarity": similarity}
+        if features.own is not None:
+            fed["own"] = features.own
+        boxes, memory = self._run("crops", **fed, present=present)
         nothing = torch.zeros(0)
         return Output(boxes[None], nothing, nothing, nothing, Features(memory, features.valid, features.pooled))
 
