@@ -33,6 +33,12 @@ Protocol = Annotated[
 ]
 Names = Annotated[str, typer.Option(help="File of picture names (text or JSON): measure on these alone.")]
 Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
+Ablate = Annotated[
+    str, typer.Option(help="One table of what parts are worth: some of retrieval,k,fusion,text,refinement.")
+]
+AblateEpochs = Annotated[
+    int, typer.Option(help="With --ablate: epochs of the networks that are trained for it; 0: the recipe's.", min=0)
+]
 FITTED = 48  # canvases that the saliency box is fitted on
 FIGURES = 3  # side by side in a terminal
 VERSION = 2  # of what an evaluation of a run tells
@@ -45,14 +51,19 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     work: Work = "work", dataset: Dataset = "", root: Root = "", model: Model = "", split: Split = "",
-    protocol: Protocol = "", names: Names = "", out: Out = "evaluation", config: Config = "", device: Device = "auto",
-    json: Json = False, quiet: Quiet = False,
+    protocol: Protocol = "", names: Names = "", out: Out = "evaluation", ablate: Ablate = "", ablate_epochs: AblateEpochs = 0,
+    config: Config = "", device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure a cropper on held-out canvases, or with --dataset and --root on a public set, beside baselines."""
     if bool(dataset) != bool(root):
         raise UsageError("--dataset and --root go together: the name of a public set, and the folder that holds it")
+    if ablate and dataset:
+        raise UsageError("--ablate trains and measures on a run's canvases: leave --dataset out")
     folder, quiet = find_model(model, work), quiet or json
-    if dataset:
+    if ablate:
+        session = open_session(config, work, None)
+        result = _ablation(session, folder, ablate, split or "test", epochs=ablate_epochs, device=device, quiet=quiet)
+    elif dataset:
         result = _public_set(folder, dataset, root, split, protocol, names, Path(out), device=device, quiet=quiet)
     else:
         if protocol or names:
@@ -62,8 +73,55 @@ def evaluate(
         print(f"warning: {warning}", file=sys.stderr)
     if json:
         print_json({name: value for name, value in result.items() if name != "images"})
+    elif ablate:
+        _print_ablation(result)
     else:
         _print_rows(result)
+
+
+def _ablation(
+    session: Session, folder: Path, given: str, split: str, *, epochs: int, device: str, quiet: bool
+) -> dict[str, Any]:
+    from pipeline.cli.ablating import ablate, wanted_parts
+    from procrop_model.evaluate import evaluate as measure
+
+    parts = wanted_parts(given)
+    root: Path = local_folder(session)
+    if not session.run.receipts("build"):
+        raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first")
+
+    def told(model: Path, k: int | None) -> dict[str, Any]:
+        progress, close = progress_bar(f"eval {model.parent.name}", quiet)
+        try:
+            return measure(_load(model, device), root / "dataset", split, k=k, progress=progress)
+        finally:
+            close()
+
+    result = ablate(session, folder, parts, told, epochs=epochs, device=device, quiet=quiet)
+    place = root / "models" / "cropper" / f"ablation-{split}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json_format.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def _print_ablation(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    print(f"{result['n']} canvases of {result['photos']} photographs, split {result['split']}; {result['protocol']}")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for name in ("iou [95 %]", "bde [95 %]", "iou less the first [95 %]"):
+        table.add_column(name, justify="right")
+    for name, row in result["rows"].items():
+        apart = result["differences"].get(name)
+        table.add_row(name, _figure(row["iou"]), _figure(row["bde"]), _figure(apart["iou"], "+") if apart else "")
+    Console().print(table)
+
+
+def _figure(values: list[float], sign: str = "") -> str:
+    mean, low, high = values
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def _canvases(session: Session, folder: Path, split: str, *, device: str, quiet: bool) -> dict[str, Any]:

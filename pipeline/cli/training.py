@@ -58,7 +58,7 @@ def train(
     # The marker knows nothing of data beyond the run directory; the trainer itself looks at them and does no work twice.
     done_before = not settings.sets and not settings.init_from and is_made_from(finished, key)
     if not done_before:
-        _train(session, root, home, device=device, quiet=quiet or json)
+        fit_at(session, as_config(settings, device), root, home, quiet=quiet or json)
         mark(finished, key)
         if not out:
             remember(session)  # a run put elsewhere is one beside the run directory's own cropper
@@ -93,19 +93,18 @@ def _references(session: Session, root: Path) -> Path:
     return find_model(session.recipe.train.init_from, session.run.store.url)
 
 
-def _train(session: Session, root: Path, home: Path, *, device: str, quiet: bool) -> None:
+def fit_at(
+    session: Session, config: "TrainConfig", root: Path, home: Path, *, quiet: bool, name: str = "train"
+) -> None:
+    """Train with some settings on a run's data, to a folder; done work is found done."""
     import torch
 
     from procrop_model.train import train as fit
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    progress, close = progress_bar("train", quiet)
+    progress, close = progress_bar(name, quiet)
     try:
-        fit(
-            _as_config(session.recipe.train, where), root / "dataset",
-            retrieve_dir=_references(session, root), out_dir=home, progress=progress,
-        )  # fmt: skip
+        fit(config, root / "dataset", retrieve_dir=_references(session, root), out_dir=home, progress=progress)
     finally:
         close()
 
@@ -118,9 +117,11 @@ def _one_line(summary: dict[str, Any]) -> str:
     )
 
 
-def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
-    """The trainer's own settings from the recipe's."""
+def as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
+    """The trainer's own settings from the recipe's. device: auto is a GPU where there is one."""
     from dataclasses import replace
+
+    import torch
 
     from procrop_model.augment import AugmentConfig
     from procrop_model.config import sizes_of
@@ -141,7 +142,7 @@ def _as_config(settings: "TrainSettings", device: str) -> "TrainConfig":
     return replace(
         base,
         **plain,
-        device=device,
+        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         batch=replace(base.batch, size=settings.batch),
         model=replace(sizes_of(settings.model.architecture), k=settings.k, **settings.model.changes()),
         augment=AugmentConfig(**settings.augment.model_dump()),
