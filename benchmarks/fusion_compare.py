@@ -31,10 +31,13 @@ from benchmarks.harness import OURS, finish, result, versions
 from benchmarks.photo_folds import Fold, make_folds
 from procrop_model import Cropper
 from procrop_model.backbone import Backbone
+from procrop_model.baselines import MARGIN, finders
 from procrop_model.config import ATTENTION, NONE, TOKEN_MLP, CropperConfig
 from procrop_model.data import read_split
+from procrop_model.evaluate import MODEL, evaluate
 from procrop_model.metrics import bootstrap, crop_metrics
 from procrop_model.train import TrainConfig, train
+from stages.backends.u2net import U2NetSegmenter
 
 FUSIONS = (ATTENTION, TOKEN_MLP, NONE)
 MEASURES = ("iou", "bde")
@@ -107,6 +110,21 @@ def run(options: argparse.Namespace, model: CropperConfig, fold: Fold, out: Path
     return rows
 
 
+def baselines(fold: Fold, split: str, cropper: Path) -> dict[str, list[dict[str, Any]]]:
+    """The same figures of methods that learn nothing here, by name: what ``eval`` shows beside a model. Measured once."""
+    told = fold.dataset / f"baselines-{split}.json"
+    if not told.exists():
+        found = evaluate(Cropper.load(cropper), fold.dataset, split, finders=finders(U2NetSegmenter().segment, MARGIN))
+        methods = [name for name in found["rows"] if name != MODEL]
+        rows = {
+            name: [{"key": row["key"], "photo": row["photo"], **row[name]} for row in found["images"]]
+            for name in methods
+        }
+        told.write_text(json.dumps(rows))
+    known: dict[str, list[dict[str, Any]]] = json.loads(told.read_text())
+    return known
+
+
 def main(arguments: Sequence[str]) -> None:
     """Parse options, train, measure, print the table and the RESULT line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fusion_compare", description=__doc__)
@@ -129,6 +147,7 @@ def main(arguments: Sequence[str]) -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     folds = _folds(options, out)
     rows: dict[str, list[list[dict[str, Any]]]] = {fusion: [[] for _ in seeds] for fusion in FUSIONS}
+    others: dict[str, list[dict[str, Any]]] = {}
     for place, options.seed in enumerate(seeds):
         with remembering({}):
             for name, fold in folds.items():
@@ -137,7 +156,11 @@ def main(arguments: Sequence[str]) -> None:
                     rows[fusion][place] += run(
                         options, replace(CropperConfig(), fusion=fusion, k=options.k), fold, home
                     )
-    _tell(rows, options, seeds)
+    for name, fold in folds.items():
+        home = out / name / f"{ATTENTION}-{options.k}-{options.epochs}-{seeds[0]}" / "cropper"
+        for method, found in baselines(fold, options.split, home).items():
+            others.setdefault(method, []).extend(found)
+    _tell({**rows, **{method: [found] for method, found in others.items()}}, options, seeds)
 
 
 def _folds(options: argparse.Namespace, out: Path) -> dict[str, Fold]:
@@ -165,12 +188,12 @@ def _tell(rows: dict[str, list[list[dict[str, Any]]]], options: argparse.Namespa
         for fusion, mean in means.items()
     }
     print(f"{len(photos)} canvases of {len(set(photos))} photographs, {options.epochs} epochs, seeds {options.seeds}")
-    print(f"{'fusion':<12}" + "".join(f"{name:>32}" for name in table[ATTENTION]))
+    print(f"{'':<12}" + "".join(f"{name:>32}" for name in table[ATTENTION]))
     for fusion, row in table.items():
         print(f"{fusion:<12}" + "".join(f"{_text(values):>32}" for values in row.values()))
     figures = {
-        OURS if fusion == ATTENTION else fusion: [float(np.mean([row["iou"] for row in seed])) for seed in found]
-        for fusion, found in rows.items()
+        OURS if method == ATTENTION else method: [float(np.mean([row["iou"] for row in seed])) for seed in found]
+        for method, found in rows.items()
     }
     env = {"work": options.work.name, "epochs": options.epochs, "split": options.split, **versions("torch")}
     env |= {"folds": options.folds, "takes": options.takes, "k": options.k}

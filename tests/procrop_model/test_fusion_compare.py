@@ -21,7 +21,7 @@ def test_it_compares_three_fusions_and_does_not_train_again(
     first = capsys.readouterr().out
     told = json.loads(first.splitlines()[-1].removeprefix("RESULT "))
     assert told["bench"] == "fusion-compare"
-    assert set(told["rows"]) == set(FUSIONS)
+    assert {*FUSIONS, "identity", "constant", "saliency_box"} <= set(told["rows"])
     assert told["rows"]["attention"]["iou_minus_ours"] == [0, 0, 0]
     assert told["canvases"] == 2
     assert [line.split()[0] for line in first.splitlines()[2:5]] == list(FUSIONS)
@@ -29,7 +29,7 @@ def test_it_compares_three_fusions_and_does_not_train_again(
     assert len(made) == 3
     main(command)
     assert capsys.readouterr().out == first
-    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert {path: path.stat().st_mtime_ns for path in made} == made  # and nothing was measured again, either
 
 
 def test_the_remembered_maps_are_the_backbones_own(tiny: CropperConfig) -> None:
