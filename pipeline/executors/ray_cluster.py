@@ -1,0 +1,62 @@
+"""Reaching a Ray cluster, or starting one on this machine; every way that it fails is one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from pipeline.errors import UsageError
+
+REACH_S = 15
+STORE_BYTES = 80 << 20  # Ray's least; nothing of ours is put there
+_ELSEWHERE = "start one with 'ray start --head', or leave out --address to use this machine alone"
+
+
+def connect(address: str, workers: int) -> dict[str, float]:
+    """Join the cluster at ``host:port`` or ``auto``; without one start Ray here, for ``workers`` processes. Gives its resources.
+
+    The environment's RAY_ADDRESS, which ``ray job submit`` sets, counts as an address. Raises UsageError within ``REACH_S``
+    seconds when nothing answers.
+    """
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not address or address == "local":
+        ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        return dict(ray.cluster_resources())
+    if "://" in address:
+        raise UsageError(
+            f"--address {address}: want 'auto' or host:port of a cluster that this machine is part of; from elsewhere use "
+            "'ray job submit -- procrop-data run --executor ray'"
+        )
+    _require_answer(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UsageError(f"--address {address}: {_last_line(error)}; {_ELSEWHERE}") from error
+    return dict(ray.cluster_resources())
+
+
+def _require_answer(address: str) -> None:
+    """Raise UsageError unless a cluster answers. ``ray.init`` itself tries for two minutes and then ends the process."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
+    command += [] if address == "auto" else ["--address", address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=REACH_S - 2, check=False)
+        answers = done.returncode == 0
+    except subprocess.TimeoutExpired:
+        answers = False
+    if not answers:
+        raise UsageError(f"--address {address}: no Ray cluster answers there; {_ELSEWHERE}")
+
+
+def room_for(asked: Mapping[str, float], cluster: Mapping[str, float]) -> int:
+    """How many workers that ask so much fit into a cluster that has so much; at least 1, as clusters grow."""
+    fits = [int(cluster.get(name, 0) / amount) for name, amount in asked.items()]
+    return max(1, min(fits, default=int(cluster.get("CPU", 1))))
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
