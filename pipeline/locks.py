@@ -102,6 +102,15 @@ def shard_lock(store: Store, stage: str, part: int | str, pace: Pace = PACE) -> 
             lock.release()
 
 
+def living(store: Store, prefix: str, pace: Pace = PACE) -> Iterator[tuple[str, str]]:
+    """(name, owner) of each lock whose name begins so and whose owner seems to live."""
+    for name in store.names("locks"):
+        if name.startswith(prefix) and name.endswith(".json"):
+            holder = _read(store, f"locks/{name}")
+            if holder is not None and not _is_dead(holder) and not _doubted(holder, pace):
+                yield name.removesuffix(".json"), _named(holder)
+
+
 def _acquire(lock: Lock) -> None:
     store, pace = lock.store, lock.pace
     deadline = time.monotonic() + pace.patience

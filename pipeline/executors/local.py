@@ -59,6 +59,11 @@ class LocalExecutor:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True  # no lock and no pipe is touched here, so a second signal finds nothing half done
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return self._stop
+
     def map(self, stage: Stage, shards: Sequence[int]) -> Iterator[Receipt]:
         """Receipts as they come. Raises what a shard raised first, after the others have finished their micro-batch."""
         alone: list[int] = []

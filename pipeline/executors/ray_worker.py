@@ -95,7 +95,8 @@ class ShardActor:
         """
         if self._leaving:
             return Said("leaving")
-        self._stopping, self._reply = ray.get(self._post.begun.remote(self._me, self._errand.stage, shard, -1)), None
+        self._reply = None
+        self._stopping = bool(ray.get(self._post.begun.remote(self._me, self._errand.stage, shard, -1)))
         if self._stopping:
             return Said("stopped")
         started = time.perf_counter()
