@@ -113,7 +113,7 @@ def _needs(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> 
     """What an actor of a stage asks for: the recipe's word, else a core and, where a model of it may use one, a GPU."""
     from pipeline.needs import Needs
 
-    by_verb: dict[str, Needs] = {**session.recipe.ray}
+    by_verb = {str(verb): needs for verb, needs in session.recipe.ray.items()}
     given = by_verb.get(stage.name.split("/")[0], Needs())
     if given.num_gpus is None:
         roles = [getattr(session.recipe.models, role, None) for role in stage.models()] if has_gpu else []
