@@ -67,6 +67,9 @@ class Nodes:
 
     def __init__(self, others: int = 1) -> None:
         os.environ["PYTHONPATH"] = str(ROOT)  # the nodes' workers import stages from here
+        os.environ["RAY_worker_niceness"] = (
+            "0"  # Ray's is 15; workers must not yield to the ones they are compared with
+        )
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         self._node = node
         self.cluster = Cluster(initialize_head=True, head_node_args=node)

@@ -47,7 +47,7 @@ def require_executor(asked: Asked, options: "Options") -> None:
         raise UsageError(f"--executor {asked.kind}: want one of {', '.join(KINDS)}")
     if asked.address and asked.kind != "ray":
         raise UsageError(f"--address belongs to --executor ray, not to {asked.kind}")
-    if asked.kind == "ray" and find_spec("ray") is None:
+    if asked.kind == "ray" and not _installed("ray"):
         raise UsageError("--executor ray needs Ray, which is not installed: pip install 'procrop-data[ray]'")
     if asked.kind == "array":
         from pipeline.shares import share_in
@@ -58,6 +58,13 @@ def require_executor(asked: Asked, options: "Options") -> None:
                 "--accept-change moves files away that other tasks of the array may read: run the command once without --executor "
                 "array"
             )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # what is marked as not to be imported
+        return False
 
 
 def carry_out(session: Session, asked: Asked, options: "Options", display: Display) -> Done:

@@ -26,6 +26,9 @@ def connect(address: str, workers: int) -> dict[str, float]:
     address = address or os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address or address == "local":
+        os.environ.setdefault(
+            "RAY_worker_niceness", "0"
+        )  # Ray's 15 would let any other process of this machine go first
         ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         return dict(ray.cluster_resources())
     if "://" in address:
