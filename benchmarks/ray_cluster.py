@@ -35,7 +35,7 @@ from benchmarks.ray_run import Sleeper
 from benchmarks.stand_ins import make_photos
 from pipeline.executors.local import LocalExecutor
 from pipeline.executors.ray import RayExecutor
-from pipeline.executors.ray_cluster import STORE_BYTES, connect
+from pipeline.executors.ray_cluster import NICENESS, STORE_BYTES, connect
 from pipeline.flow import Flow
 from pipeline.needs import Needs
 from pipeline.plan import Plan, freeze
@@ -67,9 +67,7 @@ class Nodes:
 
     def __init__(self, others: int = 1) -> None:
         os.environ["PYTHONPATH"] = str(ROOT)  # the nodes' workers import stages from here
-        os.environ["RAY_worker_niceness"] = (
-            "0"  # Ray's is 15; workers must not yield to the ones they are compared with
-        )
+        os.environ[NICENESS] = "0"  # workers must not yield to those that they are compared with
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         self._node = node
         self.cluster = Cluster(initialize_head=True, head_node_args=node)

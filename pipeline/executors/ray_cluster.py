@@ -13,6 +13,7 @@ from pipeline.errors import UsageError
 
 REACH_S = 10.0  # with starting Python and Ray on a busy machine, still within 15
 KNOCK_S = 3.0
+NICENESS = "RAY_worker_niceness"  # Ray's 15 lets every other process of a machine go first
 STORE_BYTES = 80 << 20  # Ray's least; nothing of ours is put there
 _ELSEWHERE = "start one with 'ray start --head', or leave out --address to use this machine alone"
 
@@ -26,9 +27,7 @@ def connect(address: str, workers: int) -> dict[str, float]:
     address = address or os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address or address == "local":
-        os.environ.setdefault(
-            "RAY_worker_niceness", "0"
-        )  # Ray's 15 would let any other process of this machine go first
+        os.environ.setdefault(NICENESS, "0")
         ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         return dict(ray.cluster_resources())
     if "://" in address:

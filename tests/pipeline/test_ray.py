@@ -31,7 +31,7 @@ from benchmarks.stand_ins import make_photos  # noqa: E402
 from pipeline.cli.display import Display  # noqa: E402
 from pipeline.cli.sources import refresh_sources  # noqa: E402
 from pipeline.executors.ray import RayExecutor  # noqa: E402
-from pipeline.executors.ray_cluster import connect, room_for  # noqa: E402
+from pipeline.executors.ray_cluster import NICENESS, connect, room_for  # noqa: E402
 from pipeline.runner import Options, run_stages  # noqa: E402
 
 pytestmark = [
@@ -45,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def nodes():
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "RAY_worker_niceness")}
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", NICENESS)}
     nodes = Nodes()
     connect(nodes.address, 2)
     yield nodes
@@ -197,7 +197,7 @@ def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work
     run.store.root = tmp_path / "elsewhere"
     with RayExecutor(run, [Poisoned()], needs={"poisoned": Needs()}, on_event=lambda event: None) as executor:
         flow = Flow([Poisoned()], lambda stage: [0], lambda stage, shard: False)
-        with pytest.raises(RefusedError, match="does not see the run in .*elsewhere"):
+        with pytest.raises(RefusedError, match=r"does not see the run in .*elsewhere"):
             list(executor.flow(flow))
     with pytest.raises(TypeError, match="a bug"):
         on_ray(Buggy(), tmp_path / "buggy")
