@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +9,8 @@ import ray
 
 from pipeline.errors import UsageError
 
-REACH_S = 10.0  # with starting Python and Ray on a busy machine, still within 15
-KNOCK_S = 3.0
+ANSWER_S = 5.0
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # and empty settings
 NICENESS = "RAY_worker_niceness"  # Ray's 15 lets every other process of a machine go first
 STORE_BYTES = 80 << 20  # Ray's least; nothing of ours is put there
 _ELSEWHERE = "start one with 'ray start --head', or leave out --address to use this machine alone"
@@ -35,7 +33,8 @@ def connect(address: str, workers: int) -> dict[str, float]:
             f"--address {address}: want 'auto' or host:port of a cluster that this machine is part of; from elsewhere use "
             "'ray job submit -- procrop-data run --executor ray'"
         )
-    _require_answer(address)
+    if address != "auto":
+        _require_answer(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -44,23 +43,21 @@ def connect(address: str, workers: int) -> dict[str, float]:
 
 
 def _require_answer(address: str) -> None:
-    """Raise UsageError unless a cluster answers. ``ray.init`` itself tries for two minutes and then ends the process."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
-    command += [] if address == "auto" else ["--address", address]
-    try:
-        if address != "auto":
-            _knock(address)
-        subprocess.run(command, capture_output=True, timeout=REACH_S, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"--address {address}: no Ray cluster answers there; {_ELSEWHERE}") from error
+    """Raise UsageError unless a gRPC server answers, as the head of a cluster is one.
 
-
-def _knock(address: str) -> None:
-    """Raise OSError when nobody listens: that is known at once, and Ray would go on trying."""
+    ``ray.init`` itself tries for two minutes and then ends the process.
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"--address {address}: want 'auto' or host:port")
-    socket.create_connection((host, int(port)), KNOCK_S).close()
+    try:
+        with socket.create_connection((host, int(port)), ANSWER_S) as server:
+            server.sendall(HTTP2_GREETING)
+            answers = server.recv(9)[3:4] == b"\x04"  # the type of the frame: settings (RFC 9113, section 3.4)
+    except OSError:
+        answers = False
+    if not answers:
+        raise UsageError(f"--address {address}: no Ray cluster answers there; {_ELSEWHERE}")
 
 
 def room_for(asked: Mapping[str, float], cluster: Mapping[str, float]) -> int:
