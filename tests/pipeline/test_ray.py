@@ -61,7 +61,7 @@ def nodes():
 def undisturbed(tmp_path_factory):
     """The small whole run, by the local executor."""
     home = tmp_path_factory.mktemp("ray")
-    make_photos(home / "photos", 6, (320, 240))
+    make_photos(home / "photos", 4, (320, 240))
     run_locally(home / "photos", home / "work")
     return home
 
