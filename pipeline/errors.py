@@ -26,6 +26,10 @@ class RefusedError(ProcropError):
     exit_code = 4
 
 
+class HeldError(RefusedError):
+    """Another live process holds a shard, or has committed it at the same time: worth another try later."""
+
+
 class StorageError(ProcropError):
     """The disk is full, read-only or gone; what was committed before is intact."""
 

@@ -7,10 +7,11 @@ everything (short of memory, a broken model) is not a sample's fault, and ends t
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from pipeline.crashed import add_crashed, read_crashed
 from pipeline.errors import ProcropError
+from pipeline.receipts import Receipt
 from pipeline.run import Run, recipe_of
 from pipeline.seeds import digest_of
 from pipeline.stage import Stage
@@ -24,10 +25,10 @@ class Deaths:
     """Counts deaths in a crowd of workers. barren: how many may follow one another without any work done in between."""
 
     def __init__(self, workers: int) -> None:
-        self._by_shard: Counter[int] = Counter()
+        self._by_shard: Counter[Hashable] = Counter()
         self._in_a_row, self._barren = 0, 2 * workers + 2
 
-    def another(self, shard: int) -> bool:
+    def another(self, shard: Hashable) -> bool:
         """Count a death; gives whether the shard may be tried again among the others."""
         self._by_shard[shard] += 1
         self._in_a_row += 1
@@ -49,6 +50,24 @@ def died(stage: str) -> ProcropError:
         f"a worker process died in {stage}, again and again and not for one sample's sake (out of memory?): what was "
         "committed is intact; run again, with fewer --workers if memory was short"
     )
+
+
+def alone(
+    stage: Stage, run: Run, shard: int, single: Callable[[Sequence[str]], tuple[Receipt | None, str, int]]
+) -> Receipt:
+    """Do a shard with no other at work, and leave out what kills its process even so.
+
+    single(keys): what a fresh process came to that did the shard or, with keys, tried these samples: the receipt, how it
+    died (empty when it lived), and the micro-batch in hand then, -1 outside of one.
+    """
+    tries = 0
+    while tries < TRIES:
+        receipt, _, start = single(())
+        if receipt is not None:
+            return receipt
+        found = start >= 0 and blame(stage, run, shard, start, lambda keys: single(keys)[1])
+        tries = 0 if found else tries + 1
+    raise died(stage.name)
 
 
 def blame(stage: Stage, run: Run, shard: int, start: int, kills: Kills) -> bool:

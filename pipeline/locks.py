@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RefusedError, StorageError
+from pipeline.errors import HeldError, RefusedError, StorageError
 from pipeline.storage import Store
 
 
@@ -85,7 +85,7 @@ class Lock:
 def shard_lock(store: Store, stage: str, part: int | str, pace: Pace = PACE) -> Iterator[Lock]:
     """Hold a shard (or a step, by name) while the block runs.
 
-    Raises RefusedError, with the owner, when another live process holds it, StorageError when the disk will not have a lock.
+    Raises HeldError, with the owner, when another live process holds it, StorageError when the disk will not have a lock.
     """
     name = f"{part:06d}" if isinstance(part, int) else part
     lock = Lock(store, f"locks/{stage.replace('/', '-')}-{name}.json", pace)
@@ -100,6 +100,15 @@ def shard_lock(store: Store, stage: str, part: int | str, pace: Pace = PACE) -> 
         heart.join()
         with contextlib.suppress(StorageError, OSError):  # a disk that is gone has an error of its own to tell
             lock.release()
+
+
+def living(store: Store, prefix: str, pace: Pace = PACE) -> Iterator[tuple[str, str]]:
+    """(name, owner) of each lock whose name begins so and whose owner seems to live."""
+    for name in store.names("locks"):
+        if name.startswith(prefix) and name.endswith(".json"):
+            holder = _read(store, f"locks/{name}")
+            if holder is not None and not _is_dead(holder) and not _doubted(holder, pace):
+                yield name.removesuffix(".json"), _named(holder)
 
 
 def _acquire(lock: Lock) -> None:
@@ -118,7 +127,7 @@ def _acquire(lock: Lock) -> None:
             after = (
                 "" if _is_here(holder) else f"; a dead one's lock is free {pace.stale:.0f} s after its last heartbeat"
             )
-            raise RefusedError(f"'{store.url}/{lock.path}' is held by {_named(holder)}: wait for it, or stop it{after}")
+            raise HeldError(f"'{store.url}/{lock.path}' is held by {_named(holder)}: wait for it, or stop it{after}")
         time.sleep(0.05)
 
 

@@ -1,11 +1,13 @@
 """The loop: for each stage in order, find the shards that are not done, hand them to an executor, close the stage."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.changes import Changes, compare, last_manifest, manifest_of, sweep
 from pipeline.errors import RefusedError
+from pipeline.flow import Flow, legs
 from pipeline.receipts import Receipt, difference
 from pipeline.run import SOURCES, Run, receipt_path, recipe_of
 from pipeline.stage import Stage
@@ -17,6 +19,15 @@ class Executor(Protocol):
 
     def map(self, stage: Stage, shards: Sequence[int]) -> Iterable[Receipt]:
         """Do the shards of one stage."""
+        ...
+
+
+@runtime_checkable
+class FlowingExecutor(Protocol):
+    """Runs shards of several stages at once."""
+
+    def flow(self, work: Flow) -> Iterable[Receipt]:
+        """Take what is ready, do it and say so, until nothing is left."""
         ...
 
 
@@ -51,22 +62,36 @@ class Options:
 
 
 def run_stages(
-    stages: Sequence[Stage], run: Run, executor: Executor, *, watcher: Watcher, options: Options, chain: Sequence[Stage]
+    stages: Sequence[Stage],
+    run: Run,
+    executor: Executor | FlowingExecutor,
+    *,
+    watcher: Watcher,
+    options: Options,
+    chain: Sequence[Stage],
 ) -> list[StageResult]:
     """Bring every shard of ``stages`` to done. ``chain``: all stages of the recipe, to know who reads whom.
 
     Raises RefusedError when something was made by another recipe, MissingUpstreamError, and what a shard raises.
     """
     results = []
-    for stage in stages:
-        results.append(_run_stage(stage, run, executor, watcher=watcher, options=options, chain=chain))
-        watcher.end(results[-1])
+    for leg in legs(stages) if isinstance(executor, FlowingExecutor) else [[stage] for stage in stages]:
+        before = {stage.name: open_stage(stage, run, options, chain) for stage in leg}
+        if isinstance(executor, FlowingExecutor):
+            done_now = _flow(leg, run, executor, watcher, options)
+        else:
+            done_now = Counter({leg[0].name: _one_by_one(leg[0], run, executor, watcher, options)})
+        for stage in leg:
+            results.append(close_stage(stage, run, before[stage.name], done_now[stage.name]))
+            watcher.end(results[-1])
     return results
 
 
-def _run_stage(
-    stage: Stage, run: Run, executor: Executor, *, watcher: Watcher, options: Options, chain: Sequence[Stage]
-) -> StageResult:
+def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage]) -> dict[str, str] | None:
+    """What comes before the shards of a stage: another recipe's are refused or moved aside, the prologue is made.
+
+    Gives the manifest of the last time that the stage was complete, where it keeps one.
+    """
     _refuse_other_runs(stage, run)
     changed = changed_recipe(stage, run)
     if changed and not options.accept_change:
@@ -78,18 +103,45 @@ def _run_stage(
         if stage.prologue_needed:
             next(stage.prologue(run.tables()), None)  # what cannot be done must fail before the old files are moved
         _move_aside(stage, run, chain)
-    work_shards = run.plan.work_shards
     if stage.prologue_needed:
-        counts = {other.name: other.shards(work_shards) for other in chain}
+        counts = {other.name: other.shards(run.plan.work_shards) for other in chain}
         run_prologue(stage, run, {name: counts[name] for name in stage.upstream if name != SOURCES})
-    total = stage.shards(work_shards)
-    before = last_manifest(stage, run) if stage.regroups else None
-    todo = [shard for shard in range(total) if not _is_done(stage, run, shard, options)]
+    return last_manifest(stage, run) if stage.regroups else None
+
+
+def _one_by_one(stage: Stage, run: Run, executor: Executor, watcher: Watcher, options: Options) -> int:
+    """Do what is to do of one stage; gives how many shards that were."""
+    total = stage.shards(run.plan.work_shards)
+    todo = [shard for shard in range(total) if not is_done(stage, run, shard, options)]
     if todo:
         run.inputs_of(stage, todo[0])  # what is missing upstream is said before anything is started or written
     watcher.begin(stage.name, len(todo), total)
     for receipt in executor.map(stage, todo):
         watcher.shard_done(receipt)
+    return len(todo)
+
+
+def _flow(
+    leg: Sequence[Stage], run: Run, executor: FlowingExecutor, watcher: Watcher, options: Options
+) -> Counter[str]:
+    """Do what is to do of several stages at once; gives how many shards of each that were."""
+    shards = {stage.name: range(stage.shards(run.plan.work_shards)) for stage in leg}
+    flow = Flow(leg, lambda stage: shards[stage.name], lambda stage, shard: is_done(stage, run, shard, options))
+    for stage in leg:
+        if flow.waiting(stage.name):
+            run.inputs_of(stage, flow.first(stage.name))  # as above
+    for stage in leg:
+        watcher.begin(stage.name, flow.left(stage.name), len(shards[stage.name]))
+    done_now: Counter[str] = Counter()
+    for receipt in executor.flow(flow) if flow.unfinished else ():
+        done_now[receipt.stage] += 1
+        watcher.shard_done(receipt)
+    return done_now
+
+
+def close_stage(stage: Stage, run: Run, before: dict[str, str] | None, done_now: int) -> StageResult:
+    """What comes after the shards of a stage: names that are gone are swept, the epilogue is made."""
+    total = stage.shards(run.plan.work_shards)
     receipts = run.receipts(stage.name)
     changes = Changes()
     if stage.regroups and len(receipts) == total:
@@ -99,7 +151,7 @@ def _run_stage(
     if stage.epilogue_needed:
         run_epilogue(stage, run, total)
     run.forget_sources()
-    return StageResult(stage.name, len(todo), total - len(todo), receipts, changes)
+    return StageResult(stage.name, done_now, total - done_now, receipts, changes)
 
 
 def _refuse_other_runs(stage: Stage, run: Run) -> None:
@@ -124,7 +176,7 @@ def changed_recipe(stage: Stage, run: Run) -> list[str]:
     return []
 
 
-def _is_done(stage: Stage, run: Run, shard: int, options: Options) -> bool:
+def is_done(stage: Stage, run: Run, shard: int, options: Options) -> bool:
     """Whether a shard has a receipt for today's inputs and all its files; removes a receipt that is out of date."""
     receipt = run.receipt(stage.name, shard)
     if receipt is None:

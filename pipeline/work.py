@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from pipeline import tables
 from pipeline.crashed import crashed_path, outcome_of, read_crashed
 from pipeline.errors import (
+    HeldError,
     InterruptedRunError,
     ProcropError,
-    RefusedError,
     SampleError,
     TooManyFailuresError,
     UsageError,
@@ -93,7 +93,7 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     """Do one shard of a stage and commit it: files first, then the receipt.
 
     Raises InterruptedRunError after the micro-batch in hand when asked to stop, TooManyFailuresError, MissingUpstreamError,
-    StorageError, RefusedError when another process holds the shard.
+    StorageError, HeldError when another process holds the shard.
     """
     with shard_lock(run.store, stage.name, number) as lock:
         clock = [time.perf_counter()]
@@ -119,7 +119,7 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
         receipt = replace(receipt, seconds=seconds, device=control.device, run=run.plan.identity)
         if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
-            raise RefusedError(
+            raise HeldError(
                 f"{stage.name} shard {number} was committed by another process at the same time: run the same command again"
             )
         sink.discard()

@@ -1,9 +1,10 @@
 """The recipe as one list: what happens, in order, is visible here and nowhere else."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.needs import Needs
 from pipeline.settings import Settings
 from pipeline.stage import Stage
 from stages.backends.build import Models, ModelSettings, models_of
@@ -19,9 +20,16 @@ from stages.refine import RefineRound, RefineSettings, round_name
 from stages.retrieve import Retrieve, RetrieveSettings
 from stages.training import TrainSettings
 
+Verb = Literal[
+    "ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"
+]  # fmt: skip
+
 
 class Recipe(Settings):
-    """A whole configuration. seed and work_shards place every key and are frozen in ``plan.json``."""
+    """A whole configuration. seed and work_shards place every key and are frozen in ``plan.json``.
+
+    ray: what an actor of a stage asks of a Ray cluster, where it is not the usual.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -36,6 +44,7 @@ class Recipe(Settings):
     embed: EmbedSettings = EmbedSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     train: TrainSettings = TrainSettings()
+    ray: dict[Verb, Needs] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _named_alike(self) -> "Recipe":

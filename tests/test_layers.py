@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "stages", "procrop_model")
 LOW = {"geometry", "errors", "seeds", "memory"}
-RECORDS = {"records", "stage", "settings", "resources", "contact_sheet"}
+RECORDS = {"records", "stage", "settings", "resources", "contact_sheet", "needs"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
 FILES |= {"hashed_file", "shard_index", "shard_set", "shard_writer", "epoch_order"}
 DOING = {
@@ -20,6 +20,9 @@ DOING = {
     "isolation",
     "steps",
     "runner",
+    "flow",
+    "census",
+    "shares",
     "funnel",
     "executors",
     "report",

@@ -13,9 +13,10 @@ Name = Annotated[str, typer.Argument(help="Which one; without a name they are li
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
 BENCHMARKS = (
     "shards-write", "shards-read", "decode", "overhead", "throughput", "near-duplicates", "crops-scoring", "outpaint",
-    "retrieval", "cropper-train", "cropper-infer", "reencode", "faults",
+    "retrieval", "cropper-train", "cropper-infer", "reencode", "faults", "ray",
     "rehearsal",
 )  # fmt: skip
+MODULES = {"ray": "ray_cluster"}  # where the name is not the module's, as that of a library
 
 
 def register(app: typer.Typer) -> None:
@@ -38,4 +39,4 @@ def bench(context: typer.Context, name: Name = "") -> None:
         raise UsageError("benchmarks are part of the checkout, not of the installed package: run this in a clone")
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    import_module(f"benchmarks.{name.replace('-', '_')}").main(context.args)
+    import_module(f"benchmarks.{MODULES.get(name, name.replace('-', '_'))}").main(context.args)

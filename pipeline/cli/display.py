@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -18,66 +19,84 @@ PLAIN_EVERY_S = 10.0
 LOST_SHOWN = 20
 
 
+@dataclass
+class Progressing:
+    """A stage in hand: shards done of those to do, samples by outcome."""
+
+    stage: str
+    total: int
+    bar: TaskID | None = None
+    done: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+
+    def text(self) -> str:
+        """What became of the samples so far, and how fast."""
+        rate = sum(self.counts.values()) / max(time.monotonic() - self.started, 1e-3)
+        failed = f"  failed {self.counts['failed']}" if self.counts["failed"] else ""
+        return f"kept {self.counts['kept']}  rejected {self.counts['rejected']}{failed}  {rate:.1f}/s"
+
+
 class Display:
-    """Watches a run; bars count work shards, the text beside them samples. ``quiet``: nothing at all."""
+    """Watches a run, of which several stages may be in hand; bars count work shards, the text beside them samples.
+
+    ``quiet``: nothing at all.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._quiet = quiet
         self._bars: Progress | None = None
-        self._bar = TaskID(0)
-        self._counts: Counter[str] = Counter()
-        self._started = self._last_line = time.monotonic()
-        self._total = self._done = 0
+        self._stages: dict[str, Progressing] = {}
+        self._last_line = time.monotonic()
 
     def begin(self, stage: str, todo: int, total: int) -> None:
         """A stage starts with so many of its shards to do."""
-        self._counts, self._started, self._total, self._done = Counter(), time.monotonic(), todo, 0
-        self._last_line = self._started
+        told = self._stages[stage] = Progressing(stage, todo)
+        self._last_line = told.started
         if todo and self._console.is_terminal and not self._quiet:
-            columns = (
-                TextColumn("{task.description:<16}"),
-                BarColumn(24),
-                TextColumn("{task.completed}/{task.total} shards"),
-            )
-            self._bars = Progress(
-                *columns,
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._bar = self._bars.add_task(stage, total=todo, text="")
-            self._bars.start()
+            self._bars = self._bars or self._new_bars()
+            told.bar = self._bars.add_task(stage, total=todo, text="")
+
+    def _new_bars(self) -> Progress:
+        columns = (
+            TextColumn("{task.description:<16}"),
+            BarColumn(24),
+            TextColumn("{task.completed}/{task.total} shards"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        bars = Progress(*columns, console=self._console, transient=True)
+        bars.start()
+        return bars
 
     def on_event(self, event: Event) -> None:
         """A micro-batch is done."""
-        self._counts.update(kept=event.kept, rejected=event.rejected, failed=event.failed)
-        if self._bars:
-            self._bars.update(self._bar, text=self._text())
+        told = self._stages.setdefault(event.stage, Progressing(event.stage, 0))
+        told.counts.update(kept=event.kept, rejected=event.rejected, failed=event.failed)
+        if self._bars and told.bar is not None:
+            self._bars.update(told.bar, text=told.text())
         elif not self._quiet and time.monotonic() - self._last_line > PLAIN_EVERY_S:
             self._last_line = time.monotonic()
-            self._console.print(f"{event.stage:<16} {self._done}/{self._total} shards  {self._text()}")
-
-    def _text(self) -> str:
-        counts, seconds = self._counts, time.monotonic() - self._started
-        rate = sum(counts.values()) / max(seconds, 1e-3)
-        failed = f"  failed {counts['failed']}" if counts["failed"] else ""
-        return f"kept {counts['kept']}  rejected {counts['rejected']}{failed}  {rate:.1f}/s"
+            for told in self._stages.values():
+                if told.counts and told.done < told.total:
+                    self._console.print(f"{told.stage:<16} {told.done}/{told.total} shards  {told.text()}")
 
     def shard_done(self, receipt: Receipt) -> None:
         """A shard is committed."""
-        self._done += 1
-        if self._bars:
-            self._bars.advance(self._bar)
+        told = self._stages.setdefault(receipt.stage, Progressing(receipt.stage, 0))
+        told.done += 1
+        if self._bars and told.bar is not None:
+            self._bars.advance(told.bar)
 
     def end(self, result: StageResult) -> None:
         """A stage is complete."""
-        if self._bars:
+        told = self._stages.pop(result.stage, None) or Progressing(result.stage, 0)
+        if self._bars and not self._stages:
             self._bars.stop()
             self._bars = None
         s = summary_of(result)
-        took = f"{time.monotonic() - self._started:.1f} s" if result.done_now else "already done"
+        took = f"{time.monotonic() - told.started:.1f} s" if result.done_now else "already done"
         words = ", ".join(f"{name} {n}" for name, n in {**s["rejected"], **s["failed"]}.items())
         dropped = f"  dropped {s['in'] - s['kept']} ({words})" if words else ""
         self._console.print(

@@ -17,7 +17,6 @@ from pipeline.cli.options import (
     open_session,
     print_json,
     remember,
-    workers_for,
 )
 from pipeline.errors import UsageError
 
@@ -42,7 +41,15 @@ Reason = Annotated[str, typer.Option(help="With --retry-failed: only this reason
 AcceptChange = Annotated[
     bool, typer.Option("--accept-change", help="Keep what another recipe made under lineage/, start anew.")
 ]
-Executor = Annotated[str, typer.Option(help="local; ray and array run many machines.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="local; ray: a Ray cluster; array: this task's share of a Slurm array or Kubernetes Indexed Job."
+    ),
+]
+Address = Annotated[
+    str, typer.Option(help="With --executor ray: auto or host:port of the cluster; default: this machine.")
+]
 Until = Annotated[str, typer.Option(help="Stop after this stage.")]
 WithModel = Annotated[
     str,
@@ -70,7 +77,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
-    executor: Executor = "local", retry_failed: RetryFailed = False, reason: Reason = "",
+    executor: Executor = "local", address: Address = "", retry_failed: RetryFailed = False, reason: Reason = "",
     exclude_near: ExcludeNear = None, accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run all stages in order, from photographs to shards and neighbours."""
@@ -79,7 +86,10 @@ def run(
     if last not in VERBS:
         raise UsageError(f"--until {until}: stages are {', '.join(VERBS)}")
     names = list(VERBS)[: list(VERBS).index(last) + 1]
-    options = {"retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor}
+    options = {
+        "retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor,
+        "address": address,
+    }  # fmt: skip
     _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
 
 
@@ -111,12 +121,15 @@ def _refining_with(folder: str) -> list[str]:
 def _stage_command(name: str) -> Callable[..., None]:
     def command(
         overrides: Overrides = None, config: Config = "", work: Work = "work", workers: Workers = 0,
-        executor: Executor = "local", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
+        executor: Executor = "local", address: Address = "", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
         reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
     ) -> None:  # fmt: skip
         session = open_session(config, work, overrides, start=with_upstream or name == "ingest")
         names = _with_upstream(session, name) if with_upstream else [name]
-        options = {"retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor}
+        options = {
+            "retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor,
+            "address": address,
+        }  # fmt: skip
         _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
 
     return command
@@ -124,7 +137,7 @@ def _stage_command(name: str) -> Callable[..., None]:
 
 def build(
     overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, workers: Workers = 0,
-    executor: Executor = "local", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
+    executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
     accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
@@ -134,7 +147,13 @@ def build(
     told = [*(overrides or []), *asked, *_excluding(exclude_near)]
     session = open_session(config, work, told, start=with_upstream)
     names = _with_upstream(session, "build") if with_upstream else ["build"]
-    options = {"retry_failed": False, "reason": "", "accept_change": accept_change, "executor": executor}
+    options = {
+        "retry_failed": False,
+        "reason": "",
+        "accept_change": accept_change,
+        "executor": executor,
+        "address": address,
+    }
     _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
 
 
@@ -170,42 +189,37 @@ def _with_upstream(session: Session, name: str) -> list[str]:
 def _work(
     session: Session, names: list[str], *, workers: int, json: bool, quiet: bool, options: dict[str, Any]
 ) -> None:
-    from pipeline.cli.batching import settled
     from pipeline.cli.display import Display, summary_of
-    from pipeline.cli.sources import refresh_sources
-    from pipeline.executors.local import LocalExecutor
-    from pipeline.runner import Options, run_stages
+    from pipeline.cli.executing import Asked, carry_out, finished, require_executor
+    from pipeline.runner import Options
 
-    if options["executor"] != "local":
-        raise UsageError(f"--executor {options['executor']}: this version has 'local'")
-    if "build" in names:
-        _require_folders(session.recipe.build.exclude_near)
-    display = Display(quiet=quiet or json)
-    session = settled(session, names, display.say)
-    removed = refresh_sources(session, display) if "ingest" in names else 0
-    chosen = [stage for stage in session.stages if stage.name.split("/")[0] in names]
     reason = options["reason"]
 
     def retry(receipt: Any) -> bool:
         failed = receipt.n_failed
         return bool(options["retry_failed"] and (reason in failed if reason else failed))
 
-    with LocalExecutor(
-        session.run, chosen, workers=workers_for(session.recipe, workers), on_event=display.on_event
-    ) as executor:
-        results = run_stages(
-            chosen, session.run, executor, watcher=display, chain=session.stages,
-            options=Options(retry=retry, accept_change=options["accept_change"]),
-        )  # fmt: skip
+    asked = Asked(names, options["executor"], options["address"], workers)
+    told = Options(retry=retry, accept_change=options["accept_change"])
+    require_executor(asked, told)
+    if "build" in names:
+        _require_folders(session.recipe.build.exclude_near)
+    display = Display(quiet=quiet or json)
+    done = carry_out(session, asked, told, display)
+    session, results = finished(done, asked), done.results
     remember(session)
-    left = _leftovers(session, removed)
+    left = _leftovers(session, done.removed)
     for line in left:
         display.say(line)
+    if done.waits_for:
+        display.say(
+            f"this task's share is done up to {results[-1].stage}; submit the array again later: {done.waits_for}"
+        )
     if "ingest" in names:
         display.lost_files(_lost_files(session))
     if json:
-        told = {"work": session.run.store.url, "stages": [summary_of(result) for result in results]}
-        print_json({**told, "removed_sources": removed, "leftovers": left})
+        body = {"work": session.run.store.url, "stages": [summary_of(result) for result in results]}
+        print_json({**body, "removed_sources": done.removed, "leftovers": left, "waits_for": done.waits_for})
     _exit_with(results)
 
 

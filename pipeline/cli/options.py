@@ -73,6 +73,16 @@ def open_session(config: str, work: str, overrides: Sequence[str] | None, *, sta
     return Session(recipe, Run(store, frozen), stages_of(recipe))
 
 
+def with_plan(session: Session, plan: "Plan") -> Session:
+    """The session bound to a plan that was stored since, and to the batch that it holds."""
+    from pipeline.cli.batching import with_kept_batch
+    from stages.recipe import stages_of
+
+    session.run.plan = plan
+    recipe = with_kept_batch(session.recipe, plan)
+    return session if recipe is session.recipe else Session(recipe, session.run, stages_of(recipe))
+
+
 def remember(session: Session) -> None:
     """Make the recipe of a command that succeeded the one that later commands use without ``--config``."""
     from dataclasses import replace

@@ -8,13 +8,15 @@ import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import wait
 from types import FrameType, TracebackType
 from typing import Any
 
-from pipeline.errors import InterruptedRunError, ProcropError
-from pipeline.executors.worker import SIGNALS, Job, RemoteTraceback, Said, Worker
-from pipeline.isolation import Deaths, blame, died
+from pipeline.errors import InterruptedRunError
+from pipeline.executors.worker import SIGNALS, Job, Said, Worker, error_of
+from pipeline.isolation import Deaths
+from pipeline.isolation import alone as isolated
 from pipeline.receipts import Receipt
 from pipeline.run import Run
 from pipeline.stage import Stage
@@ -57,6 +59,11 @@ class LocalExecutor:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True  # no lock and no pipe is touched here, so a second signal finds nothing half done
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return self._stop
+
     def map(self, stage: Stage, shards: Sequence[int]) -> Iterator[Receipt]:
         """Receipts as they come. Raises what a shard raised first, after the others have finished their micro-batch."""
         alone: list[int] = []
@@ -64,7 +71,7 @@ class LocalExecutor:
         if alone:
             self._send_home()  # what they hold in memory is what a shard on its own may need
         for shard in alone:
-            yield self._alone(stage, shard)
+            yield isolated(stage, self._run, shard, partial(self._came_to, stage, shard))
         if self._stop:
             raise _stopped(stage)
 
@@ -86,7 +93,7 @@ class LocalExecutor:
                 if said.kind == "done":
                     yield said.what
                 elif said.kind == "error":
-                    first = first or _error_of(said)
+                    first = first or error_of(said)
                 elif said.kind == "died":
                     (todo if deaths.another(job.shard) else alone).append(job.shard)
                     _log.info("a worker died (%s) in %s shard %d", said.what, stage.name, job.shard)
@@ -125,21 +132,11 @@ class LocalExecutor:
             if job is not None:
                 yield worker, job, said
 
-    def _alone(self, stage: Stage, shard: int) -> Receipt:
-        """Do a shard with no other at work, and leave out what kills its process even so."""
-        tries = 0
-        while tries < 2:
-            last, start = self._single(Job(stage.name, shard, alone=True))
-            if last.kind == "done":
-                receipt: Receipt = last.what
-                return receipt
-            found = start >= 0 and blame(stage, self._run, shard, start, lambda keys: self._try(stage, shard, keys))
-            tries = 0 if found else tries + 1
-        raise died(stage.name)
-
-    def _try(self, stage: Stage, shard: int, keys: Sequence[str]) -> str:
-        last, _ = self._single(Job(stage.name, shard, keys))
-        return last.what if last.kind == "died" else ""
+    def _came_to(self, stage: Stage, shard: int, keys: Sequence[str]) -> tuple[Receipt | None, str, int]:
+        """What a process of its own came to, as ``isolation.alone`` asks."""
+        last, start = self._single(Job(stage.name, shard, keys, alone=not keys))
+        receipt = last.what if last.kind == "done" and not keys else None
+        return receipt, last.what if last.kind == "died" else "", start
 
     def _single(self, job: Job) -> tuple[Said, int]:
         """The end of a job in a process of its own, and the micro-batch that it had in hand then. Raises what a shard raised."""
@@ -154,7 +151,7 @@ class LocalExecutor:
                 worker.stop()
             for _, _, said in self._heard():
                 if said.kind == "error" and not job.keys:
-                    raise _error_of(said)
+                    raise error_of(said)
                 if said.kind in ("done", "error", "died"):
                     if self._stop:
                         raise _stopped(self._stages[job.stage])
@@ -169,12 +166,3 @@ class LocalExecutor:
 
 def _stopped(stage: Stage) -> InterruptedRunError:
     return InterruptedRunError(f"stopped in {stage.name}; run the same command to go on")
-
-
-def _error_of(said: Said) -> Exception:
-    error, text = said.what
-    if isinstance(error, MemoryError):
-        return ProcropError("out of memory: what was committed is intact; run again with fewer --workers")
-    assert isinstance(error, Exception)
-    error.__cause__ = RemoteTraceback(text)
-    return error

@@ -130,7 +130,7 @@ def _live(pipe: Connection, payload: bytes, parent: int, slot: int) -> None:
                 hands = hands or _Hands(pipe, payload)
                 pipe.send(Said("done", hands.do(job)))
             except Exception as error:  # noqa: BLE001 - the parent decides what it means
-                pipe.send(Said("error", _portable(error)))
+                pipe.send(Said("error", portable(error)))
     except (EOFError, OSError):
         os._exit(1)  # nobody listens
 
@@ -155,7 +155,7 @@ class _Hands:
         return run_shard(stage, self._run, job.shard, replace(self._control, overlap=not job.alone))
 
 
-def _portable(error: Exception) -> tuple[Exception, str]:
+def portable(error: Exception) -> tuple[Exception, str]:
     """An error that survives the pipe, and its traceback."""
     text = "".join(traceback.format_exception(error))
     try:
@@ -163,6 +163,16 @@ def _portable(error: Exception) -> tuple[Exception, str]:
     except Exception:  # noqa: BLE001 - an error class with a constructor of its own
         error = ProcropError(f"{type(error).__name__}: {error}")
     return error, text
+
+
+def error_of(said: Said) -> Exception:
+    """The error that a worker told of."""
+    error, text = said.what
+    if isinstance(error, MemoryError):
+        return ProcropError("out of memory: what was committed is intact; run again with fewer --workers")
+    assert isinstance(error, Exception)
+    error.__cause__ = RemoteTraceback(text)
+    return error
 
 
 def _die_with(parent: int) -> None:

@@ -1,0 +1,241 @@
+"""A Ray cluster of several nodes on this machine: its overhead over local workers, its start, what it keeps in memory; and kills.
+
+    procrop-data bench ray
+
+A stage that sleeps ten seconds a shard runs on two local workers and on two actors, in turn. Then a small whole run with
+stand-in models is disturbed at random moments: a node, an actor or the command itself is killed. It must end (a killed
+command is started again) with every byte as the local executor makes it, no row lost and none twice.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray._private.internal_api import memory_summary
+from ray.cluster_utils import Cluster
+
+from benchmarks.fault_run import digests, keys_of, promised
+from benchmarks.fault_run import run_all as run_locally
+from benchmarks.harness import alternate, finish, result, versions
+from benchmarks.ray_run import Sleeper
+from benchmarks.stand_ins import make_photos
+from pipeline.executors.local import LocalExecutor
+from pipeline.executors.ray import RayExecutor
+from pipeline.executors.ray_cluster import NICENESS, STORE_BYTES, connect
+from pipeline.flow import Flow
+from pipeline.needs import Needs
+from pipeline.plan import Plan, freeze
+from pipeline.run import Run
+from pipeline.storage import open_store
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS, WORKERS = 8, 2
+LONGEST_S = 300.0
+NODE, ACTOR, DRIVER = "node", "actor", "driver"
+
+
+@dataclass
+class Tally:
+    """What came of the kills so far. store_mib: the most that all object stores held together."""
+
+    kills: dict[str, int] = field(default_factory=lambda: {NODE: 0, ACTOR: 0, DRIVER: 0})
+    lost: int = 0
+    doubled: int = 0
+    different: int = 0
+    unended: int = 0
+    store_mib: float = 0.0
+    length: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+
+
+class Nodes:
+    """A head with one core, and ``others`` more nodes with one each, which can be killed and replaced."""
+
+    def __init__(self, others: int = 1) -> None:
+        os.environ["PYTHONPATH"] = str(ROOT)  # the nodes' workers import stages from here
+        os.environ[NICENESS] = "0"  # workers must not yield to those that they are compared with
+        node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        self._node = node
+        self.cluster = Cluster(initialize_head=True, head_node_args=node)
+        self.others = [self.cluster.add_node(**node) for _ in range(others)]
+
+    @property
+    def address(self) -> str:
+        """Where the head listens."""
+        return str(self.cluster.address)
+
+    def kill_one(self) -> None:
+        """Kill a node and all that runs on it."""
+        self.cluster.remove_node(self.others.pop(), allow_graceful=False)
+
+    def replace(self) -> None:
+        """As many nodes as at first."""
+        if not self.others:
+            self.others.append(self.cluster.add_node(**self._node))
+
+    def store_mib(self) -> float:
+        """What all object stores hold now."""
+        told = memory_summary(self.address, stats_only=True)
+        found = re.search(r"Plasma memory usage ([\d.]+) MiB", told)
+        return float(found.group(1)) if found else 0.0
+
+
+def naps(work: Path, shards: int, seconds: float) -> tuple[Run, Sleeper]:
+    """An empty run directory for the stage that sleeps."""
+    shutil.rmtree(work, ignore_errors=True)
+    store = open_store(str(work))
+    return Run(store, freeze(store, Plan("naps", 0, shards))), Sleeper(seconds)
+
+
+def local_seconds(work: Path, shards: int, seconds: float) -> float:
+    """From the first word to the last receipt, on local workers."""
+    run, stage = naps(work, shards, seconds)
+    started = time.perf_counter()
+    with LocalExecutor(run, [stage], workers=WORKERS, on_event=lambda event: None) as executor:
+        assert len(list(executor.map(stage, range(shards)))) == shards
+    return time.perf_counter() - started
+
+
+def ray_seconds(work: Path, shards: int, seconds: float) -> float:
+    """The same on actors of the cluster that is joined."""
+    run, stage = naps(work, shards, seconds)
+    started = time.perf_counter()
+    with RayExecutor(run, [stage], needs={stage.name: Needs()}, on_event=lambda event: None) as executor:
+        work_left = Flow([stage], lambda stage: range(shards), lambda stage, shard: False)
+        assert len(list(executor.flow(work_left))) == shards
+    return time.perf_counter() - started
+
+
+def start_up(work: Path, address: str) -> float:
+    """Seconds from joining a cluster to the first receipt of a stage that takes no time."""
+    started = time.perf_counter()
+    connect(address, WORKERS)
+    ray_seconds(work, 1, 0.0)
+    return time.perf_counter() - started
+
+
+def rehearse(home: Path, nodes: Nodes, trials: int, seed: int) -> Tally:
+    """Disturb ``trials`` runs, each once."""
+    source, draw, tally = home / "photos", random.Random(seed), Tally()
+    make_photos(source, PHOTOS, (320, 240))
+    run_locally(source, home / "undisturbed")
+    want, rows = digests(home / "undisturbed"), keys_of(source, home / "undisturbed")
+    started = time.monotonic()
+    tally.unended += _start(source, home / "calm", nodes).wait(LONGEST_S) != 0
+    tally.length = time.monotonic() - started
+    _compare(source, home / "calm", want, rows, tally)
+    kinds = [kind for _ in range(trials) for kind in (NODE, ACTOR, DRIVER)][:trials]
+    for number, kind in enumerate(kinds):
+        work, begun = home / f"run-{number:03d}", time.monotonic()
+        if _disturbed(source, work, nodes, kind, draw, tally):
+            _compare(source, work, want, rows, tally)
+        else:
+            tally.unended += 1
+        tally.seconds.append(time.monotonic() - begun)
+        shutil.rmtree(work)
+        _say(f"{number + 1} of {trials} ({kind}): {tally}")
+    return tally
+
+
+def _disturbed(source: Path, work: Path, nodes: Nodes, kind: str, draw: random.Random, tally: Tally) -> bool:
+    """One run with one kill; whether it ended well."""
+    process = _start(source, work, nodes)
+    try:
+        process.wait(draw.uniform(0.1, 0.9) * tally.length)
+    except subprocess.TimeoutExpired:
+        tally.store_mib = max(tally.store_mib, nodes.store_mib())
+        tally.kills[kind] += _strike(process, nodes, kind, draw)
+    code = process.wait(LONGEST_S)
+    nodes.replace()
+    if code == -signal.SIGKILL:
+        code = _start(source, work, nodes).wait(LONGEST_S)
+    return code == 0
+
+
+def _strike(process: subprocess.Popen[bytes], nodes: Nodes, kind: str, draw: random.Random) -> int:
+    if kind == NODE:
+        nodes.kill_one()
+        return 1
+    if kind == DRIVER:
+        os.kill(process.pid, signal.SIGKILL)
+        return 1
+    actors = [p for p in psutil.process_iter(["cmdline"]) if "ray::ShardActor" in " ".join(p.info["cmdline"] or [])]
+    if not actors:
+        return 0
+    draw.choice(actors).kill()
+    return 1
+
+
+def _start(source: Path, work: Path, nodes: Nodes) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchmarks.ray_run", str(source), str(work), nodes.address]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _compare(source: Path, work: Path, want: dict[str, str], rows: dict[Any, int], tally: Tally) -> None:
+    have, found = digests(work), keys_of(source, work)
+    tally.different += sum(have.get(name) != want.get(name) for name in {*have, *want})
+    tally.different += sum(have.get(name) != digest for name, digest in promised(source, work).items())
+    tally.lost += sum(found.get(key, 0) < count for key, count in rows.items())
+    tally.doubled += sum(count > rows.get(key, 0) for key, count in found.items())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="procrop-data bench ray", description=__doc__)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shards", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=10.0, help="a shard of the stage that sleeps")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(list(arguments))
+    nodes = Nodes()
+    try:
+        with tempfile.TemporaryDirectory(prefix="procrop-ray-") as folder:
+            home = Path(folder)
+            first = start_up(home / "start", nodes.address)
+            figures = alternate(
+                {
+                    "ours": lambda: ray_seconds(home / "naps", options.shards, options.seconds),
+                    "local executor": lambda: local_seconds(home / "naps", options.shards, options.seconds),
+                },
+                options.rounds,
+                warm_up=0,
+            )
+            held = nodes.store_mib()
+            ray.shutdown()
+            tally = rehearse(home, nodes, options.trials, options.seed)
+    finally:
+        ray.shutdown()
+        nodes.cluster.shutdown()
+    over = [a / b - 1 for a, b in zip(figures["ours"], figures["local executor"], strict=True)]
+    clean = not (tally.lost or tally.doubled or tally.different or tally.unended)
+    finish(
+        result(
+            "ray", f"s for {options.shards} shards of {options.seconds:g} s", figures, higher_is_better=False,
+            env={"nodes": 1 + len(nodes.others), "cores a node": 1, **versions("ray")},
+            overhead_percent=round(100 * statistics.median(over), 2), start_up_seconds=round(first, 2),
+            object_store_mib=max(held, tally.store_mib), kills=tally.kills, lost=tally.lost, doubled=tally.doubled,
+            different_files=tally.different, unended=tally.unended, digests_equal=clean,
+            undisturbed_seconds=round(tally.length, 1), disturbed_seconds=round(statistics.median(tally.seconds or [0]), 1),
+        )
+    )  # fmt: skip
+    if not clean:
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
