@@ -8,7 +8,8 @@ timm backbones keep their maps channels-last:
 - ``ours``: the default sizes at that backbone, which stays frozen, as the default has it;
 - ``trained``: the same with the whole backbone learning, so that both sides do the same work there;
 - ``kept``: the frozen backbone's features come from memory, as in all epochs after the first eight;
-- ``embedded``: the default as it is, Lite0 at 224 pixels.
+- ``embedded``: the default as it is, Lite0 at 224 pixels;
+- ``bf16``: as ``trained``, with ``train.precision=bf16`` in a step and ``precision="bf16"`` of ``Cropper`` in a prediction.
 
 A step is forward, losses, backward, clipping and AdamW. A prediction is backbone, network and what makes the boxes final:
 for ours the RoI scores and the climb, for the published the order of the queries' scores. Retrieval is outside both.
@@ -44,7 +45,9 @@ PUBLISHED, BOXES = "published architecture", 5
 class Contender:
     """A network with an optimiser on fixed made-up samples; each call of ``step`` and ``infer`` gives its seconds."""
 
-    def __init__(self, config: CropperConfig, sides: tuple[int, int], batch: int, *, kept: bool = False) -> None:
+    def __init__(
+        self, config: CropperConfig, sides: tuple[int, int], batch: int, *, kept: bool = False, precision: str = "fp32"
+    ) -> None:
         torch.manual_seed(0)
         self.config = config
         self.network = build_network(config)
@@ -53,6 +56,7 @@ class Contender:
         slots = torch.randn(batch, config.k, config.reference_tokens, config.reference_dim)
         present = torch.ones(batch, config.k, dtype=torch.bool)
         self.references = References(slots, torch.rand(batch, config.k), present)
+        self.precision, self.network.reduced = precision, precision == "bf16"
         self.kept = self.network.extractor.levels(self.images) if kept else None
         low = torch.rand(batch, BOXES, 2) * 0.3
         self.boxes = torch.cat([low + 0.3, 0.3 + low], -1)  # cxcywh
@@ -80,7 +84,7 @@ class Contender:
             return set_loss(self.network(features, self.aspects, self.references), self.targets, LossConfig())
         roi = torch.tensor([[0.1, 0.1, 0.8, 0.9]]).expand(len(self.images), 16, 4)
         batch = Batch(views, self.aspects, self.targets, self.references, roi)
-        return dict(TrainStep(self.network, LossConfig())(batch))
+        return dict(TrainStep(self.network, LossConfig(), self.precision)(batch))
 
     def _views(self) -> list[View]:
         targets = Targets(self.boxes[0], torch.ones(BOXES))
@@ -125,11 +129,11 @@ def main(arguments: Sequence[str]) -> None:
         result(
             "cropper-train", "s a step", _beside(steps, OURS), higher_is_better=False,
             env={**vars(options), **versions("torch", "timm"), "dtype": "float32"},
-            also={name: _told(steps, name) for name in ("trained", "kept", "embedded")},
-            inference={name: _told(guesses, name) for name in (OURS, "embedded")},
+            also={name: _told(steps, name) for name in ("trained", "kept", "bf16", "embedded")},
+            inference={name: _told(guesses, name) for name in (OURS, "bf16", "embedded")},
             cpu={
-                "step": {name: _told(cpu_steps, name)["ratio"] for name in (OURS, "trained", "kept", "embedded")},
-                "inference": {name: _told(cpu_guesses, name)["ratio"] for name in (OURS, "embedded")},
+                "step": {name: _told(cpu_steps, name)["ratio"] for name in (OURS, "trained", "kept", "bf16", "embedded")},
+                "inference": {name: _told(cpu_guesses, name)["ratio"] for name in (OURS, "bf16", "embedded")},
             },
         )
     )  # fmt: skip
@@ -146,6 +150,7 @@ def contenders(backbone: str, side: int, short: int, batch: int) -> dict[str, Co
         OURS: Contender(equal, sides, batch),
         "trained": Contender(replace(equal, train_backbone=True), sides, batch),
         "kept": Contender(equal, sides, batch, kept=True),
+        "bf16": Contender(replace(equal, train_backbone=True), sides, batch, precision="bf16"),
         "embedded": Contender(default, (default.input_side, default.input_side), batch),
         PUBLISHED: Contender(published, sides, batch),
     }

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import UsageError
 from pipeline.geometry import BoxPx, is_distinct, to_px
 from procrop_model.crop import Crop
 from procrop_model.guides import guidance_of
+from procrop_model.network import CropNetwork
 from procrop_model.onnx_network import is_exported, load_exported
 from procrop_model.pictures import DETAIL, Original, Picture, open_upright
 from procrop_model.predict import Floats, Looked, Predictor
@@ -30,23 +32,34 @@ TOP = 3
 class Cropper:
     """The trained cropper, on any photograph, with live retrieval."""
 
-    def __init__(self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None) -> None:
-        """encoder: of new images, for references that were not made with the embedded one; raises ModelError."""
+    def __init__(
+        self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
+    ) -> None:
+        """encoder: of new images, for references that were not made with the embedded one. precision: ``fp32``, or ``bf16`` for
+        the backbone, where most of the time goes. Raises ModelError, and UsageError for another precision.
+        """
+        if precision not in ("fp32", "bf16") or (precision == "bf16" and not isinstance(saved.network, CropNetwork)):
+            raise UsageError(f"precision '{precision}': croppers compute in fp32 or bf16, exported ones in fp32 alone")
+        if precision == "bf16":
+            saved.network.reduced = True
         self.config = saved.config
         self.trained = saved.trained
         self.database = saved.references
         self.predictor = Predictor(saved.network, saved.config, saved.references, device, encoder=encoder)
 
     @staticmethod
-    def load(path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None) -> "Cropper":
+    def load(
+        path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
+    ) -> "Cropper":
         """From a folder of a trained or an exported cropper.
 
         encoder: any object with ``digest`` and ``encode(images)``, for references that were made with another than the
-        embedded Lite0. Raises ModelError when the folder is missing, foreign or damaged, or the encoder is missing or another
+        embedded Lite0. precision: see the constructor.
+        Raises ModelError when the folder is missing, foreign or damaged, or the encoder is missing or another
         one.
         """
         saved = load_exported(Path(path)) if is_exported(Path(path)) else load_model(path)
-        return Cropper(saved, device, encoder=encoder)
+        return Cropper(saved, device, encoder=encoder, precision=precision)
 
     def __call__(  # noqa: PLR0913 - a user's wishes, by name
         self,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from procrop_model.backbone import Extractor, Features
@@ -12,6 +13,7 @@ from procrop_model.encoder import Encoder
 from procrop_model.fusion import References, Text
 from procrop_model.heads import RoiScoreHead, ScoreHead
 from procrop_model.positions import cell_centres, sine_of_points
+from procrop_model.precision import in_fp32
 from procrop_model.vote import VoteHead
 
 
@@ -36,10 +38,14 @@ class CropNetwork(nn.Module):
 
     extractor: Extractor
     roi: RoiScoreHead
+    reduced = False  # whether backbone and neck compute in bf16 outside of training; what they give is fp32
 
     def extract(self, images: Sequence[Tensor]) -> Features:
         """Features of B images [3, h, w] as ``preprocess.prepare`` makes them."""
-        return cast(Features, self.extractor(images))
+        if not self.reduced:
+            return cast(Features, self.extractor(images))
+        with torch.autocast(images[0].device.type, torch.bfloat16):
+            return cast(Features, in_fp32(self.extractor(images)))
 
     def forward(
         self, features: Features, aspects: Tensor, references: References | None = None, text: Text | None = None

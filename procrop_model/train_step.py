@@ -1,8 +1,5 @@
 """One training step: forward and losses in a single module, so that accelerate can wrap it for several processes."""
 
-from dataclasses import fields, replace
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +8,7 @@ from procrop_model.batches import Batch
 from procrop_model.boxes import cxcywh_to_xyxy
 from procrop_model.losses import LossConfig, roi_loss, set_loss, vote_loss
 from procrop_model.network import CropNetwork
+from procrop_model.precision import in_fp32
 from procrop_model.views import View
 
 
@@ -39,15 +37,6 @@ class TrainStep(nn.Module):
         losses = set_loss(output, batch.targets, self.config, taught)
         votes = vote_loss(output, batch.targets, self.config.weights)
         return {**losses, **votes, "roi": roi_loss(logits, judged, batch.targets, self.config)}
-
-
-def in_fp32(found: Any) -> Any:
-    """A tree of dataclasses with its floating-point tensors in fp32."""
-    if isinstance(found, Tensor):
-        return found.float() if found.is_floating_point() else found
-    if hasattr(found, "__dataclass_fields__"):
-        return replace(found, **{field.name: in_fp32(getattr(found, field.name)) for field in fields(found)})
-    return found
 
 
 def features_of(network: CropNetwork, views: list[View], device: torch.device) -> Features:

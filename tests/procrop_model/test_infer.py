@@ -170,3 +170,14 @@ def test_missing_foreign_and_damaged_folders(folder: Path, tmp_path: Path) -> No
     (other / "config.json").write_text(text)
     with pytest.raises(ModelError, match="do not fit their config"):
         Cropper.load(other)
+
+
+def test_bf16_gives_nearly_the_same_crops(cropper: Cropper, photo: Path) -> None:
+    folder = bundled("assets") / "models" / "cropper"
+    reduced = Cropper.load(folder, precision="bf16")
+    exact = Cropper.load(folder)
+    (plain,), (quick,) = exact(photo, top=1), reduced(photo, top=1)
+    assert iou(plain.box_px, quick.box_px) > 0.8
+    assert plain.score != quick.score and abs(plain.score - quick.score) < 0.1
+    with pytest.raises(UsageError, match="fp32 or bf16"):
+        Cropper.load(folder, precision="int8")
