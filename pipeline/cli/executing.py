@@ -95,6 +95,7 @@ def _on_ray(session: Session, asked: Asked, options: "Options", display: Display
     from pipeline.executors.ray import RayExecutor
     from pipeline.executors.ray_cluster import connect
     from pipeline.runner import run_stages
+    from stages.recipe import stages_of
 
     if "outpaint" in asked.names and getattr(session.recipe.models.outpainter, "batch", 1) == AUTO:
         raise UsageError(
@@ -104,9 +105,9 @@ def _on_ray(session: Session, asked: Asked, options: "Options", display: Display
     chosen = _chosen(session, asked)
     cluster = connect(asked.address, workers_for(session.recipe, asked.workers))
     try:
-        needs = {
-            stage.name: _needs(session, stage, asked.workers, has_gpu=bool(cluster.get("GPU"))) for stage in chosen
-        }
+        has_gpu = bool(cluster.get("GPU"))
+        # Of other objects than those that travel: whose digests were taken here would not be taken anew on each node.
+        needs = {s.name: _needs(session, s, asked.workers, has_gpu=has_gpu) for s in stages_of(session.recipe)}
         executor = RayExecutor(session.run, chosen, needs=needs, on_event=display.on_event, on_wait=display.say)
         removed = refresh_sources(session, display) if "ingest" in asked.names else 0
         with executor:
