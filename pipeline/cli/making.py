@@ -175,12 +175,14 @@ def _work(
     from pipeline.cli.sources import refresh_sources
     from pipeline.executors.local import LocalExecutor
     from pipeline.runner import Options, run_stages
+    from pipeline.uploads import sweep
 
     if options["executor"] != "local":
         raise UsageError(f"--executor {options['executor']}: this version has 'local'")
     if "build" in names:
         _require_folders(session.recipe.build.exclude_near)
     display = Display(quiet=quiet or json)
+    sweep(session.run.store)
     session = settled(session, names, display.say)
     removed = refresh_sources(session, display) if "ingest" in names else 0
     chosen = [stage for stage in session.stages if stage.name.split("/")[0] in names]

@@ -1,0 +1,186 @@
+"""The whole chain on S3: the bytes of a local run, with errors between, by two processes at once; requests by stage."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline import patience
+from pipeline.cli.display import Display
+from pipeline.cli.sources import refresh_sources
+from pipeline.fetched import fetch
+from pipeline.funnel import funnel
+from pipeline.runner import Options, run_stages
+from pipeline.storage import open_store
+from pipeline.todo import shards_to_do
+from pipeline.uploads import sweep
+from pipeline.verify import verify
+from pipeline.work import Control, run_shard
+from tests.chain import make_photos, recipe_for, session_for
+from tests.s3_server import s3_server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Inline:
+    """Does shards in this process."""
+
+    def __init__(self, session) -> None:
+        self._run = session.run
+
+    def map(self, stage, shards):
+        for shard in shards:
+            yield run_shard(stage, self._run, shard, Control())
+
+
+def run_inline(session, display=None):
+    display = display or Display(quiet=True)
+    sweep(session.run.store)
+    refresh_sources(session, display)
+    return run_stages(
+        session.stages, session.run, Inline(session), watcher=display, chain=session.stages, options=Options()
+    )
+
+
+def small_session(photos, work):
+    return session_for(recipe_for(photos, work_shards=2, outpaint={"variants": 2}), work)
+
+
+def digests(store) -> dict[str, str]:
+    """sha256 of every file that a receipt names, and of all of the dataset."""
+    return {
+        path: hashlib.sha256(store.read(path)).hexdigest()
+        for path in walk(store, "") if not path.startswith((".cache", "locks")) and not path.endswith(".receipt.json")
+    }  # fmt: skip
+
+
+def walk(store, folder):
+    for name in store.names(folder):
+        path = f"{folder}/{name}" if folder else name
+        if "." in name.lstrip("."):
+            yield path
+        else:
+            yield from walk(store, path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp("photos"), 8)
+
+
+@pytest.fixture(scope="module")
+def local(photos, tmp_path_factory):
+    session = small_session(photos, tmp_path_factory.mktemp("run") / "work")
+    run_inline(session)
+    return digests(session.run.store)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as found:
+        patch.setattr(patience, "PATIENCE", replace(patience.PATIENCE, first=0.02, most=0.1))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def bucket_of_photos(server, photos):
+    _, _, client = server
+    client.create_bucket(Bucket="photos")
+    for path in photos.iterdir():
+        client.upload_file(str(path), "photos", f"mine/{path.name}")
+    return "s3://photos/mine"
+
+
+def work_in(server, name):
+    _, faults, client = server
+    faults.none()
+    client.create_bucket(Bucket=name)
+    return f"s3://{name}/deep/run"
+
+
+def without_plan(found):
+    """Where the photographs lie is in the plan, and nowhere else."""
+    return {path: digest for path, digest in found.items() if path != "plan.json"}
+
+
+def test_from_bucket_to_bucket_with_errors_gives_the_bytes_of_a_local_run(server, bucket_of_photos, local):
+    _, faults, client = server
+    work = work_in(server, "spoilt")
+    faults.some(0.05)
+    run_inline(small_session(bucket_of_photos, work))
+    assert sum(faults.spoilt.values()) > 10
+    faults.none()
+    session = small_session(bucket_of_photos, work)
+    found = digests(session.run.store)
+    assert without_plan(found) == without_plan(local)
+    assert {"dataset/README.md", "retrieve/shared/index.json", "embed/000001.parquet"} <= set(found)
+    assert session.run.store.names("locks") == []
+    assert client.list_multipart_uploads(Bucket="spoilt").get("Uploads", []) == []
+    assert all(result.done_now == 0 for result in run_inline(session))
+
+
+def test_a_finished_run_can_be_looked_at_from_anywhere(server, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROCROP_CACHE", str(tmp_path / "cache"))
+    _, faults, _ = server
+    session = small_session(photos, work_in(server, "looked-at"))
+    asked = Requests(faults)
+    run_inline(session, asked)
+    run, stages = session.run, session.stages
+    assert [s.done for s in funnel(run, stages)] == [s.total for s in funnel(run, stages)]
+    assert shards_to_do(stages[0], run) == []
+    assert verify(run, stages, threads=2, begin=lambda size: None, progress=lambda size: None).sound
+    copy = fetch(run)
+    tars = sorted((copy / "dataset" / "shards").glob("*.tar"))
+    assert len(tars) == 4 and tars[0].read_bytes() == run.store.read(f"dataset/shards/{tars[0].name}")
+    assert (copy / "retrieve" / "shared" / "index.json").is_file()
+    faults.none()
+    assert fetch(run) == copy and faults.seen["GET"] < 30  # receipts alone
+    asked.check()
+
+
+class Requests(Display):
+    """Counts requests by stage while a run goes on."""
+
+    def __init__(self, faults) -> None:
+        super().__init__(quiet=True)
+        self._faults, self.rows = faults, {}
+
+    def end(self, result) -> None:
+        super().end(result)
+        self.rows[result.stage] = (max(1, len(result.receipts)), Counter(self._faults.seen))
+        self._faults.seen.clear()
+
+    def check(self) -> None:
+        """Few enough that a thousand shards cost cents; docs/storage.md has the table."""
+        for stage, (shards, seen) in self.rows.items():
+            if os.environ.get("PROCROP_SHOW_REQUESTS"):
+                print(stage, shards, dict(seen))
+            assert sum(seen.values()) / shards < 80, (stage, seen)
+
+
+RUN = """
+import sys
+from tests.pipeline.test_chain_s3 import run_inline, small_session
+from pipeline.errors import ProcropError
+try:
+    run_inline(small_session(sys.argv[1], sys.argv[2]))
+except ProcropError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def test_two_processes_at_once_are_harmless(server, photos, local):
+    work = work_in(server, "shared")
+    command = [sys.executable, "-W", "ignore", "-c", RUN, str(photos), work]
+    both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [(process.communicate(timeout=300)[1], process.returncode) for process in both]
+    assert all(code == 0 or (code == 4 and "is held by" in said) for said, code in ends), ends
+    session = small_session(photos, work)
+    run_inline(session)
+    assert without_plan(digests(open_store(work))) == without_plan(local)
