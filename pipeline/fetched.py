@@ -39,9 +39,17 @@ def fetch(run: Run, stages: Sequence[str] = STATE, progress: Callable[[int], Non
         cache / "runs" / digest_of([run.store.url, [[r.output_digest for r in receipts[name]] for name in STATE]])[:16]
     )
     wanted = [item for name in stages for receipt in receipts[name] for item in receipt.outputs.items()]
+
+    def bring(item: tuple[str, dict[str, Any]]) -> None:
+        path, about = item
+        kept = cache / "files" / about["sha256"][:2] / about["sha256"]
+        if not kept.is_file():
+            _download(run, path, about, kept, progress)
+        _link(kept, state / path)
+
     with storage_errors(str(cache)), ThreadPoolExecutor(AT_ONCE) as pool:
         state.mkdir(parents=True, exist_ok=True)
-        list(pool.map(lambda item: _bring(run, *item, cache / "files", state / item[0], progress), wanted))
+        list(pool.map(bring, wanted))
     return state
 
 
@@ -50,12 +58,9 @@ def _receipts(run: Run, stage: str) -> list[Receipt]:
     return [*run.receipts(stage), *(receipt for receipt in steps if receipt is not None)]
 
 
-def _bring(run: Run, path: str, about: dict[str, Any], files: Path, to: Path, progress: Callable[[int], None]) -> None:
-    if to.is_file() and to.stat().st_size == about["size"]:
+def _link(kept: Path, to: Path) -> None:
+    if to.is_file() and to.samefile(kept):
         return
-    kept = files / about["sha256"][:2] / about["sha256"]
-    if not kept.is_file():
-        _download(run, path, about, kept, progress)
     to.parent.mkdir(parents=True, exist_ok=True)
     aside = to.with_name(f"{to.name}.partial.{os.getpid()}")
     aside.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import fsspec
 
 from pipeline.errors import ProcropError, StorageError, UsageError
 from pipeline.patience import chain_of, code_of, is_transient, patiently, redacted, status_of
+from pipeline.webhdfs import make_strict
 
 Result = TypeVar("Result")
 
@@ -33,8 +34,11 @@ def protocol_of(url: str) -> str:
     return url.split("://", 1)[0] if "://" in url else ""
 
 
-def connect(url: str) -> tuple[Any, str]:
-    """fsspec's client for a URL and the path in it; nothing is asked yet. Raises UsageError for what cannot be reached so."""
+def connect(url: str, *, fresh: bool = False) -> tuple[Any, str]:
+    """fsspec's client for a URL and the path in it; nothing is asked yet. Raises UsageError for what cannot be reached so.
+
+    fresh: a client of its own, with today's credentials; else one may be shared with others of this process.
+    """
     protocol = protocol_of(url)
     if urlsplit(url).password is not None:
         raise UsageError(
@@ -44,7 +48,7 @@ def connect(url: str) -> tuple[Any, str]:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().getEffectiveLevel()))
     try:
-        fs, root = fsspec.core.url_to_fs(url, **_options(protocol))
+        fs, root = fsspec.core.url_to_fs(url, **_options(protocol), **({"skip_instance_cache": True} if fresh else {}))
     except ImportError as error:
         how = EXTRAS.get(protocol, "install the fsspec package for it")
         raise UsageError(
@@ -58,6 +62,8 @@ def connect(url: str) -> tuple[Any, str]:
         fs.retries = (
             1  # botocore tries each request again, ``patiently`` each operation; a third loop only multiplies the waits
         )
+    if protocol.lower() == "webhdfs":
+        make_strict(fs)
     return fs, str(root)
 
 
@@ -68,9 +74,17 @@ def _options(protocol: str) -> dict[str, Any]:
         options["use_listings_cache"] = False
     if protocol in S3 and not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & set(os.environ):
         options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 4}}
-    if protocol in S3 and os.environ.get("FSSPEC_S3_ENDPOINT_URL"):
-        options["endpoint_url"] = os.environ["FSSPEC_S3_ENDPOINT_URL"]  # also when it was set after fsspec was imported
+    if protocol in S3 and _endpoint():
+        options["endpoint_url"] = _endpoint()
     return options
+
+
+def _endpoint() -> str:
+    """Asked for here, since fsspec reads its variables when it is imported and keeps a client for whatever address that had."""
+    names = ["FSSPEC_S3_ENDPOINT_URL"]
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+        names += ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
 def asking(where: str, call: Callable[[], Result], also: Callable[[Exception], bool] = lambda error: False) -> Result:

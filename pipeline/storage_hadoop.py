@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from uuid import uuid4
 
-from pipeline.patience import redacted
-
 PIECE = 4 << 20
-CONNECT_S, ANSWER_S = 10.0, 60.0
 
 
 class HadoopFiles(Protocol):
@@ -75,24 +72,7 @@ def _pour(data: bytes | Path, file: BinaryIO) -> None:
 
 
 class WebHdfsFiles(_Files):
-    """Over HTTP, by fsspec's client, which is given time limits and errors for every refusal."""
-
-    def __init__(self, fs: Any) -> None:
-        super().__init__(fs)
-        from requests.adapters import HTTPAdapter
-
-        class Strict(HTTPAdapter):
-            """fsspec's client waits for ever, and hands on a data node's error page as if it were the file."""
-
-            def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
-                options["timeout"] = options.get("timeout") or (CONNECT_S, ANSWER_S)
-                answer = super().send(request, **options)
-                if answer.status_code >= 400:
-                    raise refusal(answer.status_code, answer.content)
-                return answer
-
-        for scheme in ("http://", "https://"):
-            fs.session.mount(scheme, Strict())
+    """Over HTTP, by fsspec's client, made strict (``pipeline.webhdfs``)."""
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         """In two requests; fsspec's file object would ask for the status first, and read further than it was asked."""
@@ -124,32 +104,6 @@ class WebHdfsFiles(_Files):
 
     def remove(self, path: str) -> None:
         self._fs.rm(path, recursive=True)  # the answer is "false", not an error, when there is no such file
-
-
-class Refusal(OSError):
-    """An answer of 400 or more. status: of HTTP; word: the exception's name on the server."""
-
-    def __init__(self, message: str, status: int, word: str) -> None:
-        super().__init__(message)
-        self.status, self.word = status, word
-
-
-def refusal(status: int, body: bytes) -> OSError:
-    """The error that a WebHDFS answer of 400 or more stands for."""
-    import json
-
-    try:
-        told = json.loads(body)["RemoteException"]
-        word, message = str(told["exception"]), redacted(told["message"])
-    except (ValueError, KeyError, TypeError):
-        word, message = "", f"HTTP status {status}"
-    if word == "FileNotFoundException" or (status == 404 and not word):
-        return FileNotFoundError(message)
-    if word == "FileAlreadyExistsException":
-        return FileExistsError(message)
-    if word in ("AccessControlException", "SecurityException", "InvalidToken") or (status in (401, 403) and not word):
-        return PermissionError(message)
-    return Refusal(message, status, word)
 
 
 class PyarrowFiles(_Files):

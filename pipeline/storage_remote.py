@@ -44,7 +44,7 @@ class RemoteStore:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._fs, root = connect(self.url)
+        self._fs, root = connect(self.url, fresh=True)
         self._root = root.rstrip("/")
 
     def __reduce__(self) -> tuple[Any, ...]:

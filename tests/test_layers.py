@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "stages", "procrop_model")
 LOW = {"geometry", "errors", "seeds", "memory", "patience"}
-RECORDS = {"records", "stage", "settings", "resources", "contact_sheet", "remote"}
+RECORDS = {"records", "stage", "settings", "resources", "contact_sheet", "remote", "webhdfs"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
 FILES |= {
     "hashed_file",

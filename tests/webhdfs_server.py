@@ -98,6 +98,7 @@ def webhdfs_server() -> Iterator[tuple[str, Tree]]:
             asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
             op, at_data = asked["op"].upper(), parts.path.startswith(DATA)
             path = unquote(parts.path[len(DATA if at_data else NAME) :]) or "/"
+            path = path.rstrip("/") or "/"
             tree.seen[f"{op} data" if at_data else op] += 1
             spoil = tree.spoil(op, path)
             if spoil == "error" or (spoil == "data" and at_data):

@@ -197,6 +197,13 @@ def test_a_store_pickles_as_its_address(store, server, monkeypatch):
     assert again.url == store.url and again.read("x.json") == b"1"
 
 
+def test_the_endpoint_comes_from_the_environment(store, server, monkeypatch):
+    monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", server[0])
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    store.write("x.json", b"1")
+    assert open_store(store.url).read("x.json") == b"1"
+
+
 def test_nothing_secret_is_said(store, server, monkeypatch, caplog):
     _, faults, _ = server
     caplog.set_level(logging.DEBUG)
