@@ -57,7 +57,7 @@ def connect(url: str, *, fresh: bool = False) -> tuple[Any, str]:
     except (ValueError, OSError) as error:
         known = "s3://, gs://, webhdfs://, hdfs://, or another of fsspec's"
         how = EXTRAS.get(protocol, f"protocols are {known}")
-        raise UsageError(f"cannot open '{url}': {redacted(error)}; {how}") from error
+        raise UsageError(f"cannot open '{url}': {_short(error)}; {how}") from error
     if protocol in S3:
         fs.retries = (
             1  # botocore tries each request again, ``patiently`` each operation; a third loop only multiplies the waits
@@ -111,7 +111,7 @@ def _exists_already(error: Exception) -> bool:
 
 def explained(error: Exception, where: str) -> Exception:
     """The error of ours that a client's error stands for."""
-    words = redacted(error) or type(error).__name__
+    words = _short(error)
     container = "/".join(where.split("/")[:3])
     codes = {code_of(one) for one in chain_of(error)}
     if "NoSuchBucket" in codes or (isinstance(error, FileNotFoundError) and "bucket" in words and "exist" in words):
@@ -134,6 +134,12 @@ def explained(error: Exception, where: str) -> Exception:
     ):
         return StorageError(f"'{where}': {words}; what was committed is intact, run the same command again")
     return error
+
+
+def _short(error: Exception) -> str:
+    """What an error says, in a line that can be read: libhdfs names every folder that has no Java."""
+    words = redacted(error) or type(error).__name__
+    return words if len(words) <= 300 else f"{words[:300]} ..."
 
 
 def _no_key(error: Exception) -> bool:

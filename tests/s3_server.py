@@ -20,7 +20,11 @@ HOP = {"connection", "transfer-encoding", "keep-alive"}
 
 @dataclass
 class Faults:
-    """What the proxy does to a request. spoil: 'error', 'reset', 'lost' (done, but the answer never comes), 'slow' or ''."""
+    """What the proxy does to a request.
+
+    spoil: 'error' (500), 'reset', 'lost' (done, but the answer never comes), 'cut' (half of the body), 'slow', 'stall' (no answer
+    until the client is gone), or '' for nothing.
+    """
 
     spoil: Callable[[str, str], str] = lambda method, path: ""
     seen: Counter = field(default_factory=Counter)
@@ -76,6 +80,8 @@ def proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
                 return self._answer(500, [("Content-Type", "application/xml")], INTERNAL)
             if spoil == "reset":
                 return self._reset()
+            if spoil == "stall":
+                return self._stall()
             status, headers, data = self._upstream(body)
             if spoil == "lost":
                 return self._reset()
@@ -133,6 +139,13 @@ def proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()
             self._reset()
+
+        def _stall(self) -> None:
+            """No answer until the client is gone."""
+            self.connection.settimeout(60)
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                self.connection.recv(1)
 
         def _reset(self) -> None:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -43,6 +43,16 @@ class Tree:
 
         self.spoil = spoil
 
+    def every(self, nth: int, *kinds: str) -> None:
+        """Spoil every nth request from now on, in turn in each way."""
+        seen = [0]
+
+        def spoil(op: str, path: str) -> str:
+            seen[0] += 1
+            return kinds[seen[0] // nth % len(kinds)] if seen[0] % nth == 0 else ""
+
+        self.spoil = spoil
+
     def mkdirs(self, path: str) -> None:
         parts = path.strip("/").split("/")
         for end in range(len(parts)):

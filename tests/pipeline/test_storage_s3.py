@@ -2,16 +2,23 @@
 
 import logging
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from threading import Event
 
 import pytest
 
-from pipeline import patience, storage_remote
+from pipeline import patience, storage_remote, uploads
 from pipeline.errors import StorageError, UsageError
+from pipeline.locks import shard_lock
 from pipeline.storage import open_store
 from pipeline.uploads import sweep
 from tests.s3_server import s3_server
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +167,35 @@ def test_what_a_killed_upload_left_is_swept(store, server):
     assert sweep(store) == 0
 
 
-def test_while_others_work_only_old_uploads_are_swept(store, server, monkeypatch):
-    from pipeline import uploads
-    from pipeline.locks import shard_lock
+UPLOAD = """
+import sys
+from pathlib import Path
+from pipeline import storage_remote
+storage_remote.PART = 64 << 10
+storage_remote.remote_store(sys.argv[1]).copy_in(Path(sys.argv[2]), "a/large.tar")
+"""
 
+
+def test_a_process_killed_while_it_uploads_leaves_nothing_after_the_sweep(store, server, large):
+    _, faults, client = server
+    reached = Event()
+
+    def spoil(method, path):
+        if "partNumber=3" in path:
+            reached.set()
+            return "stall"
+        return ""
+
+    faults.spoil = spoil
+    command = [sys.executable, "-W", "ignore", "-c", UPLOAD, store.url, str(large)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        assert reached.wait(120)
+        process.kill()
+    assert len(unfinished(store, client)) == 1 and not store.exists("a/large.tar")
+    assert sweep(store) == 1 and unfinished(store, client) == []
+
+
+def test_while_others_work_only_old_uploads_are_swept(store, server, monkeypatch):
     _, _, client = server
     begin_upload(store, client)
     with shard_lock(store, "outpaint", 1):

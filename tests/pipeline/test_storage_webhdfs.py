@@ -5,11 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from fsspec.implementations.arrow import ArrowFSWrapper
+from pyarrow.fs import LocalFileSystem
 
 from pipeline import patience
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.locks import shard_lock
 from pipeline.storage import open_store
+from pipeline.storage_hadoop import PyarrowFiles
 from tests.webhdfs_server import webhdfs_server
 
 
@@ -111,3 +114,32 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch):
     with pytest.raises(StorageError, match="does not answer as it should"):
         store.read("x.json")
     store._fs.session.close()
+
+
+class HadoopLike(ArrowFSWrapper):
+    """fsspec's wrapper of pyarrow, as for hdfs://, over this disk: a rename fails where its target exists, as HDFS's does."""
+
+    def __init__(self) -> None:
+        super().__init__(LocalFileSystem(), skip_instance_cache=True)
+
+    def mv(self, path1, path2, **options):
+        if self.exists(path2):
+            raise OSError(f"rename {path1} to {path2}: Operation failed")
+        super().mv(path1, path2, **options)
+
+
+def test_the_way_over_pyarrow_puts_whole_files_once(tmp_path):
+    files, place = PyarrowFiles(HadoopLike()), f"{tmp_path}/run/a/x.bin"
+    assert files.put(place, b"one", replace=False) and not files.put(place, b"two", replace=False)
+    assert files.read(place) == b"one" and files.put(place, b"three", replace=True)
+    (tmp_path / "large").write_bytes(b"12345678")
+    assert files.put(place, tmp_path / "large", replace=True) and files.read(place, 6, 9) == b"78"
+    files.remove(f"{tmp_path}/run/nothing")
+    assert [path.name for path in (tmp_path / "run" / "a").iterdir()] == ["x.bin"]
+
+
+def test_hadoops_own_protocol_without_hadoop_is_one_line(monkeypatch):
+    monkeypatch.delenv("CLASSPATH", raising=False)
+    with pytest.raises(UsageError, match=r"cannot open 'hdfs://127.0.0.1:9/run'.*libhdfs.*or use webhdfs://") as caught:
+        open_store("hdfs://127.0.0.1:9/run")
+    assert len(str(caught.value)) < 600
