@@ -113,7 +113,7 @@ def living(store: Store, prefix: str, pace: Pace = PACE) -> Iterator[tuple[str, 
 
 def _acquire(lock: Lock) -> None:
     store, pace = lock.store, lock.pace
-    deadline = time.monotonic() + pace.patience
+    deadline, pause = time.monotonic() + pace.patience, 0.05
     seen, since = None, time.monotonic()
     while True:
         holder = _read(store, lock.path)
@@ -128,7 +128,14 @@ def _acquire(lock: Lock) -> None:
                 "" if _is_here(holder) else f"; a dead one's lock is free {pace.stale:.0f} s after its last heartbeat"
             )
             raise HeldError(f"'{store.url}/{lock.path}' is held by {_named(holder)}: wait for it, or stop it{after}")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)  # each look at a remote lock is a request that is paid for
+
+
+def anybody_here(store: Store, pace: Pace = PACE) -> bool:
+    """Whether a lock of the run directory has a living owner."""
+    holders = (_read(store, f"locks/{name}") for name in store.names("locks"))
+    return any(holder is not None and not _is_dead(holder) and not _doubted(holder, pace) for holder in holders)
 
 
 def _take(lock: Lock, seen: dict[str, Any] | None) -> bool:

@@ -40,10 +40,12 @@ class Plan:
 
 def load(store: Store) -> Plan | None:
     """The plan of a run directory, or None for a new one; raises DamagedDataError or RefusedError for foreign ones."""
-    if not store.exists(PATH):
+    try:
+        data = store.read(PATH)
+    except FileNotFoundError:
         return None
     try:
-        body = json.loads(store.read(PATH))
+        body = json.loads(data)
         if body["format"] != FORMAT:
             raise RefusedError(
                 f"'{store.url}' was made by another version: plan format {body['format']}, want {FORMAT}"

@@ -1,7 +1,7 @@
 """Where a run directory lives, and how a file gets there: written aside, flushed, renamed, its folder flushed.
 
-``LocalStore`` is durable against power loss; ``RemoteStore`` does one complete upload a file. Both give the same contract:
-a reader never sees half a file, and ``create`` succeeds for one writer only.
+``LocalStore`` is durable against power loss; ``RemoteStore`` does one complete upload a file, or writes aside and
+renames, too. All give the same contract: a reader never sees half a file, and ``create`` succeeds for one writer only.
 """
 
 import contextlib
@@ -84,13 +84,21 @@ class Store(Protocol):
         """Raise StorageError when the run directory is no longer where it was."""
         ...
 
+    def unfinished(self) -> list[Any]:
+        """Uploads in parts that a killed process left (``storage_remote.Upload``)."""
+        ...
+
+    def abort(self, upload: Any) -> None:
+        """Drop what is there of an unfinished upload."""
+        ...
+
 
 def open_store(url: str) -> Store:
-    """The store of a path or fsspec URL (``work``, ``s3://bucket/run``)."""
+    """The store of a path or fsspec URL (``work``, ``s3://bucket/run``); raises UsageError for one that cannot be reached."""
     if "://" in url and not url.startswith("file://"):
-        from pipeline.storage_remote import RemoteStore
+        from pipeline.storage_remote import remote_store
 
-        return RemoteStore(url)
+        return remote_store(url)
     return LocalStore(Path(url.removeprefix("file://")))
 
 
@@ -141,6 +149,12 @@ class LocalStore:
                 f"the run directory '{self.url}' is gone: its disk was unmounted, or it was moved away; bring it back and run "
                 "the same command again, what was committed is intact"
             )
+
+    def unfinished(self) -> list[Any]:
+        return []
+
+    def abort(self, upload: Any) -> None:
+        """There are none."""
 
     def local(self, path: str) -> Path:
         """The real path of a file."""

@@ -1,6 +1,7 @@
 """The one contract of every executor: ``run_shard(stage, shard) -> receipt``."""
 
 import contextlib
+import os
 import re
 import socket
 import tempfile
@@ -119,9 +120,7 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
         receipt = replace(receipt, seconds=seconds, device=control.device, run=run.plan.identity)
         if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
-            raise HeldError(
-                f"{stage.name} shard {number} was committed by another process at the same time: run the same command again"
-            )
+            receipt = _of_the_other(run, receipt)
         sink.discard()
         if deadly:
             run.store.remove(crashed_path(stage.name, number))
@@ -136,12 +135,25 @@ def _done_meanwhile(stage: Stage, run: Run, number: int, inputs: dict[str, str])
     return receipt if all(run.store.exists(path) for path in receipt.outputs) else None
 
 
+def _of_the_other(run: Run, ours: Receipt) -> Receipt:
+    """The receipt of another process that did the same shard at the same time: as good as ours, when its files are the same.
+
+    Raises HeldError when they are not.
+    """
+    other = run.receipt(ours.stage, ours.shard)
+    if other is not None and (other.fingerprint, other.outputs) == (ours.fingerprint, ours.outputs):
+        return other
+    raise HeldError(
+        f"{ours.stage} shard {ours.shard} was committed by another process at the same time: run the same command again"
+    )
+
+
 def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
     if not stage.extensions:
         return RowSink()
     if isinstance(run.store, LocalStore):
         return Journal(run.store.local(f"{stage.name}/journal"), number, identity)
-    aside = Path(tempfile.gettempdir()) / "procrop-journal" / digest_of(run.store.url)[:12]
+    aside = Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}" / digest_of(run.store.url)[:12]
     return Journal(aside / stage.name, number, identity)
 
 

@@ -1,20 +1,24 @@
 """Finding the input: what a folder, a glob, a Parquet of URLs or a WebDataset holds, and how each of it is read."""
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import fsspec
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.resources import bundled
+from stages.archives import archive, pictures_in
+from stages.remote_sources import is_remote, list_folder, list_glob, read_address, read_file
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
 CREDIT_FIELDS = ("title", "author", "licence", "licence_url", "source", "split")
 BUNDLED = "assets:"
+CREDITS_FILE = "credits.csv"
 
 
 NO_CREDITS: dict[str, str] = {}
@@ -48,13 +52,16 @@ def _from_elsewhere(spec: str) -> Iterable[Found]:
         return _from_parquet(spec)
     if spec.endswith(".tar") or "{" in spec:
         return _from_webdataset(spec)
-    pattern = spec if any(mark in spec for mark in "*?[") else spec.rstrip("/") + "/**"
-    openers = fsspec.open_files(pattern, "rb")
+    if _is_remote_folder(spec):
+        return _from_remote_folder(spec)
+    if is_remote(spec):
+        return [_from_address(address, {}) for address in list_glob(spec) if _is_photo(address)]
+    openers = fsspec.open_files(spec, "rb")
     return [_from_address(opener.full_name, {}) for opener in openers if _is_photo(opener.path)]
 
 
 def read_source(spec: str, uri: str) -> bytes:
-    """Bytes of one source by the address that ``scan`` gave it; raises OSError."""
+    """Bytes of one source by the address that ``scan`` gave it; raises OSError, and StorageError when all of them are gone."""
     folder = _folder_of(spec)
     if folder is not None:
         try:
@@ -63,7 +70,11 @@ def read_source(spec: str, uri: str) -> bytes:
             _refuse_gone(folder)
             raise
     if "#" in uri:
-        return _archive(uri.split("#")[0])[uri]
+        return archive(uri.split("#")[0], EXTENSIONS)[uri]
+    if _is_remote_folder(spec):
+        return read_file(spec, uri)
+    if is_remote(uri):
+        return read_address(uri)
     with fsspec.open(uri, "rb") as file:
         data: bytes = file.read()
     return data
@@ -91,9 +102,9 @@ def _folder_of(spec: str) -> Path | None:
     return Path(spec)
 
 
-@lru_cache(maxsize=2)
-def _archive(spec: str) -> dict[str, bytes]:
-    return {found.uri: found.read() for found in _from_webdataset(spec)}
+def _is_remote_folder(spec: str) -> bool:
+    """A folder elsewhere is treated as one here is: addresses relative to it, credits in its ``credits.csv``."""
+    return is_remote(spec) and not spec.endswith((".parquet", ".tar")) and not any(mark in spec for mark in "*?[{")
 
 
 def _is_photo(name: str) -> bool:
@@ -106,7 +117,7 @@ def _from_folder(folder: Path) -> Iterator[Found]:
             f"ingest.source = '{folder}': no such folder, or none that may be entered; "
             "give a folder, glob, .parquet of URLs or .tar"
         )
-    credits = _credits(folder / "credits.csv")
+    credits = _credits(folder / CREDITS_FILE)
     closed: dict[str, OSError] = {}
     root = str(folder)
 
@@ -146,13 +157,31 @@ def _fail(error: OSError) -> bytes:
     raise error
 
 
+def _from_remote_folder(url: str) -> list[Found]:
+    files = list_folder(url)
+    if not files:
+        raise UsageError(f"ingest.source = '{url}': nothing is there; is it the folder's URL?")
+    credits = (
+        _parse_credits(read_file(url, CREDITS_FILE).decode(), f"{url}/{CREDITS_FILE}") if _has_credits(files) else {}
+    )
+    return [
+        Found(uri, credits.get(uri, NO_CREDITS), partial(read_file, url, uri), stamp, changed)
+        for uri, stamp, changed in files if _is_photo(uri)
+    ]  # fmt: skip
+
+
+def _has_credits(files: list[tuple[str, str, int]]) -> bool:
+    return any(uri == CREDITS_FILE for uri, _, _ in files)
+
+
 def _credits(path: Path) -> dict[str, dict[str, str]]:
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    return _parse_credits(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else {}
+
+
+def _parse_credits(text: str, where: str) -> dict[str, dict[str, str]]:
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if rows and "file" not in rows[0]:
-        raise UsageError(f"'{path}' needs a column 'file'; it has {', '.join(rows[0])}")
+        raise UsageError(f"'{where}' needs a column 'file'; it has {', '.join(rows[0])}")
     return {row["file"]: {name: row.get(name) or "" for name in CREDIT_FIELDS} for row in rows}
 
 
@@ -163,8 +192,8 @@ def _from_address(address: str, credits: dict[str, str]) -> Found:
 def _from_parquet(spec: str) -> list[Found]:
     import pyarrow.parquet as pq
 
-    with fsspec.open(spec, "rb") as file:
-        rows = pq.ParquetFile(file).read(use_threads=False).to_pylist()
+    data = read_file(*spec.rsplit("/", 1)) if is_remote(spec) else Path(spec.removeprefix("file://")).read_bytes()
+    rows = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
     column = next((name for name in ("url", "uri", "path") if rows and name in rows[0]), None)
     if column is None:
         raise UsageError(f"'{spec}' needs a column url, uri or path")
@@ -172,20 +201,4 @@ def _from_parquet(spec: str) -> list[Found]:
 
 
 def _from_webdataset(spec: str) -> list[Found]:
-    import webdataset as wds
-
-    found: list[Found] = []
-    with_dots: list[str] = []
-    for sample in wds.WebDataset(spec, shardshuffle=False, empty_check=False):
-        credits = {name: "" for name in CREDIT_FIELDS}
-        image = next((ext for ext in sample if f".{ext.lower()}" in EXTENSIONS), None)
-        with_dots += [f"{sample['__key__']}.{ext}" for ext in sample if "." in ext and _is_photo(ext)]
-        if image is not None:
-            uri = f"{sample['__url__']}#{sample['__key__']}.{image}"
-            found.append(Found(uri, credits, partial(bytes, sample[image])))
-    if with_dots:
-        raise UsageError(
-            f"'{spec}' has '{with_dots[0]}', a key with a dot: WebDataset readers cut a name at its first dot; rename "
-            f"{'it' if len(with_dots) == 1 else f'the {len(with_dots)} such members'}"
-        )
-    return found
+    return [Found(uri, dict(NO_CREDITS), partial(bytes, data)) for uri, data in pictures_in(spec, EXTENSIONS)]

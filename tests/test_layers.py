@@ -9,10 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pipeline", "stages", "procrop_model")
-LOW = {"geometry", "errors", "seeds", "memory"}
-RECORDS = {"records", "stage", "settings", "resources", "contact_sheet", "needs"}
+LOW = {"geometry", "errors", "seeds", "memory", "patience"}
+RECORDS = {"records", "stage", "settings", "resources", "contact_sheet", "needs", "remote", "webhdfs"}
 FILES = {"config", "shards", "tables", "receipts", "storage", "storage_remote", "journal", "locks", "plan", "run"}
-FILES |= {"hashed_file", "shard_index", "shard_set", "shard_writer", "epoch_order"}
+FILES |= {
+    "hashed_file",
+    "shard_index",
+    "shard_set",
+    "shard_writer",
+    "epoch_order",
+    "storage_hadoop",
+    "uploads",
+    "fetched",
+}
 DOING = {
     "work",
     "overlap",

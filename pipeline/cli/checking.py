@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import Json, Quiet, Session, Work, Workers, open_existing, print_json, worker_count
-from pipeline.errors import DamagedDataError, RefusedError
+from pipeline.errors import DamagedDataError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.verify import Verification
@@ -127,6 +127,16 @@ def _refuse_other_photos(session: Session, display: Any) -> None:
         )
 
 
+def _refuse_remote(paths: Sequence[str]) -> None:
+    from pipeline.remote import copy_line
+
+    for path in paths:
+        if "://" in path:
+            raise UsageError(
+                f"lint reads files of this machine: copy '{path}' first ({copy_line(path)}), then lint COPY"
+            )
+
+
 @contextmanager
 def _byte_bar(what: str, silent: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
     """(begin(total), progress(n)) of a bar of bytes on a terminal, or of a plain line every ten seconds elsewhere."""
@@ -163,6 +173,7 @@ def lint(paths: Paths, json: Json = False, quiet: Quiet = False) -> None:
     """Check any WebDataset against the shard rules; exit code 5 when a rule is broken."""
     from pipeline.lint import Linter, find_shards
 
+    _refuse_remote(paths)
     shards = find_shards(paths)
     with _byte_bar("lint", quiet or json) as (begin, progress):
         begin(sum(shard.stat().st_size for shard in shards.tars))

@@ -128,9 +128,9 @@ def _canvases(session: Session, folder: Path, split: str, *, device: str, quiet:
     """A run's own split; done once for a model and a dataset."""
     from pipeline.cli.evaluation_files import write_files
 
-    root: Path = local_folder(session)
     if not session.run.receipts("build"):
         raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first, or name a public --dataset")
+    root: Path = local_folder(session, ["build"])
     home = root / "models" / "cropper"
     home.mkdir(parents=True, exist_ok=True)
     told = home / f"evaluation-{split}.json"

@@ -111,7 +111,7 @@ def report(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:
     from pipeline.report import write_report
 
     session = open_existing(work)
-    root: Path = local_folder(session)
+    root: Path = local_folder(session, [])
     page = Path(out) if out else root / "report" / "index.html"
     crops = root / "report" / "crops"
     if (root / "models" / "cropper" / "cropper" / "config.json").is_file():

@@ -192,6 +192,7 @@ def _work(
     from pipeline.cli.display import Display, summary_of
     from pipeline.cli.executing import Asked, carry_out, finished, require_executor
     from pipeline.runner import Options
+    from pipeline.uploads import sweep
 
     reason = options["reason"]
 
@@ -205,6 +206,7 @@ def _work(
     if "build" in names:
         _require_folders(session.recipe.build.exclude_near)
     display = Display(quiet=quiet or json)
+    sweep(session.run.store)
     done = carry_out(session, asked, told, display)
     session, results = finished(done, asked), done.results
     remember(session)

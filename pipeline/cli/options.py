@@ -131,12 +131,30 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def local_folder(session: Session) -> Any:
-    """The run directory as a path, for training and reports; raises UsageError for a remote one."""
+def is_remote(session: Session) -> bool:
+    """Whether the run directory is on another machine's file system."""
     from pipeline.storage import LocalStore
 
-    if not isinstance(session.run.store, LocalStore):
+    return not isinstance(session.run.store, LocalStore)
+
+
+def local_folder(session: Session, stages: Sequence[str] = ("build", "retrieve")) -> Any:
+    """The run directory as a path; of a remote one, a copy of what ``stages`` committed, in the cache folder."""
+    store: Any = session.run.store
+    if not is_remote(session):
+        return store.root
+    from pipeline.fetched import fetch
+
+    return fetch(session.run, stages)
+
+
+def require_out(session: Session, out: str) -> None:
+    """What is trained belongs to somebody's own folder, not to a cache. Raises UsageError."""
+    from pipeline.remote import copy_line
+
+    if is_remote(session) and not out:
+        url = session.run.store.url
         raise UsageError(
-            f"this command needs a local --work, not '{session.run.store.url}': copy the run directory first"
+            f"--work is remote ('{url}'): say with --out FOLDER where on this machine the model goes (the data are fetched "
+            f"to the cache), or copy the run directory first: {copy_line(url)}"
         )
-    return session.run.store.root

@@ -23,6 +23,7 @@ from pipeline.cli.options import (
     open_session,
     print_json,
     remember,
+    require_out,
 )
 from pipeline.cli.training_bar import progress_bar
 from pipeline.errors import MissingUpstreamError, UsageError
@@ -51,6 +52,7 @@ def train(
     """Train the cropper: on the weak labels of a run directory, on public sets, or on both; resumes from its last checkpoint."""
     session = open_session(config, work, overrides)
     settings = session.recipe.train
+    require_out(session, out)
     root = _trained_on(session)
     home = Path(out) if out else root / "models" / "cropper"
     finished = home / "finished.json"
@@ -74,11 +76,11 @@ def _inputs(session: Session) -> list[Receipt]:
 
 
 def _trained_on(session: Session) -> Path:
-    root: Path = local_folder(session)
     if session.recipe.train.mode != "supervised" and not (session.run.receipts("build") and _retrieved(session)):
         raise MissingUpstreamError(
             "train needs the dataset and its neighbours: run 'procrop-data run' (or build, embed and retrieve) first"
         )
+    root: Path = local_folder(session)
     return root
 
 

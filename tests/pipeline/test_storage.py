@@ -59,5 +59,5 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 
 def test_an_unknown_protocol_is_one_line():
-    with pytest.raises(StorageError, match="cannot open"):
+    with pytest.raises(UsageError, match=r"cannot open 'nosuch://bucket/run'.*protocols are s3://"):
         open_store("nosuch://bucket/run")
