@@ -13,7 +13,7 @@ Name = Annotated[str, typer.Argument(help="Which one; without a name they are li
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
 BENCHMARKS = (
     "shards-write", "shards-read", "decode", "overhead", "throughput", "near-duplicates", "crops-scoring", "outpaint",
-    "retrieval", "cropper-train", "cropper-infer", "reencode", "faults",
+    "retrieval", "cropper-train", "cropper-infer", "train-scaling", "reencode", "faults",
     "rehearsal",
 )  # fmt: skip
 

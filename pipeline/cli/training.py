@@ -48,7 +48,10 @@ def train(
     overrides: Overrides = None, config: Config = "", work: Work = "work", out: Out = "", device: Device = "auto",
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Train the cropper: on the weak labels of a run directory, on public sets, or on both; resumes from its last checkpoint."""
+    """Train the cropper: on the weak labels of a run directory, on public sets, or on both; resumes from its last checkpoint.
+
+    On several GPUs: accelerate launch --multi_gpu --num_processes 8 --no_python procrop-data train
+    """
     session = open_session(config, work, overrides)
     settings = session.recipe.train
     root = _trained_on(session)
@@ -58,7 +61,10 @@ def train(
     # The marker knows nothing of data beyond the run directory; the trainer itself looks at them and does no work twice.
     done_before = not settings.sets and not settings.init_from and is_made_from(finished, key)
     if not done_before:
-        _train(session, root, home, device=device, quiet=quiet or json)
+        _train(session, root, home, device=device, quiet=quiet or json or not _writes())
+    if not _writes():
+        return
+    if not done_before:
         mark(finished, key)
         if not out:
             remember(session)  # a run put elsewhere is one beside the run directory's own cropper
@@ -67,6 +73,11 @@ def train(
         print_json(summary)
     elif not quiet:
         print(f"{_one_line(summary)}{', already done' if done_before else ''}: {finished.parent / 'cropper'}")
+
+
+def _writes() -> bool:
+    """Whether this is the one that writes and tells, of the processes that ``accelerate launch`` or ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _inputs(session: Session) -> list[Receipt]:
@@ -96,9 +107,11 @@ def _references(session: Session, root: Path) -> Path:
 def _train(session: Session, root: Path, home: Path, *, device: str, quiet: bool) -> None:
     import torch
 
+    from procrop_model.processes import end
     from procrop_model.train import train as fit
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     progress, close = progress_bar("train", quiet)
     try:
@@ -108,6 +121,7 @@ def _train(session: Session, root: Path, home: Path, *, device: str, quiet: bool
         )  # fmt: skip
     finally:
         close()
+        end()
 
 
 def _one_line(summary: dict[str, Any]) -> str:
