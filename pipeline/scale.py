@@ -9,14 +9,24 @@ from pipeline.forecast import Cost, Forecast
 
 GPU, WORKER, ALONE = "gpu", "worker", "one process"
 
-# Seconds a photograph of what one process does while all others wait, by step, and how it grows with their number: the time is
-# ``seconds * photos * (photos / MEASURED_AT) ** (power - 1)``. docs/scale.md has the commands that measured them.
-SINGLE: dict[str, tuple[float, float]] = {
-    "sources": (0.0, 1.0),
+# Seconds of what one process does while all others wait: measured at so many photographs, and the power that they grow with. Both
+# are printed by commands in BENCHMARKS.md: the rehearsal (``sources``) and near-duplicates (the search in the prologue of build,
+# which compares all with all). A run's own receipts replace them.
+SINGLE: dict[str, tuple[float, int, float]] = {
+    "sources": (35.0, 60_500, 1.0),
+    "build: prologue": (22.9, 60_000, 2.0),
 }
-MEASURED_AT = 1
-# Requests that a stage makes of a store a sample and a shard, counted by tests/pipeline/test_scale.py.
-REQUESTS: dict[str, tuple[float, float]] = {}
+# Requests that a stage makes of its store: a sample, and a work shard (what the runner and a prologue read is among them).
+# Counted by tests/pipeline/test_scale.py with stand-in models; heartbeats of locks come on top.
+REQUESTS: dict[str, tuple[float, float]] = {
+    "ingest": (0, 12), "dedup": (1, 15), "caption": (1, 15), "outpaint": (1, 19), "propose": (1, 15), "refine": (1, 21),
+    "filter": (0, 28), "build": (1, 36), "embed": (1, 22), "retrieve": (0, 26),
+}  # fmt: skip
+
+# The main process of the rehearsal: 210.5 MiB at 6,050 photographs, 239.2 at 60,500 (BENCHMARKS.md).
+MAIN_BYTES, MAIN_BYTES_A_PHOTO = 217_000_000, 553
+REFERENCE_BYTES = 2 * 320 * (1 + 64)  # a vector and 64 tokens of 320 channels in fp16, as the embedded encoder gives
+FILES_A_SHARD = 3
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,11 @@ def requests_of(cost: Cost) -> int:
     return round(a_sample * cost.samples + a_shard * cost.shards)
 
 
-def single_steps(photos: int, measured: Mapping[str, float]) -> dict[str, float]:
-    """Seconds of each step that one process does. measured: seconds a photograph, where this run's receipts tell them."""
-    return {
-        name: photos
-        * measured.get(name, seconds)
-        * (1.0 if name in measured else (photos / MEASURED_AT) ** (power - 1))
-        for name, (seconds, power) in SINGLE.items()
-    }
+def single_steps(photos: int, measured: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+    """Seconds of each step that one process does. measured: seconds at so many photographs, where this run's receipts tell them."""
+    powers = {name: power for name, (_, _, power) in SINGLE.items()}
+    known = {name: (seconds, at) for name, (seconds, at, _) in SINGLE.items()} | dict(measured)
+    return {name: seconds * (photos / at) ** powers.get(name, 1.0) for name, (seconds, at) in known.items()}
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,9 @@ def _limits(found: Forecast, means: Means, photos: int, final: tuple[int, int]) 
             f"{work:,} work shards for {most:,} workers",
             f"work_shards={4 * most} (frozen at the start)",
         ),
-        _passed(widest * FILES > 100_000, f"{widest * FILES:,} files in one folder", "fewer, larger shards"),
+        _passed(
+            widest * FILES_A_SHARD > 100_000, f"{widest * FILES_A_SHARD:,} files in one folder", "fewer, larger shards"
+        ),
         _passed(
             final[1] > 1_000_000_000, f"final shards of {final[1]:,} bytes", f"build.shards={_fitting(found, final)}"
         ),
@@ -155,11 +164,6 @@ def _limits(found: Forecast, means: Means, photos: int, final: tuple[int, int]) 
             "a sample of the photographs as references",
         ),
     ]
-
-
-MAIN_BYTES, MAIN_BYTES_A_PHOTO = 218_000_000, 553
-REFERENCE_BYTES = 41_600
-FILES = 3
 
 
 def _passed(passed: bool, what: str, change: str) -> Limit | None:

@@ -35,8 +35,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Fleet:
-    """workers by kind ('' is any other). start: seconds until a new worker is ready; lost: times an hour that a worker is pre-empted
-    or fails; away: seconds until it, or another, begins to start again. hand: seconds to hand over a shard, one at a time.
+    """workers; kinds: how many of a kind where it is another number. start: seconds until a new worker is ready; lost: times an
+    hour that a worker is pre-empted or fails; away: seconds until it, or another, begins to start again. hand: seconds to hand
+    over a shard, one at a time.
     """
 
     workers: int

@@ -25,6 +25,8 @@ DOING = {
     "report",
     "ledger",
     "forecast",
+    "scale",
+    "simulation",
     "receipt_bytes",
     "verify",
     "repair",

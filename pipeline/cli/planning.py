@@ -10,10 +10,8 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.cli.planning_fleet import Asked
     from pipeline.forecast import Forecast
-    from pipeline.plan import Plan
     from pipeline.scale import Means, Scale
     from pipeline.stage import Stage
-    from pipeline.storage import Store
     from stages.recipe import Recipe
 
 Photos = Annotated[int, typer.Option(help="Number of photographs; 0: as many as the source lists.", min=0)]
@@ -181,6 +179,6 @@ def _print_scale(
         print(f"limit: {text}")
     for fleet in fleets:
         print(
-            f"simulated on {fleet['workers']:>5} workers: {fleet['hours']:.2f} h, {fleet['efficiency']:.1%} of the workers' time is "
-            f"work that stays; {fleet['losses']} losses redid {fleet['redone_hours']:.2f} h"
+            f"simulated on {fleet['workers']:>5} workers: {fleet['hours']:.2f} h, {fleet['efficiency']:.1%} of their time is work "
+            f"that stays; {fleet['losses']} losses redid {fleet['redone_hours']:.2f} h"
         )

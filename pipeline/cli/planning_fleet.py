@@ -60,15 +60,15 @@ def scaled(
     return by_clock, _assumed(asked, found, means), limits(found, means, told["photos"], a_shard)
 
 
-def _own_steps(asked: Asked) -> dict[str, float]:
-    """Seconds a photograph of the steps that this run has done once."""
-    run, found = asked.run, dict[str, float]()
+def _own_steps(asked: Asked) -> dict[str, tuple[float, int]]:
+    """Seconds of the steps that this run has done once, and at how many photographs."""
+    run, found = asked.run, dict[str, tuple[float, int]]()
     photos = sum(receipt.n_in for receipt in run.receipts("ingest")) if run else 0
     for stage in asked.stages if run and photos else []:
         for step in ("prologue", "epilogue"):
             receipt = run.receipt_at(step_receipt_path(stage.name, step)) if run else None
             if receipt is not None:
-                found[f"{stage.name}: {step}"] = sum(receipt.seconds.values()) / photos
+                found[f"{stage.name}: {step}"] = sum(receipt.seconds.values()), photos
     return found
 
 
