@@ -50,7 +50,7 @@ class MixedOrder(EpochOrder):
     def __init__(self, weak: int, annotated: int, share: float, size: int, seed: int) -> None:
         self.weak, self.annotated = weak, annotated
         self.drawn = max(1, round(weak * share / (1 - share)))
-        super().__init__(weak + self.drawn, size, seed)
+        super().__init__(weak + self.drawn, size, seed, lanes=True)
 
     def permutation(self, epoch: int) -> NDArray[np.int64]:
         """Positions [weak + drawn] in the order of an epoch."""

@@ -19,6 +19,7 @@ from procrop_model.interrupts import StopFlag
 from procrop_model.lite0_files import lite0_side
 from procrop_model.model_digest import model_digest
 from procrop_model.network import CropNetwork
+from procrop_model.processes import Processes
 from procrop_model.published.coco import start_from
 from procrop_model.query_encoder import encoder_for
 from procrop_model.references import Neighbour, ReferenceDatabase
@@ -40,7 +41,8 @@ def train(
     dataset_dir: of the weak labels; not read in supervised mode. retrieve_dir: the retrieve stage's folder, or any that has
     ``references``, as a cropper's folder has. progress(done steps, total steps, losses) is called after each step. Raises
     MissingUpstreamError without data, RefusedError when ``out_dir`` holds a run of other settings or data, UsageError
-    for data that must not be trained on, InterruptedRunError after SIGINT or SIGTERM.
+    for data that must not be trained on, InterruptedRunError after SIGINT or SIGTERM. In several processes (``processes.py``) all
+    of them call this, with an ``out_dir`` that all see; one writes.
     """
     data = read_data(config, dataset_dir)
     database = ReferenceDatabase.load(references_of(retrieve_dir))
@@ -51,10 +53,12 @@ def train(
     if (summary := read_finished(out_dir, identity)) is not None:
         return summary
     sizes = _fitting(config.model, database, data.samples) if start is None else _as_saved(config, start, database)
-    neighbours = _neighbours(config, data, database, retrieve_dir, out_dir)
+    processes = Processes(config.device)
     network = first_network(sizes, config.seed, start)
-    start_from(network, config.init, out_dir)
-    run = Run(replace(config, model=sizes), network, out_dir, identity)
+    with processes.main_first():
+        neighbours = _neighbours(config, data, database, retrieve_dir, out_dir)
+        start_from(network, config.init, out_dir)
+    run = Run(replace(config, model=sizes), network, out_dir, identity=identity, processes=processes)
     run.feed(data, neighbours, database)
     with StopFlag() as stop:
         return run.go(stop, progress)

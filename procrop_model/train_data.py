@@ -44,14 +44,14 @@ def read_data(config: TrainConfig, dataset_dir: Path) -> TrainingData:
     if config.mode == WEAK:
         weak = read_split(dataset_dir, "train")
         validation = read_split(dataset_dir, config.val_split, needed=False)
-        order = EpochOrder(len(weak), config.batch.size, config.seed)
+        order = EpochOrder(len(weak), config.batch.size, config.seed, lanes=True)
         return _checked(TrainingData(weak, order, validation, JoinedSet([]), 0, ()))
     folders = [Path(folder) for folder in config.sets]
     judged = JoinedSet([_annotated(folder) for folder in folders])
     held_out = JoinedSet([read_split(folder, config.val_split, needed=False) for folder in folders])
     names, unseen = tuple(folder.resolve().name for folder in folders), JoinedSet([judged, held_out])
     if config.mode != MIXED:
-        order = EpochOrder(len(judged), config.batch.size, config.seed)
+        order = EpochOrder(len(judged), config.batch.size, config.seed, lanes=True)
         return _checked(TrainingData(judged, order, held_out, unseen, len(judged), names))
     weak = read_split(dataset_dir, "train")
     order = MixedOrder(len(weak), len(judged), config.annotated_share, config.batch.size, config.seed)

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.epoch_order import Feed
-from pipeline.errors import InterruptedRunError
+from pipeline.errors import InterruptedRunError, UsageError
 from pipeline.seeds import seed_for
 from procrop_model.ahead import AheadViews
 from procrop_model.batches import Batch, BatchMaker
 from procrop_model.interrupts import StopFlag
-from procrop_model.losses import matched_weight, total_loss
+from procrop_model.losses import total_loss
 from procrop_model.network import CropNetwork
 from procrop_model.optimiser import make_optimiser, set_rate
+from procrop_model.part_counts import PartCounts
+from procrop_model.processes import Processes
 from procrop_model.references import Neighbour, ReferenceDatabase
 from procrop_model.schedule import MovingAverage
 from procrop_model.teacher import Teacher
@@ -27,25 +28,30 @@ from procrop_model.train_data import TrainingData
 from procrop_model.train_files import write_finished
 from procrop_model.train_state import RunState
 from procrop_model.train_step import TrainStep
-from procrop_model.validate import top_iou
-from procrop_model.views import Views
+from procrop_model.validate import top_ious
+from procrop_model.views import KEPT_BYTES, Views
 from procrop_model.weights import learned_state, save_model
 
 Progress = Callable[[int, int, dict[str, float]], None]
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
-SET_LOSSES = ("score", "l1", "giou")  # averaged over crops; the others are over canvases
+OTHER_PLACE = (
+    "the processes do not find the same checkpoint: the folder of the run must lie on a disk that all of them share"
+)
 
 
 class Run:
     """A training run in progress."""
 
-    def __init__(self, config: TrainConfig, network: CropNetwork, out_dir: Path, identity: str) -> None:
+    def __init__(
+        self, config: TrainConfig, network: CropNetwork, out_dir: Path, *, identity: str, processes: Processes
+    ) -> None:
         """network: as it starts; out_dir: what a run of the same ``identity`` left there is gone on with."""
         self.config = config
         self.network = network
         self.out_dir = out_dir
         self.identity = identity
-        self.accelerator = Accelerator(cpu=config.device == "cpu")
+        self.processes = processes
+        self.accelerator = processes.accelerator
 
     def feed(self, data: TrainingData, neighbours: dict[str, list[Neighbour]], database: ReferenceDatabase) -> None:
         """Hands over the data and prepares the optimiser."""
@@ -53,7 +59,9 @@ class Run:
         self.data, self.database, self.neighbours = data, database, neighbours
         shared: dict[str, Any] = {"config": config.model, "extractor": network.extractor, "seed": config.seed}
         self.validation = Views(samples=data.validation, targets=config.targets, **shared)
-        self.ahead = AheadViews(Views(samples=data.samples, targets=config.targets, **shared), config.workers)
+        room = KEPT_BYTES // self.processes.here
+        views = Views(samples=data.samples, targets=config.targets, kept_bytes=room, **shared)
+        self.ahead = AheadViews(views, config.workers)
         self.maker = BatchMaker(
             views=self.ahead,
             neighbours=neighbours,
@@ -68,9 +76,11 @@ class Run:
         self.step_module, optimiser = self.accelerator.prepare(step, optimiser)
         average.to(self.accelerator.device)
         teacher = Teacher(network, config.teacher) if config.teacher.used else None
-        place = Feed(data.order, self.accelerator.process_index, self.accelerator.num_processes)
+        place = Feed(data.order, self.processes.rank, self.processes.count)
         self.state = RunState(network, config.model, average, teacher, optimiser, place)
         self.state.restore(self.checkpoint, self.identity)
+        if len(set(self.processes.all_of(place.epoch * self.steps_an_epoch + place.step))) > 1:
+            raise UsageError(OTHER_PLACE)
         if config.compiler:
             network.compile(backend=config.compiler)
 
@@ -87,7 +97,7 @@ class Run:
     def go(self, stop: StopFlag, progress: Progress | None) -> dict[str, Any]:
         """Trains to the end, saves the model and gives the summary."""
         record, place, log = self.state.record, self.state.place, None
-        if self.accelerator.is_main_process:
+        if self.processes.main:
             log = SummaryWriter(str(self.out_dir / "tensorboard"), purge_step=place.epoch)
         started, saved = time.monotonic(), time.monotonic()
         before = record.seconds
@@ -99,14 +109,17 @@ class Run:
                     if progress is not None:
                         done = place.epoch * self.steps_an_epoch + place.step
                         progress(done, self.config.epochs * self.steps_an_epoch, losses)
-                    if stop.raised:
+                    if self.processes.any(stop.raised):
                         self._save()
+                        self.processes.wait()  # who starts processes ends the others when one has ended
                         raise InterruptedRunError(STOPPED)
                     if time.monotonic() - saved > self.config.checkpoint_seconds:
                         self._save()
                         saved = time.monotonic()
                 self._end_epoch(log)
-            return self._finish()
+            summary = self._finish()
+            self.processes.wait()
+            return summary
         finally:
             self.ahead.close()
             if log is not None:
@@ -123,19 +136,23 @@ class Run:
     def _step(self, indices: Sequence[int]) -> dict[str, float]:
         config, place, state = self.config, self.state.place, self.state
         number = place.epoch * self.steps_an_epoch + place.step - 1  # the step in hand is counted already
-        torch.manual_seed(seed_for(config.seed, "dropout", str(number)))
+        rank = f" {self.processes.rank}" if self.processes.rank else ""
+        torch.manual_seed(seed_for(config.seed, "dropout", f"{number}{rank}"))
         set_rate(state.optimiser, number, config.epochs * self.steps_an_epoch, config)
         parts = [self.maker.make(some, place.epoch).to(self.accelerator.device) for some in self._parts(indices)]
         self.network.train()
+        counts, whole = self._counts(parts)
         losses: dict[str, float] = {}
-        for batch, share in zip(parts, self._shares(parts), strict=True):
+        for batch, part in zip(parts, counts, strict=True):
             last = batch is parts[-1]
             with nullcontext() if last else self.accelerator.no_sync(self.step_module):
                 found = self.step_module(batch, self._taught(batch))
-                found = {name: value * share[name in SET_LOSSES] for name, value in found.items()}
-                self.accelerator.backward(total_loss(found, config.loss))
+                found = {name: value * part.share(name, whole) for name, value in found.items()}
+                # Gradients are averaged over the processes, and a batch's are the sum of its parts'.
+                self.accelerator.backward(total_loss(found, config.loss) * self.processes.count)
             for name, value in found.items():
                 losses[name] = losses.get(name, 0.0) + float(value.detach())
+        losses = dict(zip(losses, self.processes.sums(losses.values()), strict=True))
         self.accelerator.clip_grad_norm_(self.network.parameters(), config.clip)
         state.optimiser.step()
         state.optimiser.zero_grad()
@@ -148,12 +165,14 @@ class Run:
         size = -(-len(indices) // self.config.accumulate)
         return [indices[start : start + size] for start in range(0, len(indices), size)]
 
-    def _shares(self, parts: Sequence[Batch]) -> list[tuple[float, float]]:
-        """What each part counts for in means over canvases, and over crops: the gradient is that of the whole batch."""
-        loss, queries = self.config.loss, self.config.model.queries
-        canvases = [float(len(part.views)) for part in parts]
-        crops = [matched_weight(part.targets, loss, queries) for part in parts]
-        return [(a / sum(canvases), b / sum(crops)) for a, b in zip(canvases, crops, strict=True)]
+    def _counts(self, parts: Sequence[Batch]) -> tuple[list[PartCounts], PartCounts]:
+        """What there is in each part, and in the whole batch over all processes."""
+        place = self.state.place
+        if not place.order.has_own(place.step - 1, place.share):
+            counts = [PartCounts(0, 0, 0)] * len(parts)
+        else:
+            counts = [PartCounts.of(part, self.config.loss, self.config.model.queries) for part in parts]
+        return counts, PartCounts(*self.processes.sums(sum(column) for column in zip(*counts, strict=True)))
 
     def _taught(self, batch: Batch) -> torch.Tensor | None:
         teacher = self.state.teacher
@@ -188,13 +207,15 @@ class Run:
         """IoU on the validation split; -1 when the dataset has none, and then the last epoch is taken."""
         if not len(self.data.validation):
             return -1.0
-        return top_iou(
+        values = top_ious(
             self.network,
             self.validation,
+            self.state.place.share,
             neighbours=self.neighbours,
             database=self.database,
             k=self.config.model.k,
         )
+        return sum(self.processes.sums(values)) / len(values)
 
     def _stale(self) -> bool:
         return 0 < self.config.patience <= self.state.place.epoch - 1 - self.state.record.best_epoch
@@ -212,7 +233,7 @@ class Run:
             "references": len(self.database),
             "seconds": round(record.seconds, 1),
         }
-        if self.accelerator.is_main_process:
+        if self.processes.main:
             told = {**summary, "settings": settings_of(config)}
             save_model(
                 self.out_dir / "cropper", self.state.best, config=config.model, references=self.database, trained=told
@@ -221,5 +242,5 @@ class Run:
         return summary
 
     def _save(self) -> None:
-        if self.accelerator.is_main_process:
+        if self.processes.main:
             self.state.save(self.checkpoint, self.identity)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from pipeline.epoch_order import Share
 from pipeline.geometry import iou
 from procrop_model.batches import text_of
 from procrop_model.boxes import cxcywh_to_xyxy
@@ -13,30 +14,33 @@ from procrop_model.references import Neighbour, ReferenceDatabase
 from procrop_model.train_step import features_of
 from procrop_model.views import Views
 
+BATCH = 16
+
 
 @torch.no_grad()
-def top_iou(
+def top_ious(
     network: CropNetwork,
     views: Views,
+    share: Share,
     *,
     neighbours: dict[str, list[Neighbour]],
     database: ReferenceDatabase,
     k: int,
-    batch: int = 16,
-) -> float:
-    """Mean IoU of the decoded box of best RoI score with the pseudo-label over all canvases, not augmented. Leaves the mode as it
-    was.
+) -> list[float]:
+    """IoU of the decoded box of best RoI score with the pseudo-label of each canvas, not augmented. Leaves the mode as it was.
+
+    Batches are dealt to the ranks whole, so each comes out the same whoever has it; 0 for the canvases of the others.
     """
     was_training = network.training
     network.eval()
-    values: list[float] = []
-    for start in range(0, len(views.samples), batch):
-        chosen = range(start, min(start + batch, len(views.samples)))
-        values += _batch_iou(
+    values = [0.0] * len(views.samples)
+    for start in range(share.rank * BATCH, len(values), share.ranks * BATCH):
+        chosen = range(start, min(start + BATCH, len(values)))
+        values[start : chosen.stop] = _batch_iou(
             network, views, chosen, [neighbours.get(views.samples.keys[i], [])[:k] for i in chosen], database
         )
     network.train(was_training)
-    return sum(values) / len(values)
+    return values
 
 
 def _batch_iou(

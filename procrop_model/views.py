@@ -36,6 +36,12 @@ class View:
     targets: Targets
     words: Tensor | None = None
 
+    @property
+    def cells(self) -> int:
+        """Cells of 16 pixels a side: those of the map of ``procrop``. The input's sides are multiples of 32."""
+        shape = self.image.shape if self.image is not None else (self.levels or ())[-1].shape
+        return int(shape[-2] * shape[-1]) // 256 if self.image is not None else 4 * int(shape[-2] * shape[-1])
+
 
 class Views:
     """Views of samples, made on first use. Features are kept up to ``kept_bytes``; the rest is made again each time."""

@@ -37,6 +37,8 @@ DOING = {
     "report",
     "ledger",
     "forecast",
+    "scale",
+    "simulation",
     "receipt_bytes",
     "verify",
     "repair",

@@ -12,8 +12,8 @@ from pipeline.errors import UsageError
 Name = Annotated[str, typer.Argument(help="Which one; without a name they are listed.")]
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
 BENCHMARKS = (
-    "shards-write", "shards-read", "decode", "overhead", "throughput", "near-duplicates", "crops-scoring", "outpaint",
-    "retrieval", "cropper-train", "cropper-infer", "reencode", "faults", "ray",
+    "shards-write", "shards-read", "decode", "overhead", "simulate", "throughput", "near-duplicates", "crops-scoring",
+    "outpaint", "retrieval", "cropper-train", "cropper-infer", "train-scaling", "reencode", "faults", "ray",
     "rehearsal",
 )  # fmt: skip
 MODULES = {"ray": "ray_cluster"}  # where the name is not the module's, as that of a library

@@ -5,17 +5,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import Config, Json, Overrides, Work, Workers, print_json, read_recipe, worker_count
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.cli.planning_fleet import Asked
     from pipeline.forecast import Forecast
-    from pipeline.plan import Plan
+    from pipeline.scale import Means, Scale
     from pipeline.stage import Stage
-    from pipeline.storage import Store
     from stages.recipe import Recipe
 
 Photos = Annotated[int, typer.Option(help="Number of photographs; 0: as many as the source lists.", min=0)]
 Variants = Annotated[int, typer.Option(help="Canvases a photograph; 0: the recipe's.", min=0)]
 Price = Annotated[float, typer.Option(help="Price of one worker for an hour.", min=0)]
+Gpus = Annotated[int, typer.Option(help="GPUs, one worker each, for the stages whose models use one.", min=0)]
+GpuPrice = Annotated[float, typer.Option(help="Price of one GPU with its worker for an hour.", min=0)]
+Rate = Annotated[
+    list[str] | None, typer.Option(help="STAGE=SAMPLES_A_SECOND of one GPU; without, receipts or the reference rate.")
+]
+Simulate = Annotated[bool, typer.Option("--simulate", help="Simulate the run on 1 to 1,000 workers, losses included.")]
+Lost = Annotated[float, typer.Option(help="Simulated: times an hour that a worker is pre-empted or fails.", min=0)]
+Away = Annotated[float, typer.Option(help="Simulated: seconds until a lost worker begins to start again.", min=0)]
+Start = Annotated[float, typer.Option(help="Simulated: seconds until a started worker has its models.", min=0)]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,24 +35,54 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     overrides: Overrides = None, config: Config = "", work: Work = "work", photos: Photos = 0, variants: Variants = 0,
-    workers: Workers = 0, price: Price = 0.0, json: Json = False,
+    workers: Workers = 0, price: Price = 0.0, gpus: Gpus = 0, gpu_price: GpuPrice = 0.0, rate: Rate = None,
+    simulate: Simulate = False, lost: Lost = 0.05, away: Away = 300.0, start: Start = 60.0, json: Json = False,
 ) -> None:  # fmt: skip
-    """Say what a run would do: photographs, canvases, shards, models; hours, bytes and money by measured rates."""
+    """Say what a run would do: photographs, canvases, shards, models; hours, bytes, requests and money by measured rates."""
+    from pipeline.cli.planning_fleet import Asked, scaled, simulated
     from pipeline.plan import load
+    from pipeline.scale import Means
     from pipeline.storage import open_store
     from stages.recipe import stages_of
 
     store = open_store(work)
     known = load(store)
-    asked = [f"outpaint.variants={variants}", f"outpaint.held_out_variants={variants}"] if variants else []
-    recipe = read_recipe(config, [*(overrides or []), *asked], known)
+    drawn = [f"outpaint.variants={variants}", f"outpaint.held_out_variants={variants}"] if variants else []
+    recipe = read_recipe(config, [*(overrides or []), *drawn], known)
     stages = stages_of(recipe)
-    found, told = _forecast(recipe, stages, store, known, photos=photos, workers=worker_count(workers), price=price)
+    asked = Asked(recipe, stages, store, known, _rates(rate or [], stages))
+    means = Means(worker_count(workers) if workers or not gpus else gpus, gpus, price, gpu_price)
+    found, told = _forecast(asked, photos=photos, means=means)
+    by_clock, assumed, passed = scaled(asked, found, told, means)
+    fleets = simulated(asked, found, means, {"lost": lost, "away": away, "start": start}) if simulate else []
     models = {role: digest for stage in stages for role, digest in _digests(stage).items()}
     if json:
-        print_json({"name": recipe.name, **told, "models": models, **found.as_json()})
-    else:
-        _print(recipe.name, told, models, found)
+        print_json(
+            {
+                "name": recipe.name, **told, "models": models, **found.as_json(), **by_clock.as_json(), "gpus": gpus,
+                "assumed": assumed, "limits": [vars(limit) for limit in passed], "simulated": fleets,
+            }
+        )  # fmt: skip
+        return
+    _print(recipe.name, told, models, found)
+    _print_scale(by_clock, means, assumed, [f"{limit.what}: {limit.change}" for limit in passed], fleets)
+
+
+def _rates(given: list[str], stages: "list[Stage]") -> dict[str, float]:
+    """Samples a second by stage, a root standing for all of its rounds. Raises UsageError."""
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        named = [stage.name for stage in stages if name in (stage.name, stage.name.split("/")[0])]
+        try:
+            value = float(number)
+        except ValueError:
+            value = 0.0
+        if not named or value <= 0:
+            known = ", ".join(dict.fromkeys(stage.name.split("/")[0] for stage in stages))
+            raise UsageError(f"--rate '{text}': want STAGE=SAMPLES_A_SECOND with a stage among {known}")
+        found |= dict.fromkeys(named, value)
+    return found
 
 
 def _digests(stage: "Stage") -> dict[str, str]:
@@ -55,37 +95,29 @@ def _digests(stage: "Stage") -> dict[str, str]:
         return {f"of {stage.name}": "not on this machine yet (see 'procrop-data doctor')"}
 
 
-def _forecast(
-    recipe: "Recipe",
-    stages: "list[Stage]",
-    store: "Store",
-    known: "Plan | None",
-    *,
-    photos: int,
-    workers: int,
-    price: float,
-) -> "tuple[Forecast, dict[str, Any]]":
-    from pipeline.forecast import REFERENCE_KEPT, Size, forecast, rates_of
-    from pipeline.run import Run
+def _forecast(asked: "Asked", *, photos: int, means: "Means") -> "tuple[Forecast, dict[str, Any]]":
+    from pipeline.forecast import REFERENCE, REFERENCE_KEPT, Size, forecast, rates_of
     from stages.sources import list_inputs
 
+    recipe, run = asked.recipe, asked.run
     listed = list(list_inputs(recipe.ingest.source)) if not photos else []
     count = photos or min(len(listed), recipe.ingest.limit or len(listed))
     held_out = _held_out_share(recipe, [item.credits.get("split", "") for item in listed])
     each = recipe.outpaint.variants * (1 - held_out) + recipe.outpaint.held_out_variants * held_out
-    run = Run(store, known) if known else None
-    measured = {stage.name: rates_of(run.receipts(stage.name)) if run else None for stage in stages}
+    measured = {stage.name: rates_of(run.receipts(stage.name)) if run else None for stage in asked.stages}
+    for name, rate in asked.rates.items():
+        measured[name] = (1 / rate, (measured[name] or REFERENCE[name.split("/")[0]])[1])
     painted, kept = (run.receipts("outpaint"), run.receipts("filter")) if run else ([], [])
     share = sum(r.n_kept for r in kept) / max(1, sum(r.n_in for r in painted)) if kept else REFERENCE_KEPT
     size = Size(count, round(count * each), share)
-    shards = {stage.name: stage.shards(recipe.work_shards) for stage in stages}
+    shards = {stage.name: stage.shards(recipe.work_shards) for stage in asked.stages}
     told = {
         "photos": count,
         "canvases": size.canvases,
         "kept": round(size.canvases * share),
         "shards": recipe.build.shards,
     }
-    return forecast(shards, measured, size, workers=workers, price=price), told
+    return forecast(shards, measured, size, workers=means.workers, price=means.price), told
 
 
 def _held_out_share(recipe: "Recipe", splits: list[str]) -> float:
@@ -122,3 +154,31 @@ def _print(name: str, told: dict[str, Any], models: dict[str, str], found: "Fore
         soft_wrap=True,
     )
     console.print("models: " + ", ".join(f"{role} {digest}" for role, digest in sorted(models.items())), soft_wrap=True)
+
+
+def _print_scale(
+    scale: "Scale", means: "Means", assumed: list[str], passed: list[str], fleets: list[dict[str, Any]]
+) -> None:
+    slow = scale.slowest
+    print(
+        f"by the clock {scale.hours:.2f} h, stage after stage on {means.workers} workers"
+        + (
+            f" and {means.gpus} GPUs ({scale.gpu_hours:,.1f} GPU hours, {scale.worker_hours:,.1f} others)"
+            if means.gpus
+            else ""
+        )
+        + (f", {scale.money:,.2f} in all" if means.price or means.gpu_price else "")
+        + f"; about {scale.requests:,} requests to the store"
+    )
+    print(
+        f"first bottleneck: {slow.what}, {slow.hours:.2f} h on {slow.busy} x {slow.on} ({slow.hours / scale.hours:.0%})"
+    )
+    for text in assumed:
+        print(f"assumed: {text}")
+    for text in passed:
+        print(f"limit: {text}")
+    for fleet in fleets:
+        print(
+            f"simulated on {fleet['workers']:>5} workers: {fleet['hours']:.2f} h, {fleet['efficiency']:.1%} of their time is work "
+            f"that stays; {fleet['losses']} losses redid {fleet['redone_hours']:.2f} h"
+        )

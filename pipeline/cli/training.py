@@ -49,7 +49,10 @@ def train(
     overrides: Overrides = None, config: Config = "", work: Work = "work", out: Out = "", device: Device = "auto",
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Train the cropper: on the weak labels of a run directory, on public sets, or on both; resumes from its last checkpoint."""
+    """Train the cropper: on the weak labels of a run directory, on public sets, or on both; resumes from its last checkpoint.
+
+    On several GPUs: accelerate launch --multi_gpu --num_processes 8 --no_python procrop-data train
+    """
     session = open_session(config, work, overrides)
     settings = session.recipe.train
     require_out(session, out)
@@ -60,7 +63,10 @@ def train(
     # The marker knows nothing of data beyond the run directory; the trainer itself looks at them and does no work twice.
     done_before = not settings.sets and not settings.init_from and is_made_from(finished, key)
     if not done_before:
-        fit_at(session, as_config(settings, device), root, home, quiet=quiet or json)
+        fit_at(session, as_config(settings, device), root, home, quiet=quiet or json or not _writes())
+    if not _writes():
+        return
+    if not done_before:
         mark(finished, key)
         if not out:
             remember(session)  # a run put elsewhere is one beside the run directory's own cropper
@@ -69,6 +75,11 @@ def train(
         print_json(summary)
     elif not quiet:
         print(f"{_one_line(summary)}{', already done' if done_before else ''}: {finished.parent / 'cropper'}")
+
+
+def _writes() -> bool:
+    """Whether this is the one that writes and tells, of the processes that ``accelerate launch`` or ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _inputs(session: Session) -> list[Receipt]:
@@ -101,14 +112,17 @@ def fit_at(
     """Train with some settings on a run's data, to a folder; done work is found done."""
     import torch
 
+    from procrop_model.processes import end
     from procrop_model.train import train as fit
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     progress, close = progress_bar(name, quiet)
     try:
         fit(config, root / "dataset", retrieve_dir=_references(session, root), out_dir=home, progress=progress)
     finally:
         close()
+        end()
 
 
 def _one_line(summary: dict[str, Any]) -> str:

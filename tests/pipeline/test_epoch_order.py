@@ -3,11 +3,12 @@
 import json
 from itertools import chain, islice
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.epoch_order import EpochOrder, Feed, Share
+from pipeline.epoch_order import EpochOrder, Feed, Share, in_lanes
 from pipeline.errors import RefusedError, UsageError
 
 COUNT, SIZE, RANKS = st.integers(1, 60), st.integers(1, 9), st.integers(1, 5)
@@ -61,10 +62,46 @@ def test_a_feed_goes_on_with_exactly_what_was_left(count, size, stop):
     assert taken + list(samples(again, 3)) == straight
 
 
+@given(COUNT, SIZE, RANKS)
+def test_in_lanes_a_sample_comes_to_the_same_rank_in_every_epoch(count, size, ranks):
+    order = EpochOrder(count, size, 3, lanes=True)
+    homes = {}
+    for epoch in range(3):
+        whole = list(order.batches(epoch))
+        assert sorted(chain(*whole)) == list(range(count))
+        for rank in range(ranks):
+            share = Share(rank, ranks)
+            for number, batch in enumerate(order.batches(epoch, share)):
+                if order.has_own(number, share):
+                    assert all(homes.setdefault(position, rank) == rank for position in batch)
+                else:
+                    assert batch == whole[number][:1]
+
+
+@given(st.lists(st.integers(0, 99), unique=True, min_size=1), SIZE)
+def test_lanes_of_unequal_length_lose_nothing(positions, size):
+    found = in_lanes(np.array(positions), size)
+    assert sorted(found) == sorted(positions)
+    rows = -(-len(positions) // size)
+    for lane in range(size):
+        mine = [p for p in positions if p % size == lane]
+        places = len(range(lane, len(positions), size))
+        assert [p for p in found[lane::size] if p % size == lane][: min(len(mine), places)] == mine[:places]
+        assert places in (rows, rows - 1)
+
+
+def test_lanes_still_shuffle():
+    first, second = (list(EpochOrder(40, 4, 0, lanes=True).batches(epoch)) for epoch in (0, 1))
+    assert first != second
+    assert {position % 4 for position in (batch[1] for batch in first)} == {1}
+
+
 def test_a_state_of_another_order_is_refused():
     state = Feed(EpochOrder(10, 2, 3)).state_dict()
     with pytest.raises(RefusedError, match="count 10 -> 11"):
         Feed(EpochOrder(11, 2, 3)).load_state_dict(state)
+    with pytest.raises(RefusedError, match="lanes False -> True"):
+        Feed(EpochOrder(10, 2, 3, lanes=True)).load_state_dict(state)
     with pytest.raises(RefusedError, match="seed 3 -> 4"):
         Feed(EpochOrder(10, 2, 4)).load_state_dict(state)
 
