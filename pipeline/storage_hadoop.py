@@ -109,6 +109,11 @@ class WebHdfsFiles(_Files):
 class PyarrowFiles(_Files):
     """Over Hadoop's own protocol, by pyarrow and libhdfs."""
 
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        with self._fs.open(path, "rb", seekable=True) as file:  # cat_file's stream is one that cannot seek
+            file.seek(offset)
+            return bytes(file.read(size) if size >= 0 else file.read())
+
     def rename(self, path: str, to: str, *, replace: bool) -> bool:
         if replace:
             self.remove(to)  # libhdfs has no rename that replaces: for a moment there is no file of that name

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_limits_say_what_to_change():
 class Counting(LocalStore):
     """Counts what is asked of it, by the stage at work."""
 
-    asked: Counter = Counter()
+    asked: ClassVar[Counter] = Counter()
     stage = ""
 
     def __getattribute__(self, name):
