@@ -110,7 +110,7 @@ def test_status_tells_the_funnel(work):
 def test_evaluation_prints_the_model_beside_its_baselines(trained):
     told = json.loads(program("eval", "--work", trained, "--json").stdout)
     assert told["split"] == "test" and told["photos"] == 2
-    assert set(told["rows"]) == {"model", "identity", "centre_0.9", "constant"}
+    assert set(told["rows"]) == {"model", "identity", "centre_0.9", "constant", "saliency_box", "smartcrop"}
     for row in told["rows"].values():
         mean, low, high = row["iou"]
         assert 0 <= low <= mean <= high <= 1
@@ -132,7 +132,7 @@ def test_crops_have_the_exact_size_and_come_from_the_original(trained, tmp_path)
         x1, y1, x2, y2 = found["box_px"]
         assert 0 <= x1 < x2 <= entry["width"] and 0 <= y1 < y2 <= entry["height"]
         assert (x2 - x1) / (y2 - y1) == pytest.approx(0.8, abs=0.02)
-    written = sorted((tmp_path / "out").iterdir())
+    written = sorted((tmp_path / "out").glob("*.jpg"))
     assert [size_of(path) for path in written] == [(200, 250)] * len(entry["crops"])
 
 
