@@ -9,9 +9,9 @@ from pipeline.forecast import Cost, Forecast
 
 GPU, WORKER, ALONE = "gpu", "worker", "one process"
 
-# Seconds of what one process does while all others wait: measured at so many photographs, and the power that they grow with. Both
-# are printed by commands in BENCHMARKS.md: the rehearsal (``sources``) and near-duplicates (the search in the prologue of build,
-# which compares all with all). A run's own receipts replace them.
+# Seconds of what one process does while all others wait, measured at so many photographs (BENCHMARKS.md: the rehearsal,
+# near-duplicates), and the power that they grow with, which is assumed: a search of all with all grows with the square at worst,
+# so far beyond 60,000 its hours are an upper bound. A run's own receipts replace them.
 SINGLE: dict[str, tuple[float, int, float]] = {
     "sources": (35.0, 60_500, 1.0),
     "build: prologue": (22.9, 60_000, 2.0),

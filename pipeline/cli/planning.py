@@ -1,5 +1,6 @@
 """``plan``: what a run would do and take. It reads, lists and multiplies; it writes nothing."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,7 +65,7 @@ def plan(
             }
         )  # fmt: skip
         return
-    _print(recipe.name, told, models, found)
+    _print(recipe.name, told, models, found, asked.rates)
     _print_scale(by_clock, means, assumed, [f"{limit.what}: {limit.change}" for limit in passed], fleets)
 
 
@@ -130,7 +131,9 @@ def _held_out_share(recipe: "Recipe", splits: list[str]) -> float:
     return (sum(split != "train" for split in known) + by_hash * (len(splits) - len(known))) / len(splits)
 
 
-def _print(name: str, told: dict[str, Any], models: dict[str, str], found: "Forecast") -> None:
+def _print(
+    name: str, told: dict[str, Any], models: dict[str, str], found: "Forecast", given: "Mapping[str, float]"
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -143,7 +146,7 @@ def _print(name: str, told: dict[str, Any], models: dict[str, str], found: "Fore
     for column in ("stage", "samples", "shards", "worker hours", "bytes", "rate from"):
         table.add_column(column, justify="left" if column in ("stage", "rate from") else "right")
     for cost in found.costs:
-        source = "this run" if cost.measured else "reference"
+        source = "--rate" if cost.stage in given else "this run" if cost.measured else "reference"
         cells = (f"{cost.samples:,}", f"{cost.shards:,}", f"{cost.seconds / 3600:.3f}", f"{cost.bytes:,}", source)
         table.add_row(cost.stage, *cells)
     console.print(table)

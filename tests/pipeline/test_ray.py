@@ -215,7 +215,8 @@ def test_a_signal_lets_the_micro_batch_end_and_a_rerun_goes_on(nodes, tmp_path):
     with pytest.raises(InterruptedRunError, match="run the same command to go on"):
         on_ray(stage, tmp_path / "work")
     timer.join()
-    assert os.listdir(tmp_path / "work/locks") == [] and not list((tmp_path / "work/poisoned").glob("*.receipt.json"))
+    done = list((tmp_path / "work/poisoned").glob("*.receipt.json"))  # one shard may have ended before the signal
+    assert os.listdir(tmp_path / "work/locks") == [] and len(done) < 2
     assert {shard: r.n_kept for shard, r in on_ray(stage, tmp_path / "work").items()} == {0: 10, 1: 10}
 
 
