@@ -125,7 +125,8 @@ class ShardActor:
         return Control(report=self._report, stopping=self._asked_to_stop, beginning=beginning, overlap=not alone)
 
     def _report(self, event: Event) -> None:
-        self._reply = self._post.tell.remote(event)  # the answer is looked at before the next micro-batch
+        self._asked_to_stop()  # the answer to the last report came meanwhile; a new one must not hide it
+        self._reply = self._post.tell.remote(event)
         for outcome in ("kept", "rejected", "failed"):
             if getattr(event, outcome):
                 self._samples.inc(getattr(event, outcome), {"stage": event.stage, "outcome": outcome})
