@@ -5,6 +5,10 @@ dataset, with the same epochs, seeds, canvases, views and references, and measur
 against the photo's rectangle. The table has 95 % intervals drawn by photo over each canvas's mean of the seeds, and the
 differences to ours, paired by canvas and drawn the same way. ``val`` chooses each run's epoch, as in any training.
 
+``--published`` adds the whole published architecture at equal input size and backbone: conditional DETR of 6 + 6 layers, 256
+channels and 90 queries over the padded picture, its token MLP and its learning rate, with the embedded backbone, frozen as
+ours. Like all of them it has the RoI score head, which chooses and moves its boxes.
+
 With ``--folds N`` every photograph is held out once (``photo_folds.py``), so that intervals are over all of them; with no val split
 the last epoch counts. ``--takes 2`` makes it a series, where the references are other takes of the same photographs.
 
@@ -32,14 +36,17 @@ from benchmarks.photo_folds import Fold, make_folds
 from procrop_model import Cropper
 from procrop_model.backbone import Backbone
 from procrop_model.baselines import MARGIN, finders
-from procrop_model.config import ATTENTION, NONE, TOKEN_MLP, CropperConfig
+from procrop_model.config import ATTENTION, NONE, PUBLISHED, TOKEN_MLP, CropperConfig, published_config
 from procrop_model.data import read_split
 from procrop_model.evaluate import MODEL, evaluate
+from procrop_model.lite0 import Lite0Encoder
+from procrop_model.lite0_files import lite0_side
 from procrop_model.metrics import bootstrap, crop_metrics
 from procrop_model.train import TrainConfig, train
 from stages.backends.u2net import U2NetSegmenter
 
 FUSIONS = (ATTENTION, TOKEN_MLP, NONE)
+PUBLISHED_RATE = 1e-4  # METHOD 4: post-norm layers do not stand ours
 MEASURES = ("iou", "bde")
 ROOM = 6 << 30  # bytes of remembered maps; beyond it they are computed each time
 Memory = dict[bytes, list[Tensor]]
@@ -93,17 +100,27 @@ def measured(cropper: Cropper, dataset: Path, split: str) -> list[dict[str, Any]
     return rows
 
 
-def run(options: argparse.Namespace, model: CropperConfig, fold: Fold, out: Path) -> list[dict[str, Any]]:
-    """Trains and measures one network, or reads what was measured before."""
+def config_of(contender: str, options: argparse.Namespace) -> TrainConfig:
+    """How a contender, a fusion of our network or ``PUBLISHED``, is trained."""
+    ours = TrainConfig(epochs=options.epochs, patience=0, seed=options.seed)
+    if contender != PUBLISHED:
+        return replace(ours, model=replace(CropperConfig(), fusion=contender, k=options.k))
+    side = lite0_side(Lite0Encoder().digest)  # what one pass for crops and retrieval sets ours to
+    model = replace(published_config(), backbone="lite0", train_backbone=False, input_side=side, k=options.k)
+    return replace(ours, learning_rate=PUBLISHED_RATE, model=model)
+
+
+def run(options: argparse.Namespace, contender: str, fold: Fold, out: Path) -> list[dict[str, Any]]:
+    """Trains and measures one contender, or reads what was measured before."""
     told = out / f"measured-{options.split}.json"
-    config = TrainConfig(epochs=options.epochs, patience=0, seed=options.seed, model=model)
+    config = config_of(contender, options)
     summary = train(config, fold.dataset, retrieve_dir=fold.retrieve, out_dir=out)
     if not told.exists():
         told.write_text(json.dumps(measured(Cropper.load(out / "cropper"), fold.dataset, options.split)))
     rows: list[dict[str, Any]] = json.loads(told.read_text())
     said = ", ".join(f"{name} {np.mean([row[name] for row in rows]):.3f}" for name in MEASURES)
     print(
-        f"  {model.fusion} seed {options.seed} {out.parent.name}: {said}, trained in {summary['seconds']:.0f} s",
+        f"  {contender} seed {options.seed} {out.parent.name}: {said}, trained in {summary['seconds']:.0f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -141,21 +158,21 @@ def main(arguments: Sequence[str]) -> None:
         "--takes", type=int, default=0, help="with --folds: references are so many other takes of each photo"
     )
     parser.add_argument("--k", type=int, default=CropperConfig().k)
+    parser.add_argument("--published", action="store_true", help="the published architecture, too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     out = options.out or options.work / "models" / "fusion-compare"
     seeds = [int(seed) for seed in options.seeds.split(",")]
     folds = _folds(options, out)
-    rows: dict[str, list[list[dict[str, Any]]]] = {fusion: [[] for _ in seeds] for fusion in FUSIONS}
+    contenders = (*FUSIONS, PUBLISHED) if options.published else FUSIONS
+    rows: dict[str, list[list[dict[str, Any]]]] = {contender: [[] for _ in seeds] for contender in contenders}
     others: dict[str, list[dict[str, Any]]] = {}
     for place, options.seed in enumerate(seeds):
         with remembering({}):
             for name, fold in folds.items():
-                for fusion in FUSIONS:
-                    home = out / name / f"{fusion}-{options.k}-{options.epochs}-{options.seed}"
-                    rows[fusion][place] += run(
-                        options, replace(CropperConfig(), fusion=fusion, k=options.k), fold, home
-                    )
+                for contender in contenders:
+                    home = out / name / f"{contender}-{options.k}-{options.epochs}-{options.seed}"
+                    rows[contender][place] += run(options, contender, fold, home)
     for name, fold in folds.items():
         home = out / name / f"{ATTENTION}-{options.k}-{options.epochs}-{seeds[0]}" / "cropper"
         for method, found in baselines(fold, options.split, home).items():

@@ -91,7 +91,9 @@ class Nodes:
         """What all object stores hold now."""
         told = memory_summary(self.address, stats_only=True)
         found = re.search(r"Plasma memory usage ([\d.]+) MiB", told)
-        return float(found.group(1)) if found else 0.0
+        if not found:
+            raise RuntimeError(f"Ray does not tell what its object stores hold: {told!r}")
+        return float(found.group(1))
 
 
 def naps(work: Path, shards: int, seconds: float) -> tuple[Run, Sleeper]:

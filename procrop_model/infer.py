@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.geometry import BoxPx, is_distinct, to_px
 from procrop_model.crop import Crop
+from procrop_model.folding import fold_norms
 from procrop_model.guides import guidance_of
 from procrop_model.network import CropNetwork
 from procrop_model.onnx_network import is_exported, load_exported
@@ -40,8 +41,9 @@ class Cropper:
         """
         if precision not in ("fp32", "bf16") or (precision == "bf16" and not isinstance(saved.network, CropNetwork)):
             raise UsageError(f"precision '{precision}': croppers compute in fp32 or bf16, exported ones in fp32 alone")
-        if precision == "bf16":
-            saved.network.reduced = True
+        if isinstance(saved.network, CropNetwork):
+            saved.network.reduced = precision == "bf16"
+            fold_norms(saved.network.extractor.backbone)
         self.config = saved.config
         self.trained = saved.trained
         self.database = saved.references

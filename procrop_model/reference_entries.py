@@ -25,7 +25,7 @@ class Reference:
     source: str
 
 
-GROUP = 16_384
+GROUP = 4096
 SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Reference)])
 
 

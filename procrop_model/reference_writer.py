@@ -46,8 +46,11 @@ class ReferenceWriter:
         *,
         index: str = "auto",
         encoder_settings: Mapping[str, Any] | None = None,
+        expected: int = 0,
     ) -> None:
-        """index: auto, flat, ivf or hnsw. encoder_settings: what builds the encoder again, kept as JSON for new images."""
+        """index: auto, flat, ivf or hnsw. encoder_settings: what builds the encoder again, kept as JSON for new images.
+        expected: about how many vectors come; room for them is made once, not by doubling.
+        """
         kind_for(index, 0)
         self._home = Path(folder)
         self._home.mkdir(parents=True, exist_ok=True)
@@ -55,6 +58,7 @@ class ReferenceWriter:
         self._encoder, self._limits = encoder_digest, limits or NearDuplicates()
         self._wanted, self._settings = index, dict(encoder_settings or {})
         self._index: Any = None
+        self._expected = expected
         self._grid: tuple[int, ...] = (1, 1)
         self._tokens = (self._home / "tokens.npy.partial").open("wb")
         self._header(0)
@@ -75,6 +79,8 @@ class ReferenceWriter:
             )
         if self._index is None:
             self._index, self._grid = faiss.IndexFlatIP(vectors.shape[1]), tuple(tokens.shape[1:])
+            self._index.codes.resize(self._expected * vectors.shape[1] * 4)
+            self._index.codes.resize(0)  # keeps its room
         if (self._index.d, *self._grid) != (vectors.shape[1], *tokens.shape[1:]):
             raise ModelError(
                 f"vectors of {vectors.shape[1]} and tokens of {tokens.shape[1:]} do not fit {self._index.d} and {self._grid}"

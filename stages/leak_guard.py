@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.memory import give_back
 from pipeline.seeds import shard_of
 from pipeline.stage import Outcome, Tables
 from stages.backends.protocols import Encoder
@@ -70,4 +71,5 @@ def guard(tables: Tables, settings: Guarding, encoder: Encoder) -> Guard:
         return set(tables.columns("filter", shard, ["photo"])["photo"].to_pylist())
 
     leaks = find_leaks(Signatures.of_run(tables, "dedup", wanted), theirs, within=settings.near_duplicates)
+    give_back()  # the signatures of all photographs, and what the search took
     return Guard(leaks, settings.exclude_near, len(outside), unreadable)

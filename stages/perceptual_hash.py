@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 BITS = 64
-BLOCK = 1024
+BLOCK = 256
 
 
 def phash(gray: NDArray[np.uint8]) -> str:
@@ -78,13 +78,14 @@ def near_pairs(codes: NDArray[np.uint64], limit: int) -> NDArray[np.intp]:
 
 
 def _within(codes: NDArray[np.uint64], rows: NDArray[np.intp], limit: int) -> list[NDArray[np.intp]]:
-    """Near pairs among some rows, compared in blocks."""
+    """Near pairs among some rows, ascending, compared block with block: memory does not grow with their number."""
     found = []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        distances = np.bitwise_count(codes[block][:, None] ^ codes[rows])  # [BLOCK, len(rows)]
-        a, b = np.nonzero(distances <= limit)
-        ordered = block[a] < rows[b]
-        if ordered.any():
-            found.append(np.stack([block[a][ordered], rows[b][ordered]], axis=1))
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    for number, block in enumerate(blocks):
+        for other in blocks[number:]:
+            distances = np.bitwise_count(codes[block][:, None] ^ codes[other])  # [BLOCK, BLOCK]
+            a, b = np.nonzero(distances <= limit)
+            ordered = block[a] < other[b]
+            if ordered.any():
+                found.append(np.stack([block[a][ordered], other[b][ordered]], axis=1))
     return found

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.memory import give_back
 from pipeline.records import CANVAS, PHOTO, Neighbours
 from pipeline.settings import Settings
 from pipeline.stage import Outcome, Shard, Stage, Tables, Task
@@ -72,21 +74,28 @@ class Retrieve(Stage):
         limits = NearDuplicates(self._settings.max_cosine, self._settings.near_bits)
         with tempfile.TemporaryDirectory() as folder:
             writer = ReferenceWriter(
-                folder, self._encoder.digest, limits, index=self._settings.index, encoder_settings=self._described
+                folder,
+                self._encoder.digest,
+                limits,
+                index=self._settings.index,
+                encoder_settings=self._described,
+                expected=sum(receipt.n_kept for receipt in tables.receipts("ingest")),
             )
             for shard in tables.shards("embed"):
+                table = tables.columns("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
+                wanted = pc.and_(pc.equal(table["kind"], PHOTO), pc.equal(table["split"], "train"))
+                rows = [row for row in table.filter(wanted).to_pylist() if row["key"] not in leaks]
                 photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
-                rows = tables.rows("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
-                rows = [
-                    row for row in rows if row["kind"] == PHOTO and row["split"] == "train" and row["key"] not in leaks
-                ]
                 if rows:
                     writer.add(
                         np.stack([np.frombuffer(row["vector"], np.float16) for row in rows]),
                         np.stack([_tokens(row) for row in rows]),
                         [_reference(row["key"], photos[row["key"]]) for row in rows],
                     )
-            for name in writer.close():
+            names = writer.close()
+            del writer
+            give_back()  # the vectors of all photographs
+            for name in names:
                 yield name, Path(folder) / name
 
     def tasks(self, shard: Shard) -> list[Task]:

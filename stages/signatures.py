@@ -1,6 +1,5 @@
 """Many signatures as columns: what 60,000 photographs are recognised by, in some ten megabytes."""
 
-import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pipeline.memory import give_back
 from pipeline.records import Signature
 from pipeline.stage import Tables
 
-COLUMNS = ("key", "split", "pixels", "phash", "mirrored", "vector")
+COLUMNS = ("split", "pixels", "phash", "mirrored", "vector")
 
 
 @dataclass(frozen=True)
@@ -56,31 +55,38 @@ class Signatures:
 
     @staticmethod
     def of_run(tables: Tables, stage: str, wanted: Callable[[int], set[str]]) -> "Signatures":
-        """Of the photographs of a run, by key. wanted(shard): keys of those that count."""
-        parts: list[dict[str, Any]] = []
+        """Of the photographs of a run, by key. wanted(shard): keys of those that count.
+
+        Keys are read first, and the other columns then put where they belong, so that none is in memory twice.
+        """
+        keys = [np.zeros(0, np.bytes_)]
         where = [np.zeros((0, 2), np.int32)]
         for shard in tables.shards(stage):
-            table = tables.columns(stage, shard, COLUMNS)
-            rows = np.flatnonzero(pc.is_in(table["key"], value_set=pa.array(sorted(wanted(shard)), pa.string())))
-            if len(rows):
-                parts.append(_columns(table.take(rows)))
+            column = tables.columns(stage, shard, ["key"])["key"]
+            rows = np.flatnonzero(pc.is_in(column, value_set=pa.array(sorted(wanted(shard)), pa.string())))
+            keys.append(np.array([key.encode() for key in column.take(rows).to_pylist()], np.bytes_))
             where.append(np.stack([np.full(len(rows), shard), rows], axis=1).astype(np.int32))
-        if not parts:
-            return Signatures.of([])
-        give_back()  # what was read of so many shards
-        order = np.argsort(np.concatenate([part["keys"] for part in parts]), kind="stable")
+        joined = np.concatenate(keys)
+        order = np.argsort(joined, kind="stable")
         places = np.concatenate(where)[order]
-        # Column by column, each freed before the next, so that no more than one of them is there twice.
-        columns = {name: np.concatenate([part.pop(name) for part in parts])[order] for name in _ARRAYS}
-        splits = list(itertools.chain.from_iterable(part["splits"] for part in parts))
-        del parts
+        if not len(order):
+            return Signatures.of([])
+        columns: dict[str, Any] = {"keys": joined[order], "splits": [""] * len(order)}
+        del joined, keys
+        target, start = np.argsort(order, kind="stable"), 0  # of each row in the order it is read
+        give_back()  # what was read of so many shards
+        for part in where[1:]:
+            if len(part):
+                table = tables.columns(stage, int(part[0, 0]), COLUMNS).take(part[:, 1])
+                _put(table, target[start : start + len(part)], columns)
+                start += len(part)
 
         def row(n: int) -> Signature:
             shard, place = places[n].tolist()
             found = tables.rows(stage, shard, None)[place]
             return Signature(**{name: found[name] for name in Signature.__dataclass_fields__})
 
-        return Signatures(splits=[splits[n] for n in order], row=row, **columns)
+        return Signatures(row=row, **columns)
 
     def joined(self, other: "Signatures") -> "Signatures":
         """These, then the others."""
@@ -97,16 +103,20 @@ class Signatures:
 _ARRAYS = ("keys", "pixels", "codes", "mirrored", "vectors")
 
 
-def _columns(table: pa.Table) -> dict[str, Any]:
-    """The columns of a table that is not empty, by their names in ``Signatures``; its rows are not kept."""
-    return {
-        "keys": np.array([key.encode() for key in table["key"].to_pylist()], np.bytes_),
-        "splits": [sys.intern(split) for split in table["split"].to_pylist()],
+def _put(table: pa.Table, target: NDArray[np.intp], columns: dict[str, Any]) -> None:
+    """Puts rows of a table where they belong in the columns of a ``Signatures``, which are made with the first."""
+    found = {
         "pixels": table["pixels"].to_numpy(),
         "codes": _numbers(table["phash"].to_pylist()),
         "mirrored": _numbers(table["mirrored"].to_pylist()),
         "vectors": np.stack([np.frombuffer(value, np.float16) for value in table["vector"].to_pylist()]),
     }
+    for name, values in found.items():
+        if name not in columns:
+            columns[name] = np.zeros((len(columns["splits"]), *values.shape[1:]), values.dtype)
+        columns[name][target] = values
+    for place, split in zip(target.tolist(), table["split"].to_pylist(), strict=True):
+        columns["splits"][place] = sys.intern(split)
 
 
 def _numbers(hashes: Sequence[str]) -> NDArray[np.uint64]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import tables
-from pipeline.errors import InterruptedRunError, RefusedError, UsageError
+from pipeline import census, tables
+from pipeline.errors import InterruptedRunError, ModelError, RefusedError, UsageError
 from pipeline.flow import Flow
 from pipeline.needs import Needs
 from tests.faults.poison import Poisoned, do, run_in
@@ -182,6 +182,19 @@ class Unlike(Poisoned):
         return {"painter": str(os.getpid())}
 
 
+class Homebound(Poisoned):
+    """Its model lies on the command's machine alone."""
+
+    def __init__(self, home):
+        super().__init__()
+        self.home = home
+
+    def models(self):
+        if os.getpid() != self.home:
+            raise ModelError("no weights in models/painter")
+        return {"painter": "abc"}
+
+
 class Buggy(Poisoned):
     def run(self, tasks, shard):
         raise TypeError("a bug, not a sample's fault")
@@ -205,6 +218,22 @@ def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work
     while actors() and time.monotonic() < deadline:  # Ray ends their processes in its own time
         time.sleep(0.2)
     assert actors() == []
+
+
+def test_a_node_with_other_code_or_without_the_model_is_refused_with_the_difference(nodes, tmp_path, monkeypatch):
+    with pytest.raises(
+        RefusedError, match=r"model of poisoned: abc -> missing \(no weights in models/painter\); install"
+    ):
+        on_ray(Homebound(os.getpid()), tmp_path / "homebound")
+    older = {**census._sources(), "stages/outpaint.py": "0123456789ab", "stages/gone.py": "ba9876543210"}
+    monkeypatch.setattr(census, "_sources", lambda: older)
+    with pytest.raises(
+        RefusedError,
+        match=r"something else .* stages/outpaint\.py: 0123456789ab -> [0-9a-f]{12}.*install the same version",
+    ) as refused:
+        on_ray(Poisoned(), tmp_path / "code")
+    assert "stages/gone.py" in str(refused.value)
+    assert not (tmp_path / "homebound/poisoned").exists() and not (tmp_path / "code/poisoned").exists()
 
 
 def test_a_signal_lets_the_micro_batch_end_and_a_rerun_goes_on(nodes, tmp_path):
