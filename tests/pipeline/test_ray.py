@@ -5,6 +5,7 @@ others, are let pass here.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -46,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def nodes():
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", NICENESS)}
-    nodes = Nodes()
+    nodes = Nodes(dashboard=True)
     connect(nodes.address, 2)
     yield nodes
     ray.shutdown()
@@ -222,7 +223,7 @@ def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work
 
 def test_a_node_with_other_code_or_without_the_model_is_refused_with_the_difference(nodes, tmp_path, monkeypatch):
     with pytest.raises(
-        RefusedError, match=r"model of poisoned: abc -> missing \(no weights in models/painter\); install"
+        RefusedError, match=r"model of poisoned: .* -> missing \(no weights in models/painter\); .*; install"
     ):
         on_ray(Homebound(os.getpid()), tmp_path / "homebound")
     older = {**census._sources(), "stages/outpaint.py": "0123456789ab", "stages/gone.py": "ba9876543210"}
@@ -234,6 +235,26 @@ def test_a_node_with_other_code_or_without_the_model_is_refused_with_the_differe
         on_ray(Poisoned(), tmp_path / "code")
     assert "stages/gone.py" in str(refused.value)
     assert not (tmp_path / "homebound/poisoned").exists() and not (tmp_path / "code/poisoned").exists()
+
+
+def test_a_submitted_job_runs_on_the_cluster_it_is_submitted_to(nodes, undisturbed, tmp_path):
+    tools = Path(sys.executable).parent
+    run = [tools / "procrop-data", "run", "--until", "ingest", "--executor", "ray", "--work", tmp_path]
+    job = [
+        tools / "ray",
+        "job",
+        "submit",
+        "--address",
+        nodes.dashboard,
+        "--",
+        *run,
+        f"ingest.source={undisturbed / 'photos'}",
+    ]
+    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    told = subprocess.run(list(map(str, job)), env=alone, capture_output=True, text=True, timeout=240, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert re.search(r"ingest +4 of 4 kept", told.stdout) and "succeeded" in told.stdout
+    assert len(list((tmp_path / "ingest").glob("*.tar"))) > 0
 
 
 def test_a_signal_lets_the_micro_batch_end_and_a_rerun_goes_on(nodes, tmp_path):
