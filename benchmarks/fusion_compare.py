@@ -33,6 +33,7 @@ from torch import Tensor
 import procrop_model.build as building
 from benchmarks.harness import OURS, finish, result, versions
 from benchmarks.photo_folds import Fold, make_folds
+from pipeline.errors import UsageError
 from procrop_model import Cropper
 from procrop_model.backbone import Backbone
 from procrop_model.baselines import MARGIN, finders
@@ -158,13 +159,16 @@ def main(arguments: Sequence[str]) -> None:
         "--takes", type=int, default=0, help="with --folds: references are so many other takes of each photo"
     )
     parser.add_argument("--k", type=int, default=CropperConfig().k)
+    parser.add_argument("--fusions", default=",".join(FUSIONS))
     parser.add_argument("--published", action="store_true", help="the published architecture, too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     out = options.out or options.work / "models" / "fusion-compare"
     seeds = [int(seed) for seed in options.seeds.split(",")]
     folds = _folds(options, out)
-    contenders = (*FUSIONS, PUBLISHED) if options.published else FUSIONS
+    contenders = options.fusions.split(",") + [PUBLISHED] * options.published
+    if contenders[0] != ATTENTION or not set(contenders) <= {*FUSIONS, PUBLISHED}:
+        raise UsageError(f"--fusions {options.fusions}: {ATTENTION} first, then any of {', '.join(FUSIONS[1:])}")
     rows: dict[str, list[list[dict[str, Any]]]] = {contender: [[] for _ in seeds] for contender in contenders}
     others: dict[str, list[dict[str, Any]]] = {}
     for place, options.seed in enumerate(seeds):

@@ -8,6 +8,7 @@ import torch
 
 import procrop_model.build as building
 from benchmarks.fusion_compare import FUSIONS, main, remembering
+from pipeline.errors import UsageError
 from procrop_model.backbone import Backbone
 from procrop_model.build import build_network
 from procrop_model.config import CropperConfig
@@ -30,6 +31,16 @@ def test_it_compares_three_fusions_and_does_not_train_again(
     main(command)
     assert capsys.readouterr().out == first
     assert {path: path.stat().st_mtime_ns for path in made} == made  # and nothing was measured again, either
+
+
+def test_fewer_fusions_and_unknown_ones(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--work", str(workplace), "--out", str(tmp_path), "--epochs", "1", "--seeds", "0", "--threads", "1"]
+    main([*command, "--fusions", "attention,none"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
+    assert "none" in told["rows"] and "token_mlp" not in told["rows"]
+    for fusions in ("none,attention", "attention,average"):
+        with pytest.raises(UsageError, match="attention first, then any of token_mlp, none"):
+            main([*command, "--fusions", fusions])
 
 
 def test_the_remembered_maps_are_the_backbones_own(tiny: CropperConfig) -> None:
