@@ -14,13 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from benchmarks.fault_run import digests, keys_of, promised
 from benchmarks.harness import finish, result
+from benchmarks.kill_tally import Tally, reference_of, say
 from benchmarks.stand_ins import make_photos
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,30 +27,6 @@ PHOTOS = 8
 KILLS_A_RUN = 5
 LONGEST_S = 300.0
 GROUP, WORKER, TERM = "group", "worker", "term"
-
-
-@dataclass
-class Tally:
-    """What came of the kills so far."""
-
-    kills: dict[str, int] = field(default_factory=lambda: {GROUP: 0, WORKER: 0, TERM: 0})
-    runs: int = 0
-    lost: int = 0
-    doubled: int = 0
-    different: int = 0
-    unended: int = 0
-    seconds: list[float] = field(default_factory=list)
-    length: float = 0.0
-
-    @property
-    def total(self) -> int:
-        """Kills that hit a living run."""
-        return sum(self.kills.values())
-
-    @property
-    def clean(self) -> bool:
-        """Whether every run ended as if nobody had touched it."""
-        return not (self.lost or self.doubled or self.different or self.unended)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,14 +52,14 @@ def main(arguments: Sequence[str]) -> None:
 
 def rehearse(home: Path, kills: int, seed: int, minutes: float) -> Tally:
     """Kill until ``kills`` of them have hit a living run, or the time is over."""
-    source, draw, tally = home / "photos", random.Random(seed), Tally()
+    source, draw, tally = home / "photos", random.Random(seed), Tally({GROUP: 0, WORKER: 0, TERM: 0})
     make_photos(source, PHOTOS, (320, 240))
     started = time.monotonic()
     if _start(source, home / "undisturbed").wait(LONGEST_S) != 0:
         raise RuntimeError("the undisturbed run failed")
     tally.length = time.monotonic() - started
-    want, rows = digests(home / "undisturbed"), keys_of(source, home / "undisturbed")
-    _say(f"undisturbed: {tally.length:.1f} s, {len(want)} files, {sum(rows.values())} rows")
+    undisturbed = reference_of(source, home / "undisturbed")
+    say(f"undisturbed: {tally.length:.1f} s, {len(undisturbed[0])} files, {sum(undisturbed[1].values())} rows")
     while tally.total < kills and time.monotonic() - started < minutes * 60:
         work = home / f"run-{tally.runs:04d}"
         begun = time.monotonic()
@@ -93,12 +68,12 @@ def rehearse(home: Path, kills: int, seed: int, minutes: float) -> Tally:
         tally.runs += 1
         if not ended:
             tally.unended += 1
-            _say(f"run {tally.runs} did not end: see {shutil.copytree(work, tempfile.mkdtemp() + '/work')}")
+            say(f"run {tally.runs} did not end: see {shutil.copytree(work, tempfile.mkdtemp() + '/work')}")
         else:
-            _compare(source, work, want, rows, tally)
+            tally.compare(source, work, undisturbed)
         shutil.rmtree(work)
-        _say(f"{tally.total} of {kills} kills, {tally.runs} runs: lost {tally.lost}, doubled {tally.doubled}, "
-             f"different files {tally.different}")  # fmt: skip
+        say(f"{tally.total} of {kills} kills, {tally.runs} runs: lost {tally.lost}, doubled {tally.doubled}, "
+            f"different files {tally.different}")  # fmt: skip
     return tally
 
 
@@ -144,17 +119,3 @@ def _start(source: Path, work: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.fault_run", str(source), str(work)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, start_new_session=True, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-
-
-def _compare(source: Path, work: Path, want: dict[str, str], rows: dict[tuple[str, str], int], tally: Tally) -> None:
-    """Count what differs from the undisturbed run: files, what receipts promise of them, and rows."""
-    have, found = digests(work), keys_of(source, work)
-    said = promised(source, work)
-    tally.different += sum(have.get(name) != want.get(name) for name in {*have, *want})
-    tally.different += sum(have.get(name) != digest for name, digest in said.items())
-    tally.lost += sum(found.get(key, 0) < count for key, count in rows.items())
-    tally.doubled += sum(count > rows.get(key, 0) for key, count in found.items())
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

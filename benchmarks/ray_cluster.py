@@ -19,18 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import ray
 from ray._private.internal_api import memory_summary
 from ray.cluster_utils import Cluster
 
-from benchmarks.fault_run import digests, keys_of, promised
 from benchmarks.fault_run import run_all as run_locally
 from benchmarks.harness import alternate, finish, result, versions
+from benchmarks.kill_tally import Tally, reference_of, say
 from benchmarks.ray_run import Sleeper
 from benchmarks.stand_ins import make_photos
 from pipeline.executors.local import LocalExecutor
@@ -48,20 +46,6 @@ LONGEST_S = 300.0
 NODE, ACTOR, DRIVER = "node", "actor", "driver"
 
 
-@dataclass
-class Tally:
-    """What came of the kills so far. store_mib: the most that all object stores held together."""
-
-    kills: dict[str, int] = field(default_factory=lambda: {NODE: 0, ACTOR: 0, DRIVER: 0})
-    lost: int = 0
-    doubled: int = 0
-    different: int = 0
-    unended: int = 0
-    store_mib: float = 0.0
-    length: float = 0.0
-    seconds: list[float] = field(default_factory=list)
-
-
 class Nodes:
     """A head with one core, and ``others`` more nodes with one each, which can be killed and replaced."""
 
@@ -70,6 +54,7 @@ class Nodes:
         os.environ[NICENESS] = "0"  # workers must not yield to those that they are compared with
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         self._node = node
+        self.most_mib = 0.0
         self.cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": dashboard})
         self.others = [self.cluster.add_node(**node) for _ in range(others)]
 
@@ -92,13 +77,13 @@ class Nodes:
         if not self.others:
             self.others.append(self.cluster.add_node(**self._node))
 
-    def store_mib(self) -> float:
-        """What all object stores hold now."""
+    def look_at_stores(self) -> None:
+        """Note in ``most_mib`` what all object stores hold together now."""
         told = memory_summary(self.address, stats_only=True)
         found = re.search(r"Plasma memory usage ([\d.]+) MiB", told)
         if not found:
             raise RuntimeError(f"Ray does not tell what its object stores hold: {told!r}")
-        return float(found.group(1))
+        self.most_mib = max(self.most_mib, float(found.group(1)))
 
 
 def naps(work: Path, shards: int, seconds: float) -> tuple[Run, Sleeper]:
@@ -137,26 +122,25 @@ def start_up(work: Path, address: str) -> float:
 
 def rehearse(home: Path, nodes: Nodes, trials: int, seed: int) -> Tally:
     """Disturb runs, each once, until ``trials`` kills were made."""
-    source, draw, tally = home / "photos", random.Random(seed), Tally()
+    source, draw, tally = home / "photos", random.Random(seed), Tally({NODE: 0, ACTOR: 0, DRIVER: 0})
     make_photos(source, PHOTOS, (320, 240))
     run_locally(source, home / "undisturbed")
-    want, rows = digests(home / "undisturbed"), keys_of(source, home / "undisturbed")
+    undisturbed = reference_of(source, home / "undisturbed")
     started = time.monotonic()
     tally.unended += _start(source, home / "calm", nodes).wait(LONGEST_S) != 0
     tally.length = time.monotonic() - started
-    _compare(source, home / "calm", want, rows, tally)
-    number = 0
-    while sum(tally.kills.values()) < trials and number < 2 * trials:  # a run may end before its kill
-        kind = (NODE, ACTOR, DRIVER)[number % 3]
-        work, begun = home / f"run-{number:03d}", time.monotonic()
+    tally.compare(source, home / "calm", undisturbed)
+    while tally.total < trials and tally.runs < 2 * trials:  # a run may end before its kill
+        kind = (NODE, ACTOR, DRIVER)[tally.runs % 3]
+        work, begun = home / f"run-{tally.runs:03d}", time.monotonic()
         if _disturbed(source, work, nodes, kind, draw, tally):
-            _compare(source, work, want, rows, tally)
+            tally.compare(source, work, undisturbed)
         else:
             tally.unended += 1
         tally.seconds.append(time.monotonic() - begun)
         shutil.rmtree(work)
-        number += 1
-        _say(f"{sum(tally.kills.values())} of {trials} kills ({kind}): {tally}")
+        tally.runs += 1
+        say(f"{tally.total} of {trials} kills ({kind}): {tally}")
     return tally
 
 
@@ -166,7 +150,7 @@ def _disturbed(source: Path, work: Path, nodes: Nodes, kind: str, draw: random.R
     try:
         process.wait(draw.uniform(0.1, 0.9) * tally.length)
     except subprocess.TimeoutExpired:
-        tally.store_mib = max(tally.store_mib, nodes.store_mib())
+        nodes.look_at_stores()
         tally.kills[kind] += _strike(process, nodes, kind, draw)
     code = process.wait(LONGEST_S)
     nodes.replace()
@@ -194,14 +178,6 @@ def _start(source: Path, work: Path, nodes: Nodes) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _compare(source: Path, work: Path, want: dict[str, str], rows: dict[Any, int], tally: Tally) -> None:
-    have, found = digests(work), keys_of(source, work)
-    tally.different += sum(have.get(name) != want.get(name) for name in {*have, *want})
-    tally.different += sum(have.get(name) != digest for name, digest in promised(source, work).items())
-    tally.lost += sum(found.get(key, 0) < count for key, count in rows.items())
-    tally.doubled += sum(count > rows.get(key, 0) for key, count in found.items())
-
-
 def main(arguments: Sequence[str]) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="procrop-data bench ray", description=__doc__)
@@ -224,27 +200,22 @@ def main(arguments: Sequence[str]) -> None:
                 options.rounds,
                 warm_up=0,
             )
-            held = nodes.store_mib()
+            nodes.look_at_stores()
             ray.shutdown()
             tally = rehearse(home, nodes, options.trials, options.seed)
     finally:
         ray.shutdown()
         nodes.cluster.shutdown()
     over = [a / b - 1 for a, b in zip(figures["ours"], figures["local executor"], strict=True)]
-    clean = not (tally.lost or tally.doubled or tally.different or tally.unended)
     finish(
         result(
             "ray", f"s for {options.shards} shards of {options.seconds:g} s", figures, higher_is_better=False,
             env={"nodes": 1 + len(nodes.others), "cores a node": 1, **versions("ray")},
             overhead_percent=round(100 * statistics.median(over), 2), start_up_seconds=round(first, 2),
-            object_store_mib=max(held, tally.store_mib), kills=tally.kills, lost=tally.lost, doubled=tally.doubled,
-            different_files=tally.different, unended=tally.unended, digests_equal=clean,
+            object_store_mib=nodes.most_mib, kills=tally.kills, lost=tally.lost, doubled=tally.doubled,
+            different_files=tally.different, unended=tally.unended, digests_equal=tally.clean,
             undisturbed_seconds=round(tally.length, 1), disturbed_seconds=round(statistics.median(tally.seconds or [0]), 1),
         )
     )  # fmt: skip
-    if not clean:
+    if not tally.clean:
         sys.exit(1)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
