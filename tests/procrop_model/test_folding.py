@@ -49,3 +49,27 @@ def test_a_network_without_plain_norms_is_left_alone(name: str) -> None:
     net, state = backbone.net, list(backbone.net.state_dict())
     assert not fold_norms(backbone)
     assert backbone.net is net and list(net.state_dict()) == state
+
+
+class Fickle(nn.Module):
+    """Looks at what it is given: a trace would follow one path for ever."""
+
+    def __init__(self, looks: str) -> None:
+        super().__init__()
+        self.looks, self.conv, self.norm = looks, nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        maps = self.norm(self.conv(images))
+        if self.looks == "bool" and images.mean() > 0:
+            return [maps + 1]
+        if self.looks == "type":  # another path for a proxy
+            return [maps if isinstance(images, torch.Tensor) else maps + 1]
+        return [maps]
+
+
+@pytest.mark.parametrize("looks", ["bool", "type", ""])
+def test_a_network_that_does_not_trace_to_itself_stays(looks: str) -> None:
+    net = Fickle(looks).eval()
+    backbone = Backbone(net, [4], trainable=False)
+    assert fold_norms(backbone) == (looks == "")
+    assert (backbone.net is net) == (looks != "")
