@@ -21,7 +21,10 @@ LOST_SHOWN = 20
 
 @dataclass
 class Progressing:
-    """A stage in hand: shards done of those to do, samples by outcome."""
+    """A stage in hand: shards done of those to do, samples by outcome.
+
+    beside: whether other stages were in hand with it; last: when its last shard was done.
+    """
 
     stage: str
     total: int
@@ -29,6 +32,14 @@ class Progressing:
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
+    beside: bool = False
+    last: float = 0.0
+
+    def took(self) -> str:
+        """Its time; of several stages in hand together, when each was done."""
+        if self.beside and self.last:
+            return f"done after {self.last - self.started:.1f} s"
+        return f"{time.monotonic() - self.started:.1f} s"
 
     def text(self) -> str:
         """What became of the samples so far, and how fast."""
@@ -52,7 +63,10 @@ class Display:
 
     def begin(self, stage: str, todo: int, total: int) -> None:
         """A stage starts with so many of its shards to do."""
+        others = list(self._stages.values())
         told = self._stages[stage] = Progressing(stage, todo)
+        for one in [*others, *([told] if others else [])]:
+            one.beside = True
         self._last_line = told.started
         if todo and self._console.is_terminal and not self._quiet:
             self._bars = self._bars or self._new_bars()
@@ -86,6 +100,7 @@ class Display:
         """A shard is committed."""
         told = self._stages.setdefault(receipt.stage, Progressing(receipt.stage, 0))
         told.done += 1
+        told.last = time.monotonic()
         if self._bars and told.bar is not None:
             self._bars.advance(told.bar)
 
@@ -96,7 +111,7 @@ class Display:
             self._bars.stop()
             self._bars = None
         s = summary_of(result)
-        took = f"{time.monotonic() - told.started:.1f} s" if result.done_now else "already done"
+        took = told.took() if result.done_now else "already done"
         words = ", ".join(f"{name} {n}" for name, n in {**s["rejected"], **s["failed"]}.items())
         dropped = f"  dropped {s['in'] - s['kept']} ({words})" if words else ""
         self._console.print(
