@@ -236,7 +236,12 @@ class Run:
         if self.processes.main:
             told = {**summary, "settings": settings_of(config)}
             save_model(
-                self.out_dir / "cropper", self.state.best, config=config.model, references=self.database, trained=told
+                self.out_dir / "cropper",
+                self.state.best,
+                config=config.model,
+                references=self.database,
+                trained=told,
+                photos=(sample.photo for sample in self.data.samples.labels()),
             )
             write_finished(self.out_dir, record.history, summary, {**told["settings"], "model": config.model.to_json()})
         return summary

@@ -1,5 +1,6 @@
 """``export``: a cropper as ONNX graphs."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ def export(
 ) -> None:
     """Write a cropper as ONNX: the whole, and the parts that 'crop --model' runs quicker than torch on a processor."""
     from procrop_model.export import export_cropper
+    from procrop_model.trained_photos import FILE as TRAINED_ON
     from procrop_model.weights import load_model
 
     folder = find_model(model, work)
@@ -36,6 +38,8 @@ def export(
         about = export_cropper(load_model(folder), Path(out), lambda done, total, _: progress(done, total, {}))
     finally:
         close()
+    if (folder / TRAINED_ON).exists():
+        shutil.copyfile(folder / TRAINED_ON, Path(out) / TRAINED_ON)
     if json:
         print_json({"folder": out, "graphs": about["graphs"]})
     elif not quiet:

@@ -17,13 +17,12 @@ def warnings_of(cropper: Any, folder: Path, photos: set[str]) -> list[str]:
     """One line for each way in which the cropper of a model folder knows some of these photographs."""
     references = {entry.photo for entry in cropper.database.entries}
     told = []
-    for known, where in (
-        (trained_on(folder), "the cropper was trained on"),
-        (references, "are references of the cropper:"),
+    for both, where in (
+        (trained_on(folder, photos), "the cropper was trained on"),
+        (references & photos, "are references of the cropper:"),
     ):
-        both = sorted(known & photos)
         if both:
-            shown = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
+            shown = ", ".join(sorted(both)[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
             verb = where if where.startswith("the") else f"these {where}"
             told.append(
                 f"{verb} {len(both)} of the {len(photos)} photographs measured here, so this is no test: {shown}"
@@ -31,11 +30,16 @@ def warnings_of(cropper: Any, folder: Path, photos: set[str]) -> list[str]:
     return told
 
 
-def trained_on(folder: Path) -> set[str]:
-    """Photographs of the train split of the run that a model folder lies in (``WORK/models/cropper/cropper``); none elsewhere."""
+def trained_on(folder: Path, photos: set[str]) -> set[str]:
+    """Those of some photographs that a cropper learned from, as its folder tells; one that does not is asked for the train
+    split of the run that it lies in (``WORK/models/cropper/cropper``), if it lies in one.
+    """
     from procrop_model.data import read_split
+    from procrop_model.trained_photos import photos_known
 
+    if (known := photos_known(folder, photos)) is not None:
+        return known
     for above in folder.resolve().parents[1:3]:
         if (above / "dataset" / "shards").is_dir():
-            return {sample.photo for sample in read_split(above / "dataset", "train", needed=False).labels()}
+            return photos & {sample.photo for sample in read_split(above / "dataset", "train", needed=False).labels()}
     return set()

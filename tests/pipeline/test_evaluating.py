@@ -16,11 +16,13 @@ from pipeline.cli.evaluation_files import flat, merit, worst_sheet
 from pipeline.cli.known_photos import content_keys, trained_on, warnings_of
 from pipeline.cli.leftovers import leftovers
 from pipeline.cli.set_shards import jpeg_of, sample_of
+from pipeline.errors import ModelError
 from pipeline.lint import Linter, find_shards
 from procrop_model.data import read_split
 from procrop_model.datasets.cad import read_cad
 from procrop_model.datasets.labelled import LabelledImage
 from procrop_model.datasets.registry import DATASETS
+from procrop_model.trained_photos import save_photos
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 from tests.miniature_sets import MAKERS, WIDE, gaicd, picture
 
@@ -142,13 +144,24 @@ def test_photographs_that_the_cropper_knows_are_named(work: Path, tmp_path: Path
         class database:
             entries = (Entry(),)
 
-    model = work / "models" / "cropper" / "cropper"
-    train = trained_on(model)
-    assert train == {sample.photo for sample in read_split(work / "dataset", "train").labels()} and train
-    assert trained_on(tmp_path / "a" / "b" / "c") == set()
+    model = tmp_path / "model"
+    model.mkdir()
+    train = {sample.photo for sample in read_split(work / "dataset", "train").labels()}
+    asked = {*train, "r", "0123456789abcdef01234567", "a name"}
+    save_photos(model, [*train, "a name"])
+    assert train and trained_on(model, asked) == {*train, "a name"}
+    save_photos(model, [])
+    assert trained_on(model, asked) == set()
+    within = work / "models" / "older" / "cropper"  # of before the folder told
+    assert trained_on(within, asked) == train
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "trained_on.npy").write_bytes(b"cut")
+    with pytest.raises(ModelError, match=r"trained_on\.npy is damaged"):
+        trained_on(tmp_path / "damaged", asked)
+    save_photos(model, train)
     known, reference = warnings_of(Cropper(), model, {"r", next(iter(train)), "other"})
     assert "was trained on 1 of the 3 photographs" in known and "references of the cropper: 1 of the 3" in reference
-    assert warnings_of(Cropper(), tmp_path, {"other"}) == []
+    assert warnings_of(Cropper(), model, {"other"}) == []
     path = picture(tmp_path / "p.jpg", WIDE)
     assert len(content_keys([path, path])[path]) == 24
 

@@ -17,8 +17,10 @@ from pipeline.errors import InterruptedRunError, MissingUpstreamError, RefusedEr
 from procrop_model import Cropper
 from procrop_model.batches import BatchConfig
 from procrop_model.config import CropperConfig
+from procrop_model.data import read_split
 from procrop_model.evaluate import evaluate
 from procrop_model.train import TrainConfig, train
+from procrop_model.trained_photos import photos_known
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,12 @@ def test_a_run_writes_all_it_promises(trained: Path) -> None:
     history = json.loads((trained / "history.json").read_text())
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert all(math.isfinite(value) for row in history for value in row.values())
+
+
+def test_the_model_tells_which_photographs_it_learned_from(workplace: Path, trained: Path) -> None:
+    of = {split: {s.photo for s in read_split(workplace / "dataset", split).labels()} for split in ("train", "test")}
+    assert of["train"] and of["test"] - of["train"]
+    assert photos_known(trained / "cropper", of["train"] | of["test"]) == of["train"]
 
 
 def test_a_second_call_does_no_work(settings: TrainConfig, workplace: Path, trained: Path) -> None:
