@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.memory import give_back
 from pipeline.records import Signature
 from stages.perceptual_hash import near_pairs, phash
 from stages.signatures import Signatures
@@ -119,9 +120,14 @@ class _Closest:
 
 def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tuple[Integers, Integers]:
     """(i, j), i < j, whose hashes, one of them mirrored or not, are ``SURE_BITS`` or less apart."""
-    unique, which, counts = np.unique(np.concatenate([codes, mirrored]), return_inverse=True, return_counts=True)
-    order, ends = np.argsort(which, kind="stable"), np.cumsum(counts)  # rows of each hash, plain or mirrored, in a row
+    both = np.concatenate([codes, mirrored])
+    order = np.argsort(both, kind="stable")  # rows of each hash, plain or mirrored, in a row
+    both = both[order]
+    starts = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]]))
+    unique, ends = both[starts], np.append(starts[1:], len(both))
+    counts = ends - starts
     same = np.flatnonzero(counts > 1)
+    del both, starts
     found = {
         (min(a, b) % len(codes), max(a, b) % len(codes))
         for u, v in [*near_pairs(unique, SURE_BITS), *zip(same, same, strict=True)]
@@ -129,6 +135,8 @@ def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tu
         if min(a, b) < len(codes)
     }  # fmt: skip
     pairs = np.array(sorted({(min(p), max(p)) for p in found if p[0] != p[1]}), np.int64).reshape(-1, 2)
+    del order, unique, ends, counts, found
+    give_back()
     return pairs[:, 0], pairs[:, 1]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import os
 import sys
 
 import typer
@@ -41,6 +42,9 @@ for module in COMMANDS:
 
 def main() -> None:
     """Entry point of the console script."""
+    os.environ.setdefault(
+        "ARROW_DEFAULT_MEMORY_POOL", "system"
+    )  # its own keeps what is freed, for this process and its workers
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
