@@ -55,7 +55,8 @@ class Nodes:
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         self._node = node
         self.most_mib = 0.0
-        self.cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": dashboard})
+        head = {**node, "include_dashboard": dashboard, "dashboard_port": None}  # a free port from 8265 on
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.cluster.add_node(**node) for _ in range(others)]
 
     @property
