@@ -181,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
         home = out / name / f"{ATTENTION}-{options.k}-{options.epochs}-{seeds[0]}" / "cropper"
         for method, found in baselines(fold, options.split, home).items():
             others.setdefault(method, []).extend(found)
-    _tell({**rows, **{method: [found] for method, found in others.items()}}, options, seeds)
+    _tell({**rows, **{method: [found] * len(seeds) for method, found in others.items()}}, options, seeds)
 
 
 def _folds(options: argparse.Namespace, out: Path) -> dict[str, Fold]:

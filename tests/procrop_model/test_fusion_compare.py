@@ -34,10 +34,10 @@ def test_it_compares_three_fusions_and_does_not_train_again(
 
 
 def test_fewer_fusions_and_unknown_ones(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["--work", str(workplace), "--out", str(tmp_path), "--epochs", "1", "--seeds", "0", "--threads", "1"]
+    command = ["--work", str(workplace), "--out", str(tmp_path), "--epochs", "1", "--seeds", "0,1", "--threads", "1"]
     main([*command, "--fusions", "attention,none"])
     told = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
-    assert "none" in told["rows"] and "token_mlp" not in told["rows"]
+    assert "none" in told["rows"] and "token_mlp" not in told["rows"] and told["seeds"] == [0, 1]
     for fusions in ("none,attention", "attention,average"):
         with pytest.raises(UsageError, match="attention first, then any of token_mlp, none"):
             main([*command, "--fusions", fusions])
