@@ -116,7 +116,7 @@ def _print_ablation(result: dict[str, Any]) -> None:
     for name, row in result["rows"].items():
         apart = result["differences"].get(name)
         table.add_row(name, _figure(row["iou"]), _figure(row["bde"]), _figure(apart["iou"], "+") if apart else "")
-    Console().print(table)
+    Console(width=160).print(table)
 
 
 def _figure(values: list[float], sign: str = "") -> str:
