@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import Request, urlopen
 
 INTERNAL = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>"
 HOP = {"connection", "transfer-encoding", "keep-alive"}
@@ -187,6 +188,8 @@ def s3_server(patch) -> Iterator[tuple[str, Faults, "object"]]:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server.start()
     host, port = server.get_host_and_port()
+    # moto keeps one S3 a process, whatever its servers: buckets of other tests must not be found.
+    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST"), timeout=10).close()
     names = {
         "AWS_ACCESS_KEY_ID": "AKIATESTTESTTEST",
         "AWS_SECRET_ACCESS_KEY": "very-secret-key",
