@@ -28,6 +28,7 @@ from procrop_model.train_data import TrainingData
 from procrop_model.train_files import write_finished
 from procrop_model.train_state import RunState
 from procrop_model.train_step import TrainStep
+from procrop_model.trained_photos import save_photos
 from procrop_model.validate import top_ious
 from procrop_model.views import KEPT_BYTES, Views
 from procrop_model.weights import learned_state, save_model
@@ -235,14 +236,9 @@ class Run:
         }
         if self.processes.main:
             told = {**summary, "settings": settings_of(config)}
-            save_model(
-                self.out_dir / "cropper",
-                self.state.best,
-                config=config.model,
-                references=self.database,
-                trained=told,
-                photos=(sample.photo for sample in self.data.samples.labels()),
-            )
+            home, start = self.out_dir / "cropper", Path(config.init_from) if config.init_from else None
+            save_photos(home, (sample.photo for sample in self.data.samples.labels()), start)
+            save_model(home, self.state.best, config=config.model, references=self.database, trained=told)
             write_finished(self.out_dir, record.history, summary, {**told["settings"], "model": config.model.to_json()})
         return summary
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from procrop_model.config import CropperConfig
 from procrop_model.lite0 import file_digest, weights_path
 from procrop_model.network import CropNetwork
 from procrop_model.references import ReferenceDatabase
-from procrop_model.trained_photos import save_photos
 
 FORMAT, VERSION = "procrop-cropper", 1
 _BACKBONE = "extractor.backbone."
@@ -47,16 +45,11 @@ def save_model(
     config: CropperConfig,
     references: ReferenceDatabase,
     trained: dict[str, Any],
-    photos: Iterable[str] = (),
 ) -> None:
-    """Writes the folder, ``config.json`` last, so that an unfinished one does not load.
-
-    photos: keys of the photographs that it learned from, kept as marks (``trained_photos.py``).
-    """
+    """Writes the folder, ``config.json`` last, so that an unfinished one does not load."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     references.save(folder / "references")
-    save_photos(folder, photos)
     partial = folder / "model.safetensors.partial"
     save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(partial))
     os.replace(partial, folder / "model.safetensors")

@@ -41,9 +41,8 @@ for module in COMMANDS:
 
 def main() -> None:
     """Entry point of the console script."""
-    os.environ.setdefault(
-        "ARROW_DEFAULT_MEMORY_POOL", "system"
-    )  # its own keeps what is freed, for this process and its workers
+    # Of this process and its workers: Arrow's own allocator keeps what is freed.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

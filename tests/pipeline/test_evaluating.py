@@ -150,6 +150,9 @@ def test_photographs_that_the_cropper_knows_are_named(work: Path, tmp_path: Path
     asked = {*train, "r", "0123456789abcdef01234567", "a name"}
     save_photos(model, [*train, "a name"])
     assert train and trained_on(model, asked) == {*train, "a name"}
+    (tmp_path / "tuned").mkdir()
+    save_photos(tmp_path / "tuned", ["r", "-12"], start=model)  # trained on from it
+    assert trained_on(tmp_path / "tuned", {*asked, "-12"}) == {*train, "a name", "r", "-12"}
     save_photos(model, [])
     assert trained_on(model, asked) == set()
     within = work / "models" / "older" / "cropper"  # of before the folder told
