@@ -1,8 +1,9 @@
 """Commands that make the dataset: ``run`` and one a stage."""
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,7 @@ from pipeline.cli.options import (
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.receipts import Receipt
     from pipeline.runner import StageResult
 
 VERBS = {
@@ -66,13 +68,54 @@ ExcludeNear = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a command does its stages, whichever they are.
+
+    Args:
+        workers: processes; 0 for one a processor core.
+        executor, address: who does the shards, and where the Ray cluster is.
+        with_upstream: also do what is missing before the stage.
+        retry_failed, reason: do shards with failed samples again, of this reason only where one is given.
+        accept_change: keep what another recipe made under ``lineage/`` and start anew.
+        json, quiet: one JSON object on standard output; no progress.
+    """
+
+    workers: int = 0
+    executor: str = "local"
+    address: str = ""
+    with_upstream: bool = False
+    retry_failed: bool = False
+    reason: str = ""
+    accept_change: bool = False
+    json: bool = False
+    quiet: bool = False
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("run")(run)
-    own: dict[str, Callable[..., None]] = {"build": build, "refine": refine}
     for name, text in VERBS.items():
-        command = own.get(name) or _stage_command(name)
-        app.command(name, help=text)(command)
+        if name == "build":
+            app.command(name, help=text)(build)
+        elif name == "refine":
+            app.command(name, help=text)(refine)
+        else:
+            _register_stage(app, name, text)
+
+
+def _register_stage(app: typer.Typer, name: str, text: str) -> None:
+    @app.command(name, help=text)
+    def command(
+        overrides: Overrides = None, config: Config = "", work: Work = "work", workers: Workers = 0,
+        executor: Executor = "local", address: Address = "", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
+        reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    ) -> None:  # fmt: skip
+        options = RunOptions(
+            workers=workers, executor=executor, address=address, with_upstream=with_upstream, retry_failed=retry_failed,
+            reason=reason, accept_change=accept_change, json=json, quiet=quiet,
+        )  # fmt: skip
+        _do_stage(name, config, work, overrides or [], options)
 
 
 def run(
@@ -86,23 +129,47 @@ def run(
     if last not in VERBS:
         raise UsageError(f"--until {until}: stages are {', '.join(VERBS)}")
     names = list(VERBS)[: list(VERBS).index(last) + 1]
-    options = {
-        "retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor,
-        "address": address,
-    }  # fmt: skip
-    _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
+    options = RunOptions(
+        workers=workers, executor=executor, address=address, retry_failed=retry_failed, reason=reason,
+        accept_change=accept_change, json=json, quiet=quiet,
+    )  # fmt: skip
+    _work(session, names, options)
 
 
 def refine(
     overrides: Overrides = None, config: Config = "", work: Work = "work", with_model: WithModel = "", workers: Workers = 0,
-    executor: Executor = "local", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
+    executor: Executor = "local", address: Address = "", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
     reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """As the other stages, with a cropper's boxes among the candidates where one is named."""
-    told = [*(overrides or []), *_refining_with(with_model)]
-    _stage_command("refine")(
-        told, config, work, workers, executor, with_upstream, retry_failed, reason, accept_change, json, quiet
-    )
+    options = RunOptions(
+        workers=workers, executor=executor, address=address, with_upstream=with_upstream, retry_failed=retry_failed,
+        reason=reason, accept_change=accept_change, json=json, quiet=quiet,
+    )  # fmt: skip
+    _do_stage("refine", config, work, [*(overrides or []), *_refining_with(with_model)], options)
+
+
+def build(
+    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, workers: Workers = 0,
+    executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
+    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
+    if shards is not None and shards < 1:
+        raise UsageError(f"--shards {shards}: want at least one")
+    count = [f"build.shards={shards}"] if shards else []
+    options = RunOptions(
+        workers=workers, executor=executor, address=address, with_upstream=with_upstream, accept_change=accept_change,
+        json=json, quiet=quiet,
+    )  # fmt: skip
+    _do_stage("build", config, work, [*(overrides or []), *count, *_excluding(exclude_near)], options)
+
+
+def _do_stage(name: str, config: str, work: str, overrides: list[str], options: RunOptions) -> None:
+    """One stage, and what is missing before it where that is asked for."""
+    session = open_session(config, work, overrides, start=options.with_upstream or name == "ingest")
+    names = _with_upstream(session, name) if options.with_upstream else [name]
+    _work(session, names, options)
 
 
 def _refining_with(folder: str) -> list[str]:
@@ -116,45 +183,6 @@ def _refining_with(folder: str) -> list[str]:
         return []
     model_digest(folder)  # what is no cropper must stop the command before anything is remembered
     return [f"refine.cropper={dumps(str(Path(folder).resolve()))}"]
-
-
-def _stage_command(name: str) -> Callable[..., None]:
-    def command(
-        overrides: Overrides = None, config: Config = "", work: Work = "work", workers: Workers = 0,
-        executor: Executor = "local", address: Address = "", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
-        reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
-    ) -> None:  # fmt: skip
-        session = open_session(config, work, overrides, start=with_upstream or name == "ingest")
-        names = _with_upstream(session, name) if with_upstream else [name]
-        options = {
-            "retry_failed": retry_failed, "reason": reason, "accept_change": accept_change, "executor": executor,
-            "address": address,
-        }  # fmt: skip
-        _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
-
-    return command
-
-
-def build(
-    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, workers: Workers = 0,
-    executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
-    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Write the final WebDataset shards: exactly as many as asked, over all splits together."""
-    if shards is not None and shards < 1:
-        raise UsageError(f"--shards {shards}: want at least one")
-    asked = [f"build.shards={shards}"] if shards else []
-    told = [*(overrides or []), *asked, *_excluding(exclude_near)]
-    session = open_session(config, work, told, start=with_upstream)
-    names = _with_upstream(session, "build") if with_upstream else ["build"]
-    options = {
-        "retry_failed": False,
-        "reason": "",
-        "accept_change": accept_change,
-        "executor": executor,
-        "address": address,
-    }
-    _work(session, names, workers=workers, json=json, quiet=quiet, options=options)
 
 
 def _excluding(folders: list[str] | None) -> list[str]:
@@ -186,26 +214,22 @@ def _with_upstream(session: Session, name: str) -> list[str]:
     return roots
 
 
-def _work(
-    session: Session, names: list[str], *, workers: int, json: bool, quiet: bool, options: dict[str, Any]
-) -> None:
+def _work(session: Session, names: list[str], options: RunOptions) -> None:
     from pipeline.cli.display import Display, summary_of
     from pipeline.cli.executing import Asked, carry_out, finished, require_executor
     from pipeline.runner import Options
     from pipeline.uploads import sweep
 
-    reason = options["reason"]
-
-    def retry(receipt: Any) -> bool:
+    def retry(receipt: "Receipt") -> bool:
         failed = receipt.n_failed
-        return bool(options["retry_failed"] and (reason in failed if reason else failed))
+        return bool(options.retry_failed and (options.reason in failed if options.reason else failed))
 
-    asked = Asked(names, options["executor"], options["address"], workers)
-    told = Options(retry=retry, accept_change=options["accept_change"])
+    asked = Asked(names, options.executor, options.address, options.workers)
+    told = Options(retry=retry, accept_change=options.accept_change)
     require_executor(asked, told)
     if "build" in names:
         _require_folders(session.recipe.build.exclude_near)
-    display = Display(quiet=quiet or json)
+    display = Display(quiet=options.quiet or options.json)
     sweep(session.run.store)
     done = carry_out(session, asked, told, display)
     session, results = finished(done, asked), done.results
@@ -219,7 +243,7 @@ def _work(
         )
     if "ingest" in names:
         display.lost_files(_lost_files(session))
-    if json:
+    if options.json:
         body = {"work": session.run.store.url, "stages": [summary_of(result) for result in results]}
         print_json({**body, "removed_sources": done.removed, "leftovers": left, "waits_for": done.waits_for})
     _exit_with(results)
