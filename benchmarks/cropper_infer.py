@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
-from pipeline.cli.crop_batch import CropTask, crop_files
-from pipeline.resources import bundled
+from pipeline.app.crop_files.batch import CropTask, crop_files
+from pipeline.core.resources import bundled
 from procrop_model import Cropper
-from procrop_model.export import export_cropper
-from procrop_model.weights import load_model
+from procrop_model.inference.onnx_export import export_cropper
+from procrop_model.model_folder.save_load import load_model
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """``bench cropper-train``: a training step and a prediction of our cropper beside the published architecture, on a processor.
 
 Equal backbone (ResNet-50), equal picture (3:2, long side 1024), random weights and pixels, float32. The published network
-is this package's own (``procrop_model/published``; a test holds its boxes equal to those of transformers' Conditional
+is this package's own (``procrop_model/network/published``; a test holds its boxes equal to those of transformers' Conditional
 DETR): pixels padded to a square, 90 queries, 640 reference tokens, 6 + 6 layers, backbone trained from layer 2 on. Ours, whose
 timm backbones keep their maps channels-last:
 
@@ -29,19 +29,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
-from procrop_model.batches import Batch
-from procrop_model.build import build_network
-from procrop_model.config import CropperConfig, published_config, sizes_of
-from procrop_model.folding import fold_norms
-from procrop_model.fusion import References
-from procrop_model.lite0 import Lite0Encoder
-from procrop_model.losses import LossConfig, set_loss, total_loss
-from procrop_model.predict import Looked, Predictor
-from procrop_model.reference_entries import Reference
-from procrop_model.references import Found, ReferenceDatabase
-from procrop_model.targets import TargetBatch, Targets
-from procrop_model.train_step import TrainStep, features_of
-from procrop_model.views import View
+from procrop_model.inference.predictor import Looked, Predictor
+from procrop_model.model_folder.build_network import build_network
+from procrop_model.network.config import CropperConfig, published_config, sizes_of
+from procrop_model.network.fold_batchnorm import fold_norms
+from procrop_model.network.fusion import References
+from procrop_model.network.lite0 import Lite0Encoder
+from procrop_model.retrieval.database import Found, ReferenceDatabase
+from procrop_model.retrieval.entries import Reference
+from procrop_model.training.batches import Batch
+from procrop_model.training.losses import LossConfig, set_loss, total_loss
+from procrop_model.training.targets import TargetBatch, Targets
+from procrop_model.training.train_step import TrainStep, features_of
+from procrop_model.training.views import View
 
 PUBLISHED, TUNED, BOXES = "published architecture", "tuned", 5
 

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from benchmarks.harness import OURS, alternate, result
-from pipeline.resources import bundled
+from pipeline.core.resources import bundled
 from procrop_model import Cropper
 
 PASSES, BATCH = "one pass a crop", 15

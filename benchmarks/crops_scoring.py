@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.crops_roi import roi_against_passes
 from benchmarks.harness import OURS, alternate, finish, result
-from pipeline.errors import UsageError
+from pipeline.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Only names that every version of the scorer has, so that an older checkout can run it.
@@ -23,8 +23,8 @@ _WORK = """
 import json, sys, time
 import numpy as np, torch
 from PIL import Image
-from pipeline.resources import bundled
-from stages.backends.composition_scorer import CompositionScorer
+from pipeline.core.resources import bundled
+from stages.backends.scorers.composition import CompositionScorer
 torch.set_num_threads(1)
 count, side = int(sys.argv[1]), int(sys.argv[2])
 pictures = []

@@ -21,9 +21,9 @@ from PIL import Image
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
 from benchmarks.payload import photographs, quiet_folder, write_dataset
-from pipeline.epoch_order import EpochOrder, Feed
-from pipeline.shard_set import Sample, ShardSet
-from procrop_model.loading import SampleLoader, decode_small
+from pipeline.shards.dataset import Sample, ShardSet
+from pipeline.shards.epoch_order import EpochOrder, Feed
+from procrop_model.training.loading import SampleLoader, decode_small
 
 PEER = "webdataset + PIL"
 WORKERS, BATCH, SHARDS, ENCODED_SIDE = 2, 32, 4, 1024

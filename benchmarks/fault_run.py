@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stand_ins import stand_ins
-from pipeline.cli.display import Display
-from pipeline.cli.options import Session
-from pipeline.cli.sources import refresh_sources
-from pipeline.errors import ProcropError
-from pipeline.executors.local import LocalExecutor
-from pipeline.plan import Plan, freeze
-from pipeline.run import Run
-from pipeline.runner import Options, run_stages
-from pipeline.storage import open_store
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.app.session import Session
+from pipeline.core.errors import ProcropError
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.engine.runner import Options, run_stages
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run
+from pipeline.storage.open_store import open_store
 from stages.recipe import Recipe, stages_with
 
 WORKERS = 2

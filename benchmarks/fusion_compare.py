@@ -30,21 +30,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import procrop_model.build as building
+import procrop_model.model_folder.build_network as building
 from benchmarks.harness import OURS, finish, result, versions
 from benchmarks.photo_folds import Fold, make_folds
-from pipeline.errors import UsageError
+from pipeline.core.errors import UsageError
 from procrop_model import Cropper
-from procrop_model.backbone import Backbone
-from procrop_model.baselines import MARGIN, finders
-from procrop_model.config import ATTENTION, NONE, PUBLISHED, TOKEN_MLP, CropperConfig, published_config
-from procrop_model.data import read_split
-from procrop_model.evaluate import MODEL, evaluate
-from procrop_model.lite0 import Lite0Encoder
-from procrop_model.lite0_files import lite0_side
-from procrop_model.metrics import bootstrap, crop_metrics
-from procrop_model.train import TrainConfig, train
-from stages.backends.u2net import U2NetSegmenter
+from procrop_model.evaluation.baselines import MARGIN, finders
+from procrop_model.evaluation.evaluate_run import MODEL, evaluate
+from procrop_model.evaluation.metrics import bootstrap, crop_metrics
+from procrop_model.network.backbone import Backbone
+from procrop_model.network.config import ATTENTION, NONE, PUBLISHED, TOKEN_MLP, CropperConfig, published_config
+from procrop_model.network.lite0 import Lite0Encoder
+from procrop_model.network.lite0_files import lite0_side
+from procrop_model.training.samples import read_split
+from procrop_model.training.train import TrainConfig, train
+from stages.backends.vision.u2net import U2NetSegmenter
 
 FUSIONS = (ATTENTION, TOKEN_MLP, NONE)
 PUBLISHED_RATE = 1e-4  # METHOD 4: post-norm layers do not stand ours

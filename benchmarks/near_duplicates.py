@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks.harness import OURS, environment, finish, result
-from pipeline.records import Signature
-from pipeline.resources import bundled
-from stages.backends.lite0_encoder import Lite0Backend
-from stages.likeness import alike, signature_of
-from stages.signatures import Signatures
+from pipeline.core.records import Signature
+from pipeline.core.resources import bundled
+from stages.backends.encoders.lite0 import Lite0Backend
+from stages.near_duplicates.signatures import Signatures
+from stages.near_duplicates.similarity import alike, signature_of
 
 Edit = Callable[[Image.Image], Image.Image]
 SIDE = 1024

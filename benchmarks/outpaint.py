@@ -28,10 +28,10 @@ from benchmarks.outpaint_cases import Case, cases
 from benchmarks.outpaint_measures import FeatureDistance, seam
 from benchmarks.outpaint_peers import pasted, peers
 from benchmarks.seam_probe import auc_by_photo, windows
-from stages.backends.patch_outpainter import PatchOutpainter
-from stages.backends.protocols import Image, Outpainter, PaintRequest
-from stages.backends.small_outpainter import SmallDiffusionSettings
-from stages.backends.u2net import U2NetSegmenter
+from stages.backends.base.protocols import Image, Outpainter, PaintRequest
+from stages.backends.outpainters.patch_diffusion.backend import PatchOutpainter
+from stages.backends.outpainters.small_diffusion.backend import SmallDiffusionSettings
+from stages.backends.vision.u2net import U2NetSegmenter
 
 LOWER = ("features", "texture", "colour", "gradient", "seam_auc")
 RESAMPLES = 10_000

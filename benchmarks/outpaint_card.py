@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from pipeline.resources import bundled
-from pipeline.seeds import fraction_of, seed_for
-from stages.backends.patch_outpainter import PatchOutpainter
-from stages.backends.protocols import Image as Pixels
-from stages.backends.protocols import PaintRequest
-from stages.backends.u2net import U2NetSegmenter
+from pipeline.core.resources import bundled
+from pipeline.core.seeds import fraction_of, seed_for
+from stages.backends.base.protocols import Image as Pixels
+from stages.backends.base.protocols import PaintRequest
+from stages.backends.outpainters.patch_diffusion.backend import PatchOutpainter
+from stages.backends.vision.u2net import U2NetSegmenter
 
 GAP, COLUMNS, OUTLINE = 6, 2, (255, 220, 60)
 

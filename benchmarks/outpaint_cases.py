@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.outpaint_card import photographs, shrunk
-from pipeline.geometry import BoxPx
-from pipeline.seeds import fraction_of, seed_for
-from stages.backends.protocols import Image, PaintRequest, Segmenter
+from pipeline.core.geometry import BoxPx
+from pipeline.core.seeds import fraction_of, seed_for
+from stages.backends.base.protocols import Image, PaintRequest, Segmenter
 
 AREA = (0.25, 0.6)
 TOUCHING = 0.25

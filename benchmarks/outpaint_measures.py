@@ -11,9 +11,9 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from benchmarks.outpaint_cases import Case
-from pipeline.geometry import BoxPx
-from procrop_model.lite0 import load_lite0, to_input
-from stages.backends.protocols import Image
+from pipeline.core.geometry import BoxPx
+from procrop_model.network.lite0 import load_lite0, to_input
+from stages.backends.base.protocols import Image
 
 ENLARGED = 384  # long side at which features are taken: at 192 px the deepest level would have but six tokens across
 LEAST_HIDDEN = 0.5

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from stages.backends.protocols import Image, PaintRequest
+from stages.backends.base.protocols import Image, PaintRequest
 
 Fill = Callable[[PaintRequest], Image]
 TELEA_RADIUS = 5

@@ -22,15 +22,15 @@ from pathlib import Path
 from benchmarks.harness import alternate, finish, result
 from benchmarks.rehearsal import recipe_for, session_for
 from benchmarks.stand_ins import make_photos
-from pipeline import tables
-from pipeline.cli.display import Display
-from pipeline.cli.options import Session
-from pipeline.cli.sources import refresh_sources
-from pipeline.run import receipt_path
-from pipeline.stage import Stage
-from pipeline.steps import run_prologue
-from pipeline.storage import fsync_folder
-from pipeline.work import Control, run_shard
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.app.session import Session
+from pipeline.core.stage import Stage
+from pipeline.engine.run_level_steps import run_prologue
+from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.runs.run_directory import receipt_path
+from pipeline.shards import parquet
+from pipeline.storage.local import fsync_folder
 
 PHOTOS, VARIANTS, SIZE = 250, 4, (320, 240)
 BARE = "bare loop"
@@ -73,12 +73,12 @@ def bare(session: Session, stage: Stage, out: Path) -> float:
                         member.size = len(data)
                         place = (file.tell() + tarfile.BLOCKSIZE, len(data), hashlib.sha256(data).hexdigest())
                         tar.addfile(member, io.BytesIO(data))
-                        rows.append(tables.row_of(outcome, place))
+                        rows.append(parquet.row_of(outcome, place))
         file.flush()
         os.fsync(file.fileno())
     hashlib.sha256((out / "partial").read_bytes()).hexdigest()
     os.replace(out / "partial", out / "000000.tar")
-    table = tables.encode(rows, tables.schema_of(stage.record, images=True))
+    table = parquet.encode(rows, parquet.schema_of(stage.record, images=True))
     hashlib.sha256(table).hexdigest()
     with open(out / "partial", "wb") as file:
         file.write(table)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.resources import bundled
-from pipeline.shard_writer import write_shard
+from pipeline.core.resources import bundled
+from pipeline.shards.write_shard import write_shard
 
 Pair = tuple[str, dict[str, bytes]]  # key, bytes by extension
 SMALLEST, LARGEST = 25_000, 100_000

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import UsageError
-from pipeline.seeds import seed_for
-from pipeline.shard_set import ShardSet
-from pipeline.shard_writer import write_shard
-from procrop_model.augment import AugmentConfig, degrade, recolour
-from procrop_model.lite0 import Lite0Encoder
-from procrop_model.references import Reference, ReferenceDatabase
+from pipeline.core.errors import UsageError
+from pipeline.core.seeds import seed_for
+from pipeline.shards.dataset import ShardSet
+from pipeline.shards.write_shard import write_shard
+from procrop_model.network.lite0 import Lite0Encoder
+from procrop_model.retrieval.database import Reference, ReferenceDatabase
+from procrop_model.training.augment import AugmentConfig, degrade, recolour
 
 MOST = 8
 Pixels = NDArray[np.uint8]
@@ -34,7 +34,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Fold:
-    """Folders as ``procrop_model.train`` reads them."""
+    """Folders as ``procrop_model.training.train`` reads them."""
 
     dataset: Path
     retrieve: Path

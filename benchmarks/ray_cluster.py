@@ -31,14 +31,14 @@ from benchmarks.harness import alternate, finish, result, versions
 from benchmarks.kill_tally import Tally, reference_of, say
 from benchmarks.ray_run import Sleeper
 from benchmarks.stand_ins import make_photos
-from pipeline.executors.local import LocalExecutor
-from pipeline.executors.ray import RayExecutor
-from pipeline.executors.ray_cluster import NICENESS, STORE_BYTES, connect
-from pipeline.flow import Flow
-from pipeline.needs import Needs
-from pipeline.plan import Plan, freeze
-from pipeline.run import Run
-from pipeline.storage import open_store
+from pipeline.core.actor_resources import Needs
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.engine.executors.ray.cluster import NICENESS, STORE_BYTES, connect
+from pipeline.engine.executors.ray.executor import RayExecutor
+from pipeline.engine.ready_shards import Flow
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run
+from pipeline.storage.open_store import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS, WORKERS = 8, 2

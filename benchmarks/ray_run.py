@@ -12,14 +12,14 @@ from typing import Any
 import ray
 
 from benchmarks.fault_run import session_for
-from pipeline.cli.display import Display
-from pipeline.cli.sources import refresh_sources
-from pipeline.errors import ProcropError
-from pipeline.executors.ray import RayExecutor
-from pipeline.executors.ray_cluster import connect
-from pipeline.needs import Needs
-from pipeline.runner import Options, run_stages
-from pipeline.stage import Outcome, Shard, Stage, Task
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.core.actor_resources import Needs
+from pipeline.core.errors import ProcropError
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from pipeline.engine.executors.ray.cluster import connect
+from pipeline.engine.executors.ray.executor import RayExecutor
+from pipeline.engine.runner import Options, run_stages
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import finish, result
-from pipeline.cli.auditing import treatment
-from pipeline.cli.options import open_existing
-from pipeline.resources import bundled
-from pipeline.seeds import seed_for
+from pipeline.app.session import open_existing
+from pipeline.cli.audit import treatment
+from pipeline.core.resources import bundled
+from pipeline.core.seeds import seed_for
 from procrop_model import Cropper
-from procrop_model.evaluate import MODEL, evaluate
-from procrop_model.metrics import bootstrap
-from stages.photo_file import encode_jpeg, to_array
-from stages.seam import SeamSettings, treat
+from procrop_model.evaluation.evaluate_run import MODEL, evaluate
+from procrop_model.evaluation.metrics import bootstrap
+from stages.canvases.seam_treatment import SeamSettings, treat
+from stages.photos.decode import encode_jpeg, to_array
 
 
 def write_split(rows: Sequence[dict[str, Any]], split: str, folder: Path, settings: SeamSettings | None) -> None:

@@ -23,14 +23,14 @@ import psutil
 
 from benchmarks.harness import environment, finish
 from benchmarks.stand_ins import make_photos, stand_ins
-from pipeline.cli.display import Display, summary_of
-from pipeline.cli.options import Session
-from pipeline.cli.sources import refresh_sources
-from pipeline.executors.local import LocalExecutor
-from pipeline.plan import Plan, freeze
-from pipeline.run import Run
-from pipeline.runner import Options, run_stages
-from pipeline.storage import open_store
+from pipeline.app.progress import Display, summary_of
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.app.session import Session
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.engine.runner import Options, run_stages
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run
+from pipeline.storage.open_store import open_store
 from stages.recipe import Recipe, stages_with
 
 CANVASES_A_SHARD = 1000

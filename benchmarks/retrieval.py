@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
-from procrop_model.reference_entries import Reference
-from procrop_model.reference_index import AT
-from procrop_model.references import ReferenceDatabase
+from procrop_model.retrieval.database import ReferenceDatabase
+from procrop_model.retrieval.entries import Reference
+from procrop_model.retrieval.index import AT
 
 Floats = NDArray[np.float32]
 SINGLE = "one query at a time"

@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from benchmarks.outpaint_measures import strips
-from pipeline.geometry import BoxPx
-from stages.backends.protocols import Image
+from pipeline.core.geometry import BoxPx
+from stages.backends.base.protocols import Image
 
 Floats = NDArray[np.float64]
 REACH, LENGTH, STEP = 8, 16, 8

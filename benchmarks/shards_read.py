@@ -14,8 +14,8 @@ import webdataset as wds
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
 from benchmarks.payload import Pair, megabytes, quiet_folder, random_samples, write_dataset
-from pipeline.epoch_order import EpochOrder
-from pipeline.shard_set import ShardSet
+from pipeline.shards.dataset import ShardSet
+from pipeline.shards.epoch_order import EpochOrder
 
 PEER, SHUFFLED = "webdataset.WebDataset", "ours, shuffled"
 

@@ -14,8 +14,8 @@ import webdataset as wds
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
 from benchmarks.payload import PER_SHARD, Pair, in_shards, megabytes, quiet_folder, random_samples, settled
-from pipeline.shard_set import ShardSet
-from pipeline.shard_writer import write_shard
+from pipeline.shards.dataset import ShardSet
+from pipeline.shards.write_shard import write_shard
 
 PEER, FLUSHED = "webdataset.ShardWriter", "webdataset.ShardWriter + fsync"
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import environment, finish
-from pipeline.executors.local import LocalExecutor
-from pipeline.plan import Plan, freeze
-from pipeline.receipts import Receipt
-from pipeline.records import Source
-from pipeline.run import Run
-from pipeline.simulation import Fleet, Step, simulate, spread_of
-from pipeline.stage import Outcome, Shard, Stage, Task
-from pipeline.storage import open_store
+from pipeline.core.records import Source
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.planning.cluster_simulation import Fleet, Step, simulate, spread_of
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.receipts import Receipt
+from pipeline.runs.run_directory import Run
+from pipeline.storage.open_store import open_store
 
 SEEDS = 50
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.backends.build import Models
-from stages.backends.protocols import Encoded, Floats, PaintRequest, Prompts
-from stages.backends.protocols import Image as Pixels
+from stages.backends.base.protocols import Encoded, Floats, PaintRequest, Prompts
+from stages.backends.base.protocols import Image as Pixels
+from stages.backends.registry import Models
 
 
 @dataclass

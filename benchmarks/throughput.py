@@ -27,19 +27,19 @@ from PIL import Image
 from benchmarks.harness import alternate, finish, result, versions
 from benchmarks.random_pipelines import random_pipeline
 from benchmarks.stand_ins import make_photos, stand_ins
-from pipeline.cli.display import Display
-from pipeline.cli.options import Session
-from pipeline.cli.sources import refresh_sources
-from pipeline.plan import Plan, freeze
-from pipeline.run import Run, receipt_path
-from pipeline.stage import Stage
-from pipeline.steps import run_prologue
-from pipeline.storage import open_store
-from pipeline.work import Control, run_shard
-from stages.backends.build import ModelSettings
-from stages.backends.diffusion.engine import DiffusionEngine
-from stages.backends.diffusion.framing import bucket_of, buckets, framed
-from stages.backends.protocols import PaintRequest
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.app.session import Session
+from pipeline.core.stage import Stage
+from pipeline.engine.run_level_steps import run_prologue
+from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run, receipt_path
+from pipeline.storage.open_store import open_store
+from stages.backends.base.protocols import PaintRequest
+from stages.backends.outpainters.diffusion.engine import DiffusionEngine
+from stages.backends.outpainters.diffusion.framing import bucket_of, buckets, framed
+from stages.backends.registry import ModelSettings
 from stages.recipe import Recipe, stages_with
 
 LOOP, BARE = "plain loop", "bare call"

@@ -28,12 +28,12 @@ import pyarrow.parquet as pq
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
 from benchmarks.payload import photographs, quiet_folder, write_dataset
-from procrop_model.batches import BatchConfig
-from procrop_model.config import CropperConfig
-from procrop_model.lite0 import Lite0Encoder
-from procrop_model.reference_entries import Reference
-from procrop_model.references import ReferenceDatabase
-from procrop_model.train import TrainConfig, train
+from procrop_model.network.config import CropperConfig
+from procrop_model.network.lite0 import Lite0Encoder
+from procrop_model.retrieval.database import ReferenceDatabase
+from procrop_model.retrieval.entries import Reference
+from procrop_model.training.batches import BatchConfig
+from procrop_model.training.train import TrainConfig, train
 
 ONE = "one process"
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> None:
 def _child(options: argparse.Namespace) -> None:
     import torch
 
-    from procrop_model.processes import end
+    from procrop_model.training.distributed import end
 
     torch.set_num_threads(1)
     print(json.dumps(one_of_several(options.dir, options.child, options.batch, options.epochs)), flush=True)

@@ -2,6 +2,6 @@
 
 import os
 
-# Arrow's own allocator keeps much of what a table took; the C library's gives it back when asked (``pipeline.memory``). Arrow
-# reads this when it is first imported.
+# Arrow's own allocator keeps much of what a table took; the C library's gives it back when it is asked
+# (``pipeline.core.release_memory``). Arrow reads this when it is first imported.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

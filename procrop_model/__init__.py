@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from procrop_model.infer import Crop, Cropper
+    from procrop_model.cropper import Crop, Cropper
 
 __all__ = ["Crop", "Cropper"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("procrop_model.infer"), name)
+        return getattr(import_module("procrop_model.cropper"), name)
     raise AttributeError(f"module 'procrop_model' has no attribute '{name}'")

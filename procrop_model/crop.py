@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.geometry import BoxPx
-from procrop_model.explain_picture import Thumbnails, draw
-from procrop_model.guides import Guidance
-from procrop_model.pictures import Original
+from pipeline.core.geometry import BoxPx
+from procrop_model.inference.attention_maps import Guidance
+from procrop_model.inference.explanation_image import Thumbnails, draw
+from procrop_model.inference.image_input import Original
 
 
 @dataclass(frozen=True)

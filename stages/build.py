@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipeline import tables as parquet
-from pipeline.settings import Settings
-from pipeline.stage import KEPT, Outcome, Shard, Stage, Tables, Task
-from stages.assignment import assign
-from stages.backends.protocols import Encoder, Scorer
-from stages.dataset_card import Models, card_files
-from stages.excluded import excluded_digest
-from stages.leak_guard import LEAKS, Guard, guard
-from stages.leaks import REASONS
-from stages.spool import Spool
+from pipeline.core.settings import Settings
+from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
+from pipeline.shards import parquet
+from stages.backends.base.protocols import Encoder, Scorer
+from stages.near_duplicates.build_leak_report import LEAKS, Guard, guard
+from stages.near_duplicates.excluded_sets import excluded_digest
+from stages.near_duplicates.split_leaks import REASONS
+from stages.publishing.dataset_card import Models, card_files
+from stages.publishing.row_spool import Spool
+from stages.publishing.shard_assignment import assign
 
 NAMES = "names.json"
 

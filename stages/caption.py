@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.records import Caption
-from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.protocols import Captioner
-from stages.photo_file import to_array
+from pipeline.core.records import Caption
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.backends.base.protocols import Captioner
+from stages.photos.decode import to_array
 
 
 class CaptionStage(Stage):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.records import Signature
-from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.protocols import Encoder
-from stages.likeness import signature_of
-from stages.photo_file import to_array
+from pipeline.core.records import Signature
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.backends.base.protocols import Encoder
+from stages.near_duplicates.similarity import signature_of
+from stages.photos.decode import to_array
 
 
 class Dedup(Stage):

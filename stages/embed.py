@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.records import CANVAS, PHOTO, Embedding
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.protocols import Encoder
-from stages.photo_file import to_array
+from pipeline.core.records import CANVAS, PHOTO, Embedding
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.backends.base.protocols import Encoder
+from stages.photos.decode import to_array
 
 
 class EmbedSettings(Settings):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.geometry import Box, aspect, cover, is_distinct
-from pipeline.records import Crops
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Tables, Task
-from stages.subject_grid import SubjectGrid
+from pipeline.core.geometry import Box, aspect, cover, is_distinct
+from pipeline.core.records import Crops
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
+from stages.canvases.subject_mask_grid import SubjectGrid
 
 CALIBRATION = "calibration.json"
 

@@ -7,14 +7,14 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from pipeline.errors import SampleError
-from pipeline.records import Photo
-from pipeline.seeds import fraction_of
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.perceptual_hash import phash
-from stages.photo_file import Limits, decode_photo, encode_jpeg
-from stages.sources import read_source
+from pipeline.core.errors import SampleError
+from pipeline.core.records import Photo
+from pipeline.core.seeds import fraction_of
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.photos.decode import Limits, decode_photo, encode_jpeg
+from stages.photos.perceptual_hash import phash
+from stages.photos.source_readers import read_source
 
 SPLITS = ("train", "val", "test")
 

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from pipeline.geometry import BoxPx
-from pipeline.records import Canvas
-from pipeline.seeds import seed_for
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, SplitStage, Task
-from stages.backends.protocols import Composer, Declined, Labels, Outpainter, PaintRequest, Segmenter
-from stages.paint_checks import PaintCheckSettings, measure
-from stages.photo_file import encode_jpeg, to_array
-from stages.placement import Placement, PlacementSettings, place
-from stages.seam import SeamSettings, enlarged, treat
+from pipeline.core.geometry import BoxPx
+from pipeline.core.records import Canvas
+from pipeline.core.seeds import seed_for
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, SplitStage, Task
+from stages.backends.base.protocols import Composer, Declined, Labels, Outpainter, PaintRequest, Segmenter
+from stages.canvases.paint_checks import PaintCheckSettings, measure
+from stages.canvases.placement import Placement, PlacementSettings, place
+from stages.canvases.seam_treatment import SeamSettings, enlarged, treat
+from stages.photos.decode import encode_jpeg, to_array
 
 
 class OutpaintSettings(Settings):

@@ -6,15 +6,15 @@ from typing import Any
 
 from pydantic import Field
 
-from pipeline.geometry import Box, area, aspect, shift_inside, snap_aspect
-from pipeline.records import Proposals
-from pipeline.seeds import seed_for
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.protocols import Segmenter
-from stages.distinct import choose_distinct
-from stages.photo_file import to_array
-from stages.subject_grid import SubjectGrid, pack
+from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect
+from pipeline.core.records import Proposals
+from pipeline.core.seeds import seed_for
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.backends.base.protocols import Segmenter
+from stages.canvases.distinct_boxes import choose_distinct
+from stages.canvases.subject_mask_grid import SubjectGrid, pack
+from stages.photos.decode import to_array
 
 PHOTO = "photo"
 GRID_BINS = 12

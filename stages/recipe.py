@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.needs import Needs
-from pipeline.settings import Settings
-from pipeline.stage import Stage
-from stages.backends.build import Models, ModelSettings, models_of
+from pipeline.core.actor_resources import Needs
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Stage
+from stages.backends.registry import Models, ModelSettings, models_of
 from stages.build import Build, BuildSettings
 from stages.caption import CaptionStage
 from stages.dedup import Dedup
@@ -18,7 +18,7 @@ from stages.outpaint import Outpaint, OutpaintSettings
 from stages.propose import Propose, ProposeSettings
 from stages.refine import RefineRound, RefineSettings, round_name
 from stages.retrieve import Retrieve, RetrieveSettings
-from stages.training import TrainSettings
+from stages.training.cropper_settings import TrainSettings
 
 Verb = Literal[
     "ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"

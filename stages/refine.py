@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.geometry import Box, shift_inside, snap_aspect
-from pipeline.records import Refined
-from pipeline.seeds import seed_for
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Task
-from stages.backends.cropper_boxes import CropperBoxes
-from stages.backends.protocols import BoxProposer, Scorer
-from stages.distinct import choose_distinct
-from stages.photo_file import to_array
-from stages.subject_grid import SubjectGrid
+from pipeline.core.geometry import Box, shift_inside, snap_aspect
+from pipeline.core.records import Refined
+from pipeline.core.seeds import seed_for
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.backends.base.protocols import BoxProposer, Scorer
+from stages.backends.proposers.cropper import CropperBoxes
+from stages.canvases.distinct_boxes import choose_distinct
+from stages.canvases.subject_mask_grid import SubjectGrid
+from stages.photos.decode import to_array
 
 CROPPER = "cropper"  # origin of a trained cropper's boxes
 SAME_IOU = 0.95

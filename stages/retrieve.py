@@ -15,15 +15,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.memory import give_back
-from pipeline.records import CANVAS, PHOTO, Neighbours
-from pipeline.settings import Settings
-from pipeline.stage import Outcome, Shard, Stage, Tables, Task
-from procrop_model.reference_entries import Reference
-from procrop_model.reference_writer import NearDuplicates, ReferenceWriter
-from procrop_model.references import ReferenceDatabase
-from stages.backends.protocols import Encoder
-from stages.leak_guard import LEAKS
+from pipeline.core.records import CANVAS, PHOTO, Neighbours
+from pipeline.core.release_memory import give_back
+from pipeline.core.settings import Settings
+from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
+from procrop_model.retrieval.database import ReferenceDatabase
+from procrop_model.retrieval.entries import Reference
+from procrop_model.retrieval.writer import NearDuplicates, ReferenceWriter
+from stages.backends.base.protocols import Encoder
+from stages.near_duplicates.build_leak_report import LEAKS
 
 LEAKS_FILE = f"build/{LEAKS}"
 CREDITS = ("phash", "title", "author", "licence", "source")

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import tables
-from pipeline.plan import Plan, freeze
-from pipeline.records import Canvas, Crops, Neighbours, Photo, Proposals, Refined, Source
-from pipeline.run import Run
-from pipeline.seeds import shard_of
-from pipeline.stage import Outcome, Stage, Task
-from pipeline.steps import run_prologue
-from pipeline.storage import open_store
-from pipeline.work import Control, run_shard
+from pipeline.core.records import Canvas, Crops, Neighbours, Photo, Proposals, Refined, Source
+from pipeline.core.seeds import shard_of
+from pipeline.core.stage import Outcome, Stage, Task
+from pipeline.engine.run_level_steps import run_prologue
+from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run
+from pipeline.shards import parquet
+from pipeline.storage.open_store import open_store
 
 SHARDS = 3
 PHOTOS = 9
@@ -162,8 +162,8 @@ def canned_run(work: Path, until: str = "retrieve", *, skip: tuple[str, int] | N
     stages, sources = canned_stages(shards)
     config = {"build": {"name": "canned"}, "outpaint": {"variants": VARIANTS}, "models": {"scorer": {"kind": "canned"}}}
     run = Run(open_store(str(work)), freeze(open_store(str(work)), Plan("canned-recipe", 7, shards, config)))
-    rows = [tables.row_of(Outcome.kept(source)) for source in sorted(sources, key=lambda s: s.key)]
-    run.store.write("sources.parquet", tables.encode(rows, tables.schema_of(Source)))
+    rows = [parquet.row_of(Outcome.kept(source)) for source in sorted(sources, key=lambda s: s.key)]
+    run.store.write("sources.parquet", parquet.encode(rows, parquet.schema_of(Source)))
     names = [stage.name for stage in stages]
     for stage in stages[: names.index(until) + 1] if until else []:
         if stage.prologue_needed:

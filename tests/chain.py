@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.cli.display import Display
-from pipeline.cli.options import Session
-from pipeline.cli.sources import refresh_sources
-from pipeline.executors.local import LocalExecutor
-from pipeline.plan import Plan, freeze
-from pipeline.run import Run
-from pipeline.runner import Options, run_stages
-from pipeline.storage import open_store
-from stages.backends.build import Models
-from stages.backends.template_captioner import CaptionSettings, TemplateCaptioner
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.app.session import Session
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.engine.runner import Options, run_stages
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run
+from pipeline.storage.open_store import open_store
+from stages.backends.captioners.template import CaptionSettings, TemplateCaptioner
+from stages.backends.registry import Models
 from stages.recipe import Recipe, stages_with
 from tests.fakes import FakeEncoder, FakeOutpainter, FakeScorer, FakeSegmenter
 

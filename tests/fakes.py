@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.backends.protocols import Encoded
+from stages.backends.base.protocols import Encoded
 
 
 @dataclass

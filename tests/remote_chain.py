@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 
-from pipeline.cli.display import Display
-from pipeline.cli.sources import refresh_sources
-from pipeline.receipts import Receipt
-from pipeline.runner import Options, run_stages
-from pipeline.uploads import sweep
-from pipeline.work import Control, run_shard
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
+from pipeline.engine.runner import Options, run_stages
+from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.runs.receipts import Receipt
+from pipeline.storage.stale_uploads import sweep
 from tests.chain import recipe_for, session_for
 
 

@@ -7,22 +7,22 @@ import sys
 import typer
 
 from pipeline.cli import (
-    auditing,
-    benching,
-    checking,
-    converting,
-    cropping,
-    doctoring,
-    evaluating,
-    exporting,
-    inspecting,
-    making,
-    planning,
-    training,
-    training_outpainter,
+    audit,
+    bench,
+    convert,
+    crop,
+    doctor,
+    eval,
+    export,
+    plan,
+    run,
+    status,
+    train,
+    train_outpainter,
+    verify,
 )
-from pipeline.errors import InterruptedRunError, ProcropError
-from pipeline.storage import storage_errors
+from pipeline.core.errors import InterruptedRunError, ProcropError
+from pipeline.storage.base import storage_errors
 
 HELP = """Make weakly annotated datasets for aesthetic image cropping, and train a cropper on them.
 
@@ -32,8 +32,8 @@ directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = (
-    making, planning, cropping, exporting, training, training_outpainter, evaluating, converting, inspecting, checking,
-    auditing, doctoring, benching,
+    run, plan, crop, export, train, train_outpainter, eval, convert, status, verify,
+    audit, doctor, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from pipeline.core.stage import KEPT
 from pipeline.report.album import MEDIUM, THUMB
 from pipeline.report.reader import pick
 from pipeline.report.section import Material, Section
-from pipeline.stage import KEPT
 
 STORIES, SHEET, RETRIEVALS = 4, 24, 6
 REFERENCES = 3

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DamagedDataError
+from pipeline.core.errors import DamagedDataError
 from pipeline.report.album import LARGE, THUMB
 from pipeline.report.charts import Series, intervals, lines
 from pipeline.report.section import Material, Section

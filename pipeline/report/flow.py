@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pipeline.funnel import StageStatus
 from pipeline.report.charts import stacked_bar
 from pipeline.report.section import Material, Section
+from pipeline.runs.status import StageStatus
 
 UNITS = {"ingest": "files", "dedup": "photos", "caption": "photos", "build": "samples", "embed": "pictures"}
 PHASES = ("read", "compute", "write", "prologue", "epilogue")

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.report.album import THUMB, Picture
 from pipeline.report.section import Material, Section
-from pipeline.run import step_receipt_path
+from pipeline.runs.run_directory import step_receipt_path
 
 FILE = "leaks.json"
 MAX_SHOWN = 12

@@ -3,11 +3,11 @@
 from collections import Counter
 from typing import Any
 
-from pipeline.plan import Plan
 from pipeline.report.reader import RunReader
 from pipeline.report.section import Material, Section
-from pipeline.run import receipt_path
-from pipeline.storage import LocalStore
+from pipeline.runs.plan import Plan
+from pipeline.runs.run_directory import receipt_path
+from pipeline.storage.local import LocalStore
 
 SETTINGS = (
     ("photographs from", "ingest.source"),

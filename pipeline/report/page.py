@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipeline.core.stage import Stage
 from pipeline.report.album import Album
 from pipeline.report.canvases import retrieval_section, sheet_section, story_section
 from pipeline.report.cropper import evaluation_section, held_out_section, training_section
@@ -21,9 +22,8 @@ from pipeline.report.rejects import failures_section, lost_files_section, reject
 from pipeline.report.scores import round_section, score_section
 from pipeline.report.seam import seam_section
 from pipeline.report.section import Material, Section
-from pipeline.run import Run
-from pipeline.stage import Stage
-from pipeline.storage import storage_errors
+from pipeline.runs.run_directory import Run
+from pipeline.storage.base import storage_errors
 
 SECTIONS: tuple[Callable[[Material], Section], ...] = (
     story_section,

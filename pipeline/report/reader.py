@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from pipeline import tables
-from pipeline.funnel import StageStatus, funnel
-from pipeline.receipts import Receipt
-from pipeline.run import SOURCES, Run
-from pipeline.seeds import seed_for, shard_of
-from pipeline.stage import Rows, Stage
+from pipeline.core.seeds import seed_for, shard_of
+from pipeline.core.stage import Rows, Stage
+from pipeline.runs.receipts import Receipt
+from pipeline.runs.run_directory import SOURCES, Run
+from pipeline.runs.status import StageStatus, funnel
+from pipeline.shards import parquet
 
 MAX_SHARDS = 40
 
@@ -86,7 +86,7 @@ class RunReader:
     def _sources(self) -> dict[str, dict[str, Any]]:
         if not self.run.store.exists(f"{SOURCES}.parquet"):
             return {}
-        rows = tables.decode(self.run.store.read(f"{SOURCES}.parquet"))
+        rows = parquet.decode(self.run.store.read(f"{SOURCES}.parquet"))
         return {row["key"]: row for row in rows}
 
     def source_of_file(self, name: str) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline.core.stage import FAILED, KEPT, REJECTED
 from pipeline.report.album import THUMB
 from pipeline.report.reader import pick
 from pipeline.report.section import Material, Section
-from pipeline.stage import FAILED, KEPT, REJECTED
 
 MAX_LISTED = 300
 MAX_TABLES = 40

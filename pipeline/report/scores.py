@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.stage import Rows
 from pipeline.report.charts import Series, histogram, lines
 from pipeline.report.reader import RunReader
 from pipeline.report.section import Material, Section
-from pipeline.stage import Rows
 
 CALIBRATION = "filter/shared/calibration.json"
 BINS = 24

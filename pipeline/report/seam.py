@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipeline.errors import DamagedDataError
+from pipeline.core.errors import DamagedDataError
 from pipeline.report.album import MEDIUM
 from pipeline.report.section import Material, Section
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pipeline.errors import UsageError
-from pipeline.run import Run
-from pipeline.seeds import shard_of
-from pipeline.stage import KEPT, Rows
+from pipeline.core.errors import UsageError
+from pipeline.core.seeds import shard_of
+from pipeline.core.stage import KEPT, Rows
+from pipeline.runs.run_directory import Run
 
 PANEL = (400, 340)
 GAP, MARGIN, CAPTION, TEXT = 26, 22, 38, 19

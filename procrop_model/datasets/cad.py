@@ -7,7 +7,7 @@ rectangle) comes first, and there are at most 5 lines.
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import DamagedDataError
+from pipeline.core.errors import DamagedDataError
 from procrop_model.datasets.checks import checked_box, folder_of, image_size, number_rows
 from procrop_model.datasets.labelled import LabelledImage, LabelledSet
 from procrop_model.datasets.tree import split_files

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.errors import DamagedDataError, UsageError
-from pipeline.geometry import clamp, cover
+from pipeline.core.errors import DamagedDataError, UsageError
+from pipeline.core.geometry import clamp, cover
 from procrop_model.datasets.labelled import BoxXyxy
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.checks import Pictures, checked_box, folder_of, image_size, read_json, require_some
 from procrop_model.datasets.labelled import BoxXyxy, LabelledImage, LabelledSet, Pair
 

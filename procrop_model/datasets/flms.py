@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.checks import Pictures, checked_box, folder_of, image_size, require_some
 from procrop_model.datasets.labelled import LabelledImage, LabelledSet
 

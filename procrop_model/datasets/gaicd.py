@@ -6,7 +6,7 @@ score of -2 marks a crop that nobody scored; it is left out and counted.
 
 from pathlib import Path
 
-from pipeline.errors import DamagedDataError
+from pipeline.core.errors import DamagedDataError
 from procrop_model.datasets.checks import checked_box, folder_of, image_size, number_rows
 from procrop_model.datasets.labelled import LabelledImage, LabelledSet
 from procrop_model.datasets.tree import split_files

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UsageError
+from pipeline.core.errors import UsageError
 from procrop_model.datasets.cad import read_cad
 from procrop_model.datasets.cpc import read_cpc
 from procrop_model.datasets.fcdb import read_fcdb, read_fcdb_pairs

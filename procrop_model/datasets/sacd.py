@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.checks import Pictures, checked_box, folder_of, image_size, read_json, require_some
 from procrop_model.datasets.labelled import BoxXyxy, LabelledImage, LabelledSet
 from procrop_model.datasets.tree import SPLITS

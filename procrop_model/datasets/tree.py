@@ -8,7 +8,7 @@ Also read: ``annotations/NAME.txt`` without splits (GAICD v1); and ``images/NAME
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.checks import SUFFIXES, is_picture
 
 SPLITS = ("train", "val", "test")

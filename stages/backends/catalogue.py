@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pipeline.errors import ModelError
-from stages.backends.build import ModelSettings
-from stages.backends.checkpoint import files_of, locate
-from stages.backends.diffusion.families import FAMILIES
+from pipeline.core.errors import ModelError
+from stages.backends.base.checkpoint_files import files_of, locate
+from stages.backends.outpainters.diffusion.families import FAMILIES
+from stages.backends.registry import ModelSettings
 
 # About how many GB the published checkpoints are; no hub was reached to check. Where a checkpoint is here, its files are measured.
 PUBLISHED_GB = {

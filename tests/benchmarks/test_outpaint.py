@@ -11,9 +11,9 @@ from benchmarks.outpaint_cases import Case, visible
 from benchmarks.outpaint_measures import FeatureDistance, seam, strips
 from benchmarks.outpaint_peers import pasted, peers, reflection
 from benchmarks.seam_probe import area, auc_by_photo, windows
-from stages.backends.protocols import PaintRequest
-from stages.backends.small_diffusion.network import build_scheduler, build_unet
-from stages.backends.small_diffusion.pipeline import SmallInpaintPipeline
+from stages.backends.base.protocols import PaintRequest
+from stages.backends.outpainters.small_diffusion.network import build_scheduler, build_unet
+from stages.backends.outpainters.small_diffusion.pipeline import SmallInpaintPipeline
 
 BOX, SIZE = (20, 16, 76, 60), (96, 76)
 

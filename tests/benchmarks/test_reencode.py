@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.reencode import canvases, write_split
-from procrop_model.data import read_split
-from stages.photo_file import encode_jpeg
-from stages.seam import UNTREATED
+from procrop_model.training.samples import read_split
+from stages.canvases.seam_treatment import UNTREATED
+from stages.photos.decode import encode_jpeg
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 

@@ -5,11 +5,11 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.executors.local import LocalExecutor
-from pipeline.plan import Plan, freeze
-from pipeline.run import Run
-from pipeline.stage import Outcome, Stage, Task
-from pipeline.storage import open_store
+from pipeline.core.stage import Outcome, Stage, Task
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.run_directory import Run
+from pipeline.storage.open_store import open_store
 
 
 @dataclass(frozen=True)

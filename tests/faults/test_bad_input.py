@@ -10,11 +10,11 @@ import tarfile
 import pytest
 
 from pipeline.cli.app import main
-from pipeline.errors import RefusedError, UsageError
-from pipeline.plan import Plan, freeze
-from pipeline.storage import open_store
-from pipeline.work import Control, run_shard
-from stages.sources import list_inputs
+from pipeline.core.errors import RefusedError, UsageError
+from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.runs.plan import Plan, freeze
+from pipeline.storage.open_store import open_store
+from stages.photos.source_readers import list_inputs
 from tests.chain import make_photos
 from tests.faults.poison import Poisoned, run_in
 
@@ -51,7 +51,7 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("bad input")
     make_photos(home / "src", 6)
     (home / "r.yaml").write_text(f"base: default\nname: small\nwork_shards: 3\ningest: {{source: '{home / 'src'}'}}\n")
-    from pipeline.cli.making import run
+    from pipeline.cli.run import run
 
     for name, more in (("work", []), ("other", ["seed=5"])):
         run(more, config=str(home / "r.yaml"), work=str(home / name), until="caption", workers=1, quiet=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.app.session import open_existing
 from pipeline.cli.app import main
-from pipeline.cli.options import open_existing
-from pipeline.errors import ModelError
-from pipeline.resources import bundled
-from stages.backends.u2net import U2NetSegmenter, u2netp_path
-from stages.photo_file import to_array
+from pipeline.core.errors import ModelError
+from pipeline.core.resources import bundled
+from stages.backends.vision.u2net import U2NetSegmenter, u2netp_path
+from stages.photos.decode import to_array
 from tests.chain import kept_rows, recipe_for, run_chain, session_for
 
 RECIPE = """
@@ -78,7 +78,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def painted(home):
     """The run with its canvases painted, by the program."""
-    from pipeline.cli.making import run
+    from pipeline.cli.run import run
 
     run([], config=str(home / "odd.yaml"), work=str(home / "work"), until="propose", workers=1, quiet=True)
     return home / "work"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DamagedDataError, StorageError
-from pipeline.locks import shard_lock
-from pipeline.storage import LocalStore
-from pipeline.work import Control, run_shard
-from stages.sources import read_source
+from pipeline.core.errors import DamagedDataError, StorageError
+from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.storage.local import LocalStore
+from pipeline.storage.locks import shard_lock
+from stages.photos.source_readers import read_source
 from tests.faults.poison import Poisoned, do, run_in
 
 

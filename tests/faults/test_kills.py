@@ -32,7 +32,7 @@ class Slow(Poisoned):
         time.sleep(0.3)
         return super().run(tasks, shard)
 if __name__ == "__main__":
-    from pipeline.errors import ProcropError
+    from pipeline.core.errors import ProcropError
     try:
         do(Slow(images=True), Path(sys.argv[-1]))
     except ProcropError as error:

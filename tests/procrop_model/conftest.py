@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from procrop_model.config import CropperConfig
-from procrop_model.lite0 import Lite0Encoder
-from procrop_model.references import Reference, ReferenceDatabase
+from procrop_model.network.config import CropperConfig
+from procrop_model.network.lite0 import Lite0Encoder
+from procrop_model.retrieval.database import Reference, ReferenceDatabase
 
 TINY = CropperConfig(
     input_side=64, dim=32, heads=2, encoder_layers=1, decoder_layers=2, queries=5, feedforward=32, roi_cells=3, k=2

@@ -14,8 +14,8 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
-from pipeline.shard_index import scan
-from pipeline.shard_set import ShardSet
+from pipeline.shards.dataset import ShardSet
+from pipeline.shards.index import scan
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 KEYS = [

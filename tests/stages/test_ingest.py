@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline import tables
-from pipeline.errors import UsageError
+from pipeline.core.errors import UsageError
+from pipeline.shards import parquet
 from stages.ingest import split_of
-from stages.source_list import scan
+from stages.photos.source_scan import scan
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ def test_an_unreadable_file_and_folder_are_rows(trouble, tmp_path):
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1]);"
         "from PIL import Image; Image.init();"
-        "from stages.source_list import scan;"
+        "from stages.photos.source_scan import scan;"
         "os.geteuid() or os.setuid(65534);"
         "found = scan(sys.argv[2], 3, near_bits=6, limit=0, tick=lambda: None);"
         "print(sorted(s.uri for s in found))"
@@ -102,7 +102,7 @@ def test_a_file_that_vanishes_between_scan_and_ingest_is_a_row(trouble, tmp_path
         if any(x["uri"] == "photo 2.jpg" for x in session.run.rows("ingest", r.shard))
     )
     session.run.store.remove(f"ingest/{receipt.shard:06d}.receipt.json")
-    from pipeline.work import Control, run_shard
+    from pipeline.engine.shard_runner import Control, run_shard
 
     redone = run_shard(session.stages[0], session.run, receipt.shard, Control())
     assert redone.n_rejected["unreadable"] >= 1
@@ -129,7 +129,7 @@ def test_globs_parquet_and_webdataset_are_inputs_too(tmp_path):
     import pyarrow as pa
 
     (tmp_path / "list.parquet").write_bytes(
-        tables.encode(rows, pa.schema([("url", pa.string()), ("author", pa.string())]))
+        parquet.encode(rows, pa.schema([("url", pa.string()), ("author", pa.string())]))
     )
     listed = scan(str(tmp_path / "list.parquet"), 4, near_bits=0, limit=0, tick=lambda: None)
     assert {s.key for s in listed} == {s.key for s in glob} and {s.author for s in listed} == {"someone"}

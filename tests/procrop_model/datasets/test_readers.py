@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.cad import cad_lines, read_cad
 from procrop_model.datasets.checks import CLAMPED
 from procrop_model.datasets.cpc import read_cpc

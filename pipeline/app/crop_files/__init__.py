@@ -1,0 +1,1 @@
+"""Cropping many files: inputs, outputs, and going on after a stop."""

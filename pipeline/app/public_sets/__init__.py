@@ -1,0 +1,1 @@
+"""Public cropping sets: evaluation reports, and conversion to shards and folders."""

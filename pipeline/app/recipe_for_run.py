@@ -1,0 +1,40 @@
+"""Which recipe a command works with: the one that it names, or the one that the run directory was made with."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.runs.plan import Plan
+    from stages.recipe import Recipe
+
+DEFAULT_CONFIG = "default"
+AUTO = "auto"
+
+
+def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = None) -> "Recipe":
+    """The recipe of a command: the one named, else the one that the run directory was made with, else the default."""
+    from pipeline.planning import recipe_files
+    from stages.recipe import Recipe
+
+    if config or plan is None:
+        data = recipe_files.read_recipe(config or DEFAULT_CONFIG)
+        origin = f"'{config or DEFAULT_CONFIG}'"
+    else:
+        data, origin = dict(plan.config), f"of '{plan.name}' in plan.json"
+    return with_kept_batch(recipe_files.parse(Recipe, recipe_files.override(data, overrides), origin), plan)
+
+
+def with_kept_batch(recipe: "Recipe", plan: "Plan | None") -> "Recipe":
+    """The recipe with the batch that its run has found before, as long as the out-painter is otherwise the same."""
+    mine = recipe.models.outpainter.model_dump(mode="json")
+    kept = dict(plan.config.get("models", {}).get("outpainter", {})) if plan else {}
+    if mine.get("batch") != AUTO or {**kept, "batch": AUTO} != mine or kept["batch"] == AUTO:
+        return recipe
+    return with_batch(recipe, int(kept["batch"]))
+
+
+def with_batch(recipe: "Recipe", batch: int) -> "Recipe":
+    """The recipe with a batch of the out-painter's in place of ``auto``."""
+    body = recipe.model_dump(mode="json")
+    body["models"]["outpainter"]["batch"] = batch
+    return type(recipe).model_validate(body)

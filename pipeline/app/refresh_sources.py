@@ -1,0 +1,70 @@
+"""Looking for input files and recording them in ``sources.parquet``, before ingest."""
+
+from dataclasses import replace
+from typing import Any
+
+from pipeline.app.progress import Display
+from pipeline.app.session import Session
+from pipeline.core.release_memory import give_back
+from pipeline.runs.plan import record
+from pipeline.runs.run_directory import SOURCES, Run
+from pipeline.shards import parquet
+
+SEEN = ".cache/seen.parquet"  # a memory of the scan, not data: without it all files are read again
+ROWS_A_GROUP = 1024  # a worker reads the groups that hold its shard
+
+
+def refresh_sources(session: Session, display: Display) -> int:
+    """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them.
+
+    Gives how many are gone.
+    """
+    from stages.photos.source_scan import LOOKS, scan
+
+    settings, run = session.recipe.ingest, session.run
+    known = _known(run, LOOKS)
+    with display.counting("looking at input files") as tick:
+        found = scan(
+            settings.source, run.plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick,
+            known=known,
+        )  # fmt: skip
+    if known is None or not found.looks.equals(known):
+        run.store.write(SEEN, parquet.encode_table(found.looks))
+    fresh, gone = found.digest, 0
+    if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
+        gone = _gone(run, found.sources)
+        run.store.write(f"{SOURCES}.parquet", parquet.encode_table(found.sources, ROWS_A_GROUP))
+        run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
+        record(run.store, run.plan)
+        run.forget_sources()
+    del known, found
+    give_back()
+    return gone
+
+
+def _gone(run: Run, sources: Any) -> int:
+    """How many input files of the last list are not in the new one."""
+    import pyarrow.compute as pc
+
+    if not run.store.exists(f"{SOURCES}.parquet"):
+        return 0
+    before = parquet.decode_table(run.store.read(f"{SOURCES}.parquet"), ["key"])["key"]
+    return len(before) - int(pc.sum(pc.is_in(before, value_set=sources["key"])).as_py() or 0)
+
+
+def known_files(run: Run) -> Any:
+    """Arrow table of the keys and addresses (``key``, ``uri``) of the input files that were listed last."""
+    import pyarrow as pa
+
+    if not run.store.exists(f"{SOURCES}.parquet"):
+        return pa.table({"key": pa.array([], pa.string()), "uri": pa.array([], pa.string())})
+    return parquet.decode_table(run.store.read(f"{SOURCES}.parquet"), ["key", "uri"])
+
+
+def _known(run: Run, schema: Any) -> Any:
+    """What the last scan saw; None when there was none, or when its file is of no use: then all is read again."""
+    try:
+        table = parquet.decode_table(run.store.read(SEEN))
+    except (OSError, ValueError):
+        return None
+    return table if table.schema.equals(schema) else None

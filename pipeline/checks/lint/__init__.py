@@ -1,0 +1,1 @@
+"""The rules of WebDataset shards, checked on any folder of tars."""

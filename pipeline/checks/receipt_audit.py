@@ -1,0 +1,212 @@
+"""All receipts of a run directory, each in its place, and what is wrong with them as findings."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from pipeline.core.errors import DamagedDataError, MissingUpstreamError, RefusedError
+from pipeline.core.seeds import digest_of
+from pipeline.core.stage import Stage
+from pipeline.runs.receipts import FORMAT, Receipt, difference
+from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of, step_receipt_path
+
+DAMAGE, STALE, NOTE = "damage", "stale", "note"
+STEPS = ("prologue", "epilogue")
+SUFFIX = ".receipt.json"
+REPAIR = "make it anew with 'procrop-data verify --repair'"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as a receipt says: how bad, where, what, and what to do.
+
+    severity: ``damage`` (bytes differ from their receipt), ``stale`` (made from something that is no longer there) or ``note``.
+    stage: whose work makes it good, empty when no stage can; receipt: the one to remove before that work, or empty.
+    """
+
+    severity: str
+    where: str
+    what: str
+    fix: str
+    stage: str = ""
+    receipt: str = ""
+
+    def line(self) -> str:
+        """For people."""
+        return f"{self.severity}: {self.where}: {self.what}; {self.fix}"
+
+    def as_json(self) -> dict[str, str]:
+        """An entry of ``verify --json``."""
+        return asdict(self)
+
+
+@dataclass
+class Ledger:
+    """Receipts by stage and shard, and by stage and step; only those that are readable and in their place.
+
+    broken: (stage, shard) whose receipt is not, with -1 for a step. changed: how today's recipe of a stage differs from the
+    one that all its receipts name.
+    """
+
+    shards: dict[str, dict[int, Receipt]] = field(default_factory=dict)
+    steps: dict[str, dict[str, Receipt]] = field(default_factory=dict)
+    broken: set[tuple[str, int]] = field(default_factory=set)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def entries(self, stage: str) -> Iterator[tuple[str, Receipt]]:
+        """(path of the receipt, receipt) of a stage's steps and shards."""
+        for step, receipt in self.steps[stage].items():
+            yield step_receipt_path(stage, step), receipt
+        for number, receipt in self.shards[stage].items():
+            yield receipt_path(stage, number), receipt
+
+
+def read_ledger(run: Run, stages: Sequence[Stage]) -> Ledger:
+    """Every receipt of ``stages``. Raises RefusedError when a newer version of this program wrote one."""
+    ledger = Ledger()
+    for stage in stages:
+        ledger.shards[stage.name], ledger.steps[stage.name] = {}, {}
+        for name in run.store.names(stage.name):
+            stem = name.removesuffix(SUFFIX)
+            if stem != name and ".partial." not in name and (stem in STEPS or stem.isdigit()):
+                _enter(ledger, run, stage, stem)
+        _compare_recipes(ledger, run, stage)
+    return ledger
+
+
+def _enter(ledger: Ledger, run: Run, stage: Stage, stem: str) -> None:
+    path, number = f"{stage.name}/{stem}{SUFFIX}", int(stem) if stem.isdigit() else -1
+    problem = ""
+    try:
+        data = run.store.read(path)
+        _refuse_newer(data, path)
+        receipt = Receipt.decode(data, path)
+        problem = _misplaced(stage, number, receipt, run)
+    except DamagedDataError as error:
+        problem = str(error).replace(f"receipt '{path}' ", "").replace(f"receipt in '{path}': ", "")
+    except (TypeError, AttributeError, OSError) as error:  # fields of other types than a receipt has; a disk that fails
+        problem = f"is not readable: {error}"
+    if problem:
+        ledger.broken.add((stage.name, number))
+        ledger.findings.append(Finding(DAMAGE, path, problem, REPAIR, stage.name, path))
+    elif number < 0:
+        ledger.steps[stage.name][stem] = receipt
+    else:
+        ledger.shards[stage.name][number] = receipt
+
+
+def _refuse_newer(data: bytes, path: str) -> None:
+    try:
+        version = json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError):
+        return
+    if isinstance(version, int) and version > FORMAT:
+        raise RefusedError(
+            f"'{path}' was written by a newer version (receipt format {version}, this one reads {FORMAT}): "
+            "use that version of procrop-data"
+        )
+
+
+def _misplaced(stage: Stage, number: int, receipt: Receipt, run: Run) -> str:
+    if (receipt.stage, receipt.shard) != (stage.name, number):
+        return f"is the receipt of {receipt.stage} shard {receipt.shard}: shards were swapped or mixed"
+    if receipt.run not in ("", run.plan.identity):
+        return "is of another run (another name, seed or number of work shards): shards were mixed"
+    promises = receipt.outputs.values()
+    if not all(isinstance(about, dict) and {"size", "sha256"} <= set(about) for about in promises):
+        return "was edited: an output has no size or no sha256"
+    expected = expected_outputs(stage, run, number) if number >= 0 else None
+    if expected is not None and receipt.shards == stage.shards(run.plan.work_shards):
+        named = set(receipt.outputs)
+        if named != expected:
+            return f"was edited: it names {sorted(named)} where this shard has {sorted(expected)}"
+    return ""
+
+
+def expected_outputs(stage: Stage, run: Run, number: int) -> set[str] | None:
+    """Where a shard's files must be; None when the prologue that says so is not readable."""
+    shared: Callable[[str], bytes] = lru_cache(maxsize=8)(lambda name: run.store.read(f"{stage.name}/shared/{name}"))
+    try:
+        tar, table = stage.paths(number, shared)
+        index = stage.index_path(number, shared)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return {table, *([tar] if stage.extensions else []), *([index] if index else [])}
+
+
+def _compare_recipes(ledger: Ledger, run: Run, stage: Stage) -> None:
+    """A stage made with another recipe throughout is a change of recipe; single shards of another recipe were mixed in."""
+    recipe, total = recipe_of(stage), stage.shards(run.plan.work_shards)
+    other: dict[str, list[str]] = {}
+    for path, receipt in ledger.entries(stage.name):
+        changes = difference(receipt.recipe, recipe)
+        if receipt.shard >= 0 and receipt.shards != total:
+            changes.append(f"shards: {receipt.shards} -> {total}")
+        if changes:
+            other[path] = changes
+    shards = [receipt_path(stage.name, number) for number in ledger.shards[stage.name]]
+    if shards and all(path in other for path in shards):
+        ledger.changed[stage.name] = other[shards[0]]
+        fix = f"'procrop-data {stage.name.split('/')[0]} --accept-change' would make it anew"
+        what = f"made with another recipe ({'; '.join(other[shards[0]])})"
+        ledger.findings.append(Finding(NOTE, stage.name, what, fix))
+        return
+    for path, changes in other.items():
+        what = f"made with another recipe than its neighbours ({'; '.join(changes)})"
+        ledger.findings.append(Finding(DAMAGE, path, what, REPAIR, stage.name, path))
+
+
+def freshness(run: Run, stages: Sequence[Stage], ledger: Ledger) -> Iterator[Finding]:
+    """What was made from other upstream bytes than there are now, or from none. Says nothing of what a broken receipt hides."""
+    for stage in stages:
+        for number, receipt in ledger.shards[stage.name].items():
+            if not any((name, number) in ledger.broken for name in stage.upstream):
+                yield from _shard_freshness(run, stage, receipt, ledger)
+        yield from _step_freshness(run, stages, stage, ledger)
+
+
+def _shard_freshness(run: Run, stage: Stage, receipt: Receipt, ledger: Ledger) -> Iterator[Finding]:
+    path = receipt_path(stage.name, receipt.shard)
+    try:
+        now = run.inputs_of(stage, receipt.shard)
+    except MissingUpstreamError:
+        absent = [n for n in stage.upstream if n != SOURCES and receipt.shard not in ledger.shards[n]]
+        name = absent[0] if absent and not stage.regroups else stage.name
+        missing = f"{name} shard {receipt.shard}" if name != stage.name else f"the prologue of {name}"
+        yield Finding(STALE, path, f"{missing}, which it was made from, is not done", REPAIR, name)
+        return
+    except (DamagedDataError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # what it reads has a finding of its own
+    if now != receipt.inputs:
+        yield Finding(STALE, path, _other_inputs(receipt, now), REPAIR, stage.name, path)
+
+
+def _other_inputs(receipt: Receipt, now: dict[str, str]) -> str:
+    names = sorted(name for name in {*now, *receipt.inputs} if now.get(name) != receipt.inputs.get(name))
+    return f"made from other bytes of {', '.join(names)} than there are now"
+
+
+def _step_freshness(run: Run, stages: Sequence[Stage], stage: Stage, ledger: Ledger) -> Iterator[Finding]:
+    counts = {other.name: other.shards(run.plan.work_shards) for other in stages}
+    broken = {name for name, _ in ledger.broken}
+    for step, receipt in ledger.steps[stage.name].items():
+        reads = [name for name in stage.upstream if name != SOURCES] if step == "prologue" else [stage.name]
+        if broken & set(reads):
+            continue
+        path = step_receipt_path(stage.name, step)
+        short = [name for name in reads if len(ledger.shards[name]) < counts[name]]
+        if short:
+            yield Finding(STALE, path, f"{short[0]}, which it was made from, is not complete", REPAIR, short[0])
+            continue
+        now = {name: _digest_of_all(ledger.shards[name]) for name in reads}
+        # What a prologue read beyond the run directory is looked at by the next run, not here.
+        if now != {name: digest for name, digest in receipt.inputs.items() if name in now}:
+            yield Finding(STALE, path, _other_inputs(receipt, now), REPAIR, stage.name, path)
+
+
+def _digest_of_all(shards: dict[int, Any]) -> str:
+    """As ``pipeline.engine.run_level_steps`` records it."""
+    return digest_of([shards[number].output_digest for number in sorted(shards)])

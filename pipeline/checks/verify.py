@@ -1,0 +1,146 @@
+"""``verify``: every byte of a run directory against its receipt, and every receipt against what it was made from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.checks.byte_audit import check_receipt
+from pipeline.checks.receipt_audit import (
+    DAMAGE,
+    NOTE,
+    STALE,
+    SUFFIX,
+    Finding,
+    Ledger,
+    expected_outputs,
+    freshness,
+    read_ledger,
+)
+from pipeline.core.stage import Stage
+from pipeline.runs.receipts import Receipt
+from pipeline.runs.run_directory import SOURCES, Run
+
+
+@dataclass
+class Verification:
+    """What ``verify`` came to. changed: stages whose whole recipe differs from today's, with the difference."""
+
+    receipts: int = 0
+    files: int = 0
+    bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is damaged or stale."""
+        return all(finding.severity == NOTE for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of ``verify --json``."""
+        tally = {word: sum(f.severity == word for f in self.findings) for word in (DAMAGE, STALE, NOTE)}
+        return {
+            "receipts": self.receipts, "files": self.files, "bytes": self.bytes, **tally,
+            "findings": [finding.as_json() for finding in self.findings],
+        }  # fmt: skip
+
+
+def verify(
+    run: Run, stages: Sequence[Stage], *, threads: int = 1,
+    begin: Callable[[int], None] = lambda total: None, progress: Callable[[int], None] = lambda read: None,
+) -> Verification:  # fmt: skip
+    """Check a run directory; writes nothing. Raises RefusedError when a newer version wrote it.
+
+    begin(total), progress(n): bytes to read, and bytes read since the last call (from any thread).
+    """
+    ledger = read_ledger(run, stages)
+    work = [(stage, path, receipt) for stage in stages for path, receipt in ledger.entries(stage.name)]
+    promises = [about for _, _, receipt in work for about in receipt.outputs.values()]
+    result = Verification(len(work), len(promises), _total(promises), changed=ledger.changed)
+    begin(result.bytes)
+
+    def check(item: tuple[Stage, str, Receipt]) -> list[Finding]:
+        stage, path, receipt = item
+        return check_receipt(run, stage, path, receipt, progress)
+
+    result.findings += [*_sources(run), *_plan(run), *ledger.findings]
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(check, work):
+            result.findings += found
+    result.findings += [*freshness(run, stages, ledger), *_strays(run, stages, ledger)]
+    return result
+
+
+def _total(promises: list[dict[str, Any]]) -> int:
+    return sum(about["size"] for about in promises if isinstance(about["size"], int))
+
+
+def _sources(run: Run) -> Iterator[Finding]:
+    path = f"{SOURCES}.parquet"
+    fix = "make it anew with 'procrop-data verify --repair'"
+    try:
+        run.sources(0)
+    except FileNotFoundError:
+        if run.plan.sources_digest:
+            yield Finding(DAMAGE, path, "is gone", fix, SOURCES)
+    except (OSError, ValueError, LookupError) as error:
+        yield Finding(DAMAGE, path, f"is not readable: {' '.join(str(error).split())[:200]}", fix, SOURCES)
+
+
+def _plan(run: Run) -> Iterator[Finding]:
+    """The plan says seed, shards and name twice; a hand that edits one place leaves the other."""
+    plan = run.plan
+    for name, value, key in (
+        ("run_seed", plan.run_seed, "seed"),
+        ("work_shards", plan.work_shards, "work_shards"),
+        ("name", plan.name, "name"),
+    ):
+        if plan.config.get(key, value) != value:
+            what = f"was edited: {name} is {value!r}, its config says {plan.config[key]!r}"
+            yield Finding(DAMAGE, "plan.json", what, "put back the value that the run was made with")
+
+
+def _strays(run: Run, stages: Sequence[Stage], ledger: Ledger) -> Iterator[Finding]:
+    """Files that nothing vouches for: no damage, since nobody reads them."""
+    known = {name for stage in stages for _, receipt in ledger.entries(stage.name) for name in receipt.outputs}
+    by_name = {stage.name: stage for stage in stages}
+    for name, number in ledger.broken:
+        known |= (expected_outputs(by_name[name], run, number) or set()) if number >= 0 else set()
+    roots = {name.split("/")[0] for name in known if "/" in name} | {stage.name.split("/")[0] for stage in stages}
+    hidden_shared = {f"{name}/shared/" for name, number in ledger.broken if number < 0}
+    for root in ("", *sorted(roots)):
+        for path in _files(run, root, known, deep=bool(root)):
+            if not any(path.startswith(folder) for folder in hidden_shared):
+                yield from _stray(path)
+    for name in run.store.names("locks"):
+        fix = "wait for that run, then verify again; a lock whose owner died is taken over by the next run"
+        yield Finding(NOTE, f"locks/{name}", "a shard is held, so a run may be going on", fix)
+
+
+def _stray(path: str) -> Iterator[Finding]:
+    if ".partial." in path:
+        yield Finding(
+            NOTE, path, "left by a writer that was killed", "nobody reads it; delete it when no run is going on"
+        )
+    elif "/journal/" in path:
+        yield Finding(NOTE, path, "journal of a shard that is not done", "the next run goes on from it")
+    elif "/" in path and not _is_receipt(path):
+        yield Finding(NOTE, path, "no receipt names it", "nobody reads it; move it away, or finish the shard it is of")
+
+
+def _is_receipt(path: str) -> bool:
+    stem = path.rsplit("/", 1)[1].removesuffix(SUFFIX)
+    return path.endswith(SUFFIX) and (stem.isdigit() or stem in ("prologue", "epilogue"))
+
+
+def _files(run: Run, folder: str, known: set[str], *, deep: bool) -> Iterator[str]:
+    """Paths of the files under a folder that are not ``known``; a name with a dot inside is a file."""
+    for name in run.store.names(folder):
+        path = f"{folder}/{name}" if folder else name
+        if path in known:
+            continue
+        if "." in name.lstrip("."):
+            yield path
+        elif deep:
+            yield from _files(run, path, known, deep=True)

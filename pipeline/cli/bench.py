@@ -1,0 +1,42 @@
+"""``bench``: runs a benchmark of the checkout's ``benchmarks/`` by name; each ends with one line ``RESULT {json}``."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.core.errors import UsageError
+
+Name = Annotated[str, typer.Argument(help="Which one; without a name they are listed.")]
+# Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
+BENCHMARKS = (
+    "shards-write", "shards-read", "decode", "overhead", "simulate", "throughput", "near-duplicates", "crops-scoring",
+    "outpaint", "retrieval", "cropper-train", "cropper-infer", "train-scaling", "reencode", "faults", "ray",
+    "rehearsal",
+)  # fmt: skip
+MODULES = {"ray": "ray_cluster"}  # where the name is not the module's, as that of a library
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    passing = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command("bench", context_settings=passing)(bench)
+
+
+def bench(context: typer.Context, name: Name = "") -> None:
+    """Measure ours beside its peers. Options after NAME are its own (bench NAME --help); --names lists them alone."""
+    if not name or name.startswith("-"):
+        if name != "--names":
+            print(context.get_help())
+        print("\n".join(BENCHMARKS))
+        return
+    if name not in BENCHMARKS:
+        raise UsageError(f"no benchmark named '{name}': known are {', '.join(BENCHMARKS)}")
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "benchmarks" / "harness.py").is_file():
+        raise UsageError("benchmarks are part of the checkout, not of the installed package: run this in a clone")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    import_module(f"benchmarks.{MODULES.get(name, name.replace('-', '_'))}").main(context.args)

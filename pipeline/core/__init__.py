@@ -1,0 +1,1 @@
+"""What every layer shares: errors, records, boxes, seeds, settings, and the contract of a stage."""

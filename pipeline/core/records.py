@@ -1,0 +1,160 @@
+"""What a row of each stage's table means. Field types become the Parquet schema (``pipeline.shards.parquet``).
+
+Keys are ``[a-z0-9_-]+`` of fixed width. Boxes are ``[x1, y1, x2, y2]`` pixels of the canvas, half-open.
+"""
+
+from dataclasses import dataclass
+
+Boxes = list[list[float]]
+SUBJECT_GRID = 32
+PHOTO, CANVAS = "photo", "canvas"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file as found; ``key`` is the first 24 hex digits of the sha256 of its bytes."""
+
+    key: str
+    uri: str
+    shard: int
+    duplicate_of: str
+    title: str
+    author: str
+    licence: str
+    licence_url: str
+    source: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded, upright, sRGB photograph; its bytes are in the ingest tar under ``key``."""
+
+    key: str
+    uri: str
+    width: int
+    height: int
+    phash: str
+    reencoded: bool
+    title: str
+    author: str
+    licence: str
+    licence_url: str
+    source: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a photo is recognised by, however it was edited.
+
+    phash, mirrored: perceptual hashes of it and of its mirror image; thumb: gray uint8 [32, 32]; vector: fp16 [D].
+    """
+
+    key: str
+    uri: str
+    split: str
+    pixels: int
+    phash: str
+    mirrored: str
+    thumb: bytes
+    vector: bytes
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Prompts of one photo: what is within its frame, what lies beyond it, and what to avoid."""
+
+    key: str
+    inside: str
+    beyond: str
+    negative: str
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A photo on a larger, out-painted picture; its bytes are in the outpaint tar under ``key``.
+
+    ``photo_box`` is the pseudo-label: the photo's own rectangle on the canvas.
+    """
+
+    key: str
+    photo: str
+    variant: int
+    width: int
+    height: int
+    photo_box: list[int]
+    subject_box: list[int]
+    prompt: str
+    negative_prompt: str
+    seed: int
+    outpainter: str
+    seam: str
+    split: str
+    author: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Candidate crops of one canvas; the first is always the pseudo-label (origin ``photo``).
+
+    subject_grid: the canvas's subject mask as uint8 [SUBJECT_GRID, SUBJECT_GRID], row by row, for later stages.
+    """
+
+    key: str
+    photo: str
+    boxes: Boxes
+    origins: list[str]
+    subject_grid: bytes
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Proposals after a round: scores of every box and what the round gained (mean of the best distinct scores)."""
+
+    key: str
+    photo: str
+    round: int
+    boxes: Boxes
+    origins: list[str]
+    scores: list[float]
+    gain: float
+    active: bool
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The verdict on a canvas: its kept crops with scores in 0..10, the pseudo-label first."""
+
+    key: str
+    photo: str
+    boxes: Boxes
+    origins: list[str]
+    scores: list[float]
+    best_score: float
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Features of a photo or canvas (``kind``). ``vector`` is fp16 [D], L2-normalised; ``tokens`` is fp16 [grid_h * grid_w, C]."""
+
+    key: str
+    photo: str
+    kind: str
+    split: str
+    vector: bytes
+    tokens: bytes
+    grid_h: int
+    grid_w: int
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k most similar professional photographs of a canvas, best first; never its own photo."""
+
+    key: str
+    photo: str
+    references: list[str]
+    similarities: list[float]

@@ -1,0 +1,190 @@
+"""The one thing that the runner sees. A stage turns the tasks of a shard into outcomes, micro-batch by micro-batch.
+
+Which tasks share a micro-batch follows from the shard alone, so a rerun, or a resume in the middle, gives the same bytes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+Rows = list[dict[str, Any]]
+# Environment variable with a worker's number among those of its machine, so that each can use a device of its own.
+WORKER_SLOT = "PROCROP_WORKER_SLOT"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of input: ``key`` is the key of the row that it becomes."""
+
+    key: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task; exactly one a task. ``files``: extension -> bytes, the members of its sample in the tar."""
+
+    key: str
+    status: str
+    reason: str = ""
+    detail: str = ""
+    record: Any = None
+    files: Mapping[str, bytes] | None = None
+
+    @staticmethod
+    def kept(record: Any, files: Mapping[str, bytes] | None = None) -> "Outcome":
+        """A row that goes on to the next stage."""
+        return Outcome(record.key, KEPT, record=record, files=files)
+
+    @staticmethod
+    def rejected(
+        key: str, reason: str, detail: str = "", record: Any = None, files: Mapping[str, bytes] | None = None
+    ) -> "Outcome":
+        """A row dropped on purpose, with its fixed word; ``files`` when a report should be able to show it."""
+        return Outcome(key, REJECTED, reason, detail, record, files)
+
+    @staticmethod
+    def failed(key: str, error: BaseException) -> "Outcome":
+        """A row that an error stopped; the reason is the error's class, or its own word."""
+        reason = getattr(error, "reason", None) or type(error).__name__
+        return Outcome(key, FAILED, str(reason), f"{type(error).__name__}: {error}"[:500])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a stage may read while it works on one shard.
+
+    rows(stage): kept rows of an upstream stage in this shard, in table order.
+    image(stage, key): encoded bytes of an image of an upstream stage in this shard.
+    read_range(path, offset, size): bytes of any file of the run directory. shared(name): a file of the stage's prologue.
+    """
+
+    number: int
+    count: int
+    run_seed: int
+    rows: Callable[[str], Rows]
+    image: Callable[[str, str], bytes]
+    read_range: Callable[[str, int, int], bytes]
+    shared: Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a prologue or epilogue may read of all shards, one shard at a time, so that memory does not grow with the run.
+
+    receipts(stage): one a shard, by shard. rows(stage, shard, columns): kept rows, by key; all columns for None.
+    columns(stage, shard, columns): the same as an Arrow table. path(stage, shard): its tar, for
+    ``read_range(path, offset, size)``. shared(path): a prologue's file of ``Stage.reads_shared``, e.g. ``build/leaks.json``.
+    """
+
+    run_seed: int
+    receipts: Callable[[str], list[Any]]
+    rows: Callable[[str, int, Sequence[str] | None], Rows]
+    columns: Callable[[str, int, Sequence[str]], Any]
+    path: Callable[[str, int], str]
+    read_range: Callable[[str, int, int], bytes]
+    shared: Callable[[str], bytes]
+
+    def shards(self, stage: str) -> list[int]:
+        """The shards of a stage that are done, ascending."""
+        return [receipt.shard for receipt in self.receipts(stage)]
+
+
+class Stage(ABC):
+    """A verb of the pipeline. Instances are picklable; models in them load lazily in the worker that uses them.
+
+    name: also its folder in the run directory, e.g. ``outpaint`` or ``refine/round-01``.
+    version: of the code; raised whenever the same input and settings give other output.
+    record: the dataclass of a row. reasons: the fixed words that it may reject with.
+    extensions: of the files it writes into a tar a shard, in order; empty when it writes tables only.
+    prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
+    regroups: its shards are not the run's work shards; it reads upstream through its prologue only.
+    reads_shared: files of other stages' prologues that its own prologue reads, as ``stage/file``.
+    """
+
+    name: str
+    version: int = 1
+    upstream: tuple[str, ...] = ()
+    record: type
+    reasons: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    micro_batch: int = 8
+    prologue_needed: bool = False
+    epilogue_needed: bool = False
+    regroups: bool = False
+    reads_shared: tuple[str, ...] = ()
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """JSON parameters that shape the output."""
+
+    def models(self) -> dict[str, str]:
+        """Role -> digest of each model that shapes the output."""
+        return {}
+
+    @abstractmethod
+    def tasks(self, shard: Shard) -> list[Task]:
+        """All tasks of a shard, in an order fixed by their keys."""
+
+    @abstractmethod
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        """Outcomes of one micro-batch, one a task, in the same order."""
+
+    def shards(self, work_shards: int) -> int:
+        """How many shards it writes; all but the final one follow the run's work shards."""
+        return work_shards
+
+    def paths(self, shard: int, shared: Callable[[str], bytes]) -> tuple[str, str]:
+        """Where a shard's tar and table go, relative to the run directory."""
+        return f"{self.name}/{shard:06d}.tar", f"{self.name}/{shard:06d}.parquet"
+
+    def index_path(self, shard: int, shared: Callable[[str], bytes]) -> str:
+        """Where the index of a shard's tar goes (``pipeline.shards.index``); empty for none."""
+        return ""
+
+    def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
+        """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read.
+
+        Of a large one the place is given, where it stays until the next is asked for.
+
+        What is asked for and cannot be done must raise before the first file.
+        """
+        return iter(())
+
+    def outside(self) -> dict[str, str]:
+        """Name -> digest of what its prologue reads beyond the run directory; another digest makes the prologue anew.
+
+        Raises UsageError when it is not there.
+        """
+        return {}
+
+    def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
+        """Which of the prologue's files this shard depends on; all, unless the stage says otherwise."""
+        return list(names)
+
+    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
+        """Files by path in the run directory, made once when all its own shards are done."""
+        return iter(())
+
+
+class SplitStage(Stage):
+    """A stage whose ``run`` has three parts, which may overlap between micro-batches, each in a thread of its own."""
+
+    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+        prepared = self.prepare(tasks, shard)
+        return self.finish(tasks, prepared, self.compute(prepared))
+
+    @abstractmethod
+    def prepare(self, tasks: Sequence[Task], shard: Shard) -> Any:
+        """What is read and decoded for the model."""
+
+    @abstractmethod
+    def compute(self, prepared: Any) -> Any:
+        """What the model makes of it."""
+
+    @abstractmethod
+    def finish(self, tasks: Sequence[Task], prepared: Any, computed: Any) -> list[Outcome]:
+        """Outcomes, encoded."""

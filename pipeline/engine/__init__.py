@@ -1,0 +1,1 @@
+"""Doing shards: what is done, what can be done next, and the loop that does it."""

@@ -1,0 +1,60 @@
+"""What a process computes with: digests of the packages' sources, versions of the libraries that shape pixels, the models.
+
+Machines of a cluster that differ in it would write shards that differ, so they are compared before any work.
+"""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pipeline.core.errors import ModelError
+from pipeline.core.stage import Stage
+from pipeline.runs.receipts import difference
+
+PACKAGES = ("pipeline", "stages", "procrop_model")
+LIBRARIES = ("numpy", "pillow", "torch", "diffusers", "transformers")
+MISSING = "missing"
+SHOWN = 5
+
+
+def census(stage: Stage) -> dict[str, str]:
+    """Digest or version by what it is of; a model that is not there has the reason in its place."""
+    return {**_sources(), **_libraries(), **_models(stage)}
+
+
+@cache
+def _sources() -> dict[str, str]:
+    root = Path(__file__).resolve().parents[2]
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        for package in PACKAGES
+        for path in sorted((root / package).rglob("*.py"))
+    }
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = MISSING
+    return found
+
+
+def _models(stage: Stage) -> dict[str, str]:
+    try:
+        return {f"model of {stage.name}: {role}": digest for role, digest in stage.models().items()}
+    except ModelError as error:
+        return {f"model of {stage.name}": f"{MISSING} ({error})"}
+
+
+def told_apart(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """How another process differs, in one line, cut to the first few; empty when it does not."""
+    lines = difference(ours, theirs)
+    more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    return "; ".join(lines[:SHOWN]) + more

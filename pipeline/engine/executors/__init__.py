@@ -1,0 +1,1 @@
+"""Thin executors over one contract, ``pipeline.engine.shard_runner.run_shard``."""

@@ -1,0 +1,149 @@
+"""One task of a Slurm array or of a Kubernetes Indexed Job: its share of the shards, stage by stage, with local workers.
+
+What is done once for all shards is done by the first task that can: a stage's prologue by whoever finds all shards before it
+done, its epilogue by whoever finds all its own done. Others who come meanwhile wait for that lock. A task whose next stage
+needs shards of tasks that are not done waits for them as long as it was told to, and else ends: its share is done as far as
+it goes, and the same array, submitted again, goes on from there.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from pipeline.core.errors import HeldError, InterruptedRunError, MissingUpstreamError, RefusedError
+from pipeline.core.stage import Stage
+from pipeline.engine.array_share import Share
+from pipeline.engine.executors.local import LocalExecutor
+from pipeline.engine.runner import Options, StageResult, Watcher, close_stage, is_done, open_stage
+from pipeline.runs.run_directory import Run
+from pipeline.storage.base import Store
+from pipeline.storage.locks import living, shard_lock
+
+AGAIN_S = 1.0
+HELD_LONGEST_S = 300.0  # longer than the lock of a dead owner on another machine stays doubtful
+LOCKS = "array"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ShareResult:
+    """stages: what came of those that the task had part in. waits_for: what keeps it from the next one, empty when none does."""
+
+    stages: list[StageResult] = field(default_factory=list)
+    waits_for: str = ""
+
+
+@contextmanager
+def at_work(store: Store, share: Share) -> Iterator[None]:
+    """Be known as this task while the block runs.
+
+    Raises HeldError when a live process is the same task, RefusedError when an array that divides the shards in another way is
+    at work in this run directory.
+    """
+    with patiently(lambda: shard_lock(store, LOCKS, f"{share.kind}-{share.index:06d}"), HELD_LONGEST_S):
+        for name, holder in living(store, f"{LOCKS}-"):
+            kind = name.removeprefix(f"{LOCKS}-").rpartition("-")[0]
+            if kind not in (share.kind, "once"):
+                raise RefusedError(
+                    f"another array job ({kind}) is at work in '{store.url}': its {holder}; wait for it, or submit this one with "
+                    f"as many tasks (this is {share})"
+                )
+        yield
+
+
+@contextmanager
+def once(store: Store, what: str) -> Iterator[None]:
+    """A block that one task at a time enters, each in its turn."""
+    with patiently(lambda: shard_lock(store, LOCKS, f"once-{what}")):
+        yield
+
+
+@contextmanager
+def patiently(lock: Callable[[], AbstractContextManager[Any]], longest: float = float("inf")) -> Iterator[None]:
+    """Hold a lock once its live owner lets go. Raises HeldError after ``longest`` seconds."""
+    started = time.monotonic()
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lock())
+                break
+            except HeldError:
+                if time.monotonic() - started > longest:
+                    raise
+        yield
+
+
+class ArrayTask:
+    """Does a share of a run. wait: seconds to wait for other tasks' shards where a stage needs all."""
+
+    def __init__(self, run: Run, executor: LocalExecutor, share: Share, *, watcher: Watcher, wait: float) -> None:
+        self._run, self._executor, self._share = run, executor, share
+        self._watcher, self._wait = watcher, wait
+
+    def do(self, stages: Sequence[Stage], options: Options, chain: Sequence[Stage]) -> ShareResult:
+        """The share of each stage in order. Raises MissingUpstreamError when not even the first can begin."""
+        results: list[StageResult] = []
+        for stage in stages:
+            try:
+                before = self._when_possible(partial(open_stage, stage, self._run, options, chain))
+                done_now = self._when_possible(partial(self._shards, stage, options))
+            except MissingUpstreamError as error:
+                if not results:
+                    raise
+                return ShareResult(results, str(error))
+            results.append(self._close(stage, before, done_now))
+            self._watcher.end(results[-1])
+        return ShareResult(results)
+
+    def _shards(self, stage: Stage, options: Options) -> int:
+        """Do what is to do of the share; gives how many shards that were."""
+        mine = self._share.of(stage.shards(self._run.plan.work_shards))
+        todo = [shard for shard in mine if not is_done(stage, self._run, shard, options)]
+        if todo:
+            self._run.inputs_of(stage, todo[0])
+        self._watcher.begin(stage.name, len(todo), len(mine))
+        started, left = time.monotonic(), todo
+        while left:
+            try:
+                for receipt in self._executor.map(stage, left):
+                    self._watcher.shard_done(receipt)
+            except HeldError as error:
+                if time.monotonic() - started > HELD_LONGEST_S:
+                    raise RefusedError(str(error)) from error
+                self._pause()
+            left = [shard for shard in left if not is_done(stage, self._run, shard, Options())]
+        return len(todo)
+
+    def _close(self, stage: Stage, before: dict[str, str] | None, done_now: int) -> StageResult:
+        total = stage.shards(self._run.plan.work_shards)
+        receipts = self._run.receipts(stage.name)
+        if len(receipts) == total:
+            return self._in_turn(lambda: close_stage(stage, self._run, before, done_now))
+        return StageResult(stage.name, done_now, len(receipts) - done_now, receipts)
+
+    def _when_possible(self, step: Callable[[], T]) -> T:
+        """What a step gives, tried again while shards of other tasks are missing and there is time to wait."""
+        started = time.monotonic()
+        while True:
+            try:
+                return self._in_turn(step)
+            except MissingUpstreamError:
+                if time.monotonic() - started >= self._wait:
+                    raise
+                self._pause()
+
+    def _in_turn(self, step: Callable[[], T]) -> T:
+        """What a step gives when no other task is at the same one. A lock is free, at the latest, when its owner's heart stops."""
+        while True:
+            try:
+                return step()
+            except HeldError:
+                self._pause()
+
+    def _pause(self) -> None:
+        if self._executor.stopping:
+            raise InterruptedRunError(f"stopped while {self._share} waited; run the same command to go on")
+        time.sleep(AGAIN_S)

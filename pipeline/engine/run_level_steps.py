@@ -1,0 +1,98 @@
+"""A stage's prologue and epilogue: work over all shards, done once and committed with a receipt like a shard."""
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import MissingUpstreamError, RefusedError
+from pipeline.core.release_memory import give_back
+from pipeline.core.seeds import digest_of
+from pipeline.core.stage import Stage
+from pipeline.runs.final_shard_diff import MANIFEST, encode, manifest_of
+from pipeline.runs.receipts import Receipt, difference
+from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
+from pipeline.storage.base import describe
+from pipeline.storage.locks import Lock, shard_lock
+
+Files = Iterable[tuple[str, bytes | Path]]
+
+
+def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
+    """Make a stage's shared files unless they are there; raises MissingUpstreamError, RefusedError as a shard would."""
+    inputs = {name: _digest_of_all(run, name, count, stage.name) for name, count in upstream_shards.items()}
+    inputs |= {path: run.shared_digest(path, stage.name) for path in stage.reads_shared}
+    inputs |= stage.outside()
+    _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables())))
+
+
+def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
+    """Make the files that close a stage (a card, checksums) unless they are there."""
+    _once(
+        stage,
+        run,
+        "epilogue",
+        {stage.name: _digest_of_all(run, stage.name, shards, stage.name)},
+        lambda: chain(stage.epilogue(run.tables()), _manifest(stage, run)),
+    )
+
+
+def _manifest(stage: Stage, run: Run) -> Iterator[tuple[str, bytes]]:
+    """What the next run tells the changes by; work shards keep their names, so they need none."""
+    if stage.regroups:
+        yield f"{stage.name}/{MANIFEST}", encode(manifest_of(stage, run))
+
+
+def _under(stage: Stage, files: Files) -> Iterator[tuple[str, bytes | Path]]:
+    return ((f"{stage.name}/shared/{name}", data) for name, data in files)
+
+
+def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
+    receipts = run.receipts(stage)
+    if len(receipts) < shards:
+        raise MissingUpstreamError(
+            f"{wanted_by} needs all of {stage}: {len(receipts)} of {shards} shards are done; "
+            f"run 'procrop-data {stage.split('/')[0]}' first, or add --with-upstream"
+        )
+    return digest_of([receipt.output_digest for receipt in receipts])
+
+
+def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files]) -> None:
+    if _is_done(stage, run, step, inputs):
+        return
+    with shard_lock(run.store, stage.name, step) as lock:
+        if not _is_done(stage, run, step, inputs):  # another run may have done it while we waited
+            _do(stage, run, step, inputs, make, lock)
+    give_back()
+
+
+def _is_done(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
+    old = run.receipt_at(step_receipt_path(stage.name, step))
+    if old is None:
+        return False
+    if old.recipe != recipe_of(stage):
+        raise RefusedError(f"{stage.name} changed: {'; '.join(difference(old.recipe, recipe_of(stage)))}")
+    return old.inputs == inputs and all(run.store.exists(name) for name in old.outputs)
+
+
+def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files], lock: Lock) -> None:
+    path = step_receipt_path(stage.name, step)
+    run.store.remove(path)
+    started = time.perf_counter()
+    outputs: dict[str, Any] = {}
+    for name, data in make():
+        if isinstance(data, bytes):
+            run.store.write(name, data)
+        else:
+            run.store.copy_in(data, name)
+        outputs[name] = describe(data)
+    receipt = Receipt(
+        stage=stage.name, shard=-1, shards=0, recipe=recipe_of(stage), inputs=inputs, outputs=outputs,
+        n_in=0, n_kept=0, n_rejected={}, n_failed={},
+        seconds={step: round(time.perf_counter() - started, 4)}, host=socket.gethostname(),
+        run=run.plan.identity,
+    )  # fmt: skip
+    lock.check()
+    run.store.create(path, receipt.encode())

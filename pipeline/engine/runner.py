@@ -1,0 +1,202 @@
+"""The loop: for each stage in order, find the shards that are not done, hand them to an executor, close the stage."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from pipeline.core.errors import RefusedError
+from pipeline.core.stage import Stage
+from pipeline.engine.ready_shards import Flow, legs
+from pipeline.engine.run_level_steps import run_epilogue, run_prologue
+from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, sweep
+from pipeline.runs.receipts import Receipt, difference
+from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of
+
+
+class Executor(Protocol):
+    """Runs shards somewhere and gives their receipts in any order."""
+
+    def map(self, stage: Stage, shards: Sequence[int]) -> Iterable[Receipt]:
+        """Do the shards of one stage."""
+        ...
+
+
+@runtime_checkable
+class FlowingExecutor(Protocol):
+    """Runs shards of several stages at once."""
+
+    def flow(self, work: Flow) -> Iterable[Receipt]:
+        """Take what is ready, do it and say so, until nothing is left."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage came to: shards done now, shards found done, and all receipts.
+
+    changes: of a stage that groups anew, against the last time that it was complete.
+    """
+
+    stage: str
+    done_now: int
+    skipped: int
+    receipts: list[Receipt]
+    changes: Changes = field(default_factory=Changes)
+
+
+class Watcher(Protocol):
+    """Hears what the runner does; the command line draws bars with it."""
+
+    def begin(self, stage: str, todo: int, total: int) -> None: ...
+    def shard_done(self, receipt: Receipt) -> None: ...
+    def end(self, result: StageResult) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """retry: receipts to do again although they are done. accept_change: move what another recipe made aside."""
+
+    retry: Callable[[Receipt], bool] = lambda receipt: False
+    accept_change: bool = False
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    run: Run,
+    executor: Executor | FlowingExecutor,
+    *,
+    watcher: Watcher,
+    options: Options,
+    chain: Sequence[Stage],
+) -> list[StageResult]:
+    """Bring every shard of ``stages`` to done. ``chain``: all stages of the recipe, to know who reads whom.
+
+    Raises RefusedError when something was made by another recipe, MissingUpstreamError, and what a shard raises.
+    """
+    results = []
+    for leg in legs(stages) if isinstance(executor, FlowingExecutor) else [[stage] for stage in stages]:
+        before = {stage.name: open_stage(stage, run, options, chain) for stage in leg}
+        if isinstance(executor, FlowingExecutor):
+            done_now = _flow(leg, run, executor, watcher, options)
+        else:
+            done_now = Counter({leg[0].name: _one_by_one(leg[0], run, executor, watcher, options)})
+        for stage in leg:
+            results.append(close_stage(stage, run, before[stage.name], done_now[stage.name]))
+            watcher.end(results[-1])
+    return results
+
+
+def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage]) -> dict[str, str] | None:
+    """What comes before the shards of a stage: another recipe's are refused or moved aside, the prologue is made.
+
+    Gives the manifest of the last time that the stage was complete, where it keeps one.
+    """
+    _refuse_other_runs(stage, run)
+    changed = changed_recipe(stage, run)
+    if changed and not options.accept_change:
+        raise RefusedError(
+            f"{stage.name} was made with another recipe ({'; '.join(changed)}): use another --work, go back to that recipe, "
+            "or add --accept-change (the old files are kept under lineage/)"
+        )
+    if changed:
+        if stage.prologue_needed:
+            next(stage.prologue(run.tables()), None)  # what cannot be done must fail before the old files are moved
+        _move_aside(stage, run, chain)
+    if stage.prologue_needed:
+        counts = {other.name: other.shards(run.plan.work_shards) for other in chain}
+        run_prologue(stage, run, {name: counts[name] for name in stage.upstream if name != SOURCES})
+    return last_manifest(stage, run) if stage.regroups else None
+
+
+def _one_by_one(stage: Stage, run: Run, executor: Executor, watcher: Watcher, options: Options) -> int:
+    """Do what is to do of one stage; gives how many shards that were."""
+    total = stage.shards(run.plan.work_shards)
+    todo = [shard for shard in range(total) if not is_done(stage, run, shard, options)]
+    if todo:
+        run.inputs_of(stage, todo[0])  # what is missing upstream is said before anything is started or written
+    watcher.begin(stage.name, len(todo), total)
+    for receipt in executor.map(stage, todo):
+        watcher.shard_done(receipt)
+    return len(todo)
+
+
+def _flow(
+    leg: Sequence[Stage], run: Run, executor: FlowingExecutor, watcher: Watcher, options: Options
+) -> Counter[str]:
+    """Do what is to do of several stages at once; gives how many shards of each that were."""
+    shards = {stage.name: range(stage.shards(run.plan.work_shards)) for stage in leg}
+    flow = Flow(leg, lambda stage: shards[stage.name], lambda stage, shard: is_done(stage, run, shard, options))
+    for stage in leg:
+        if flow.waiting(stage.name):
+            run.inputs_of(stage, flow.first(stage.name))  # as above
+    for stage in leg:
+        watcher.begin(stage.name, flow.left(stage.name), len(shards[stage.name]))
+    done_now: Counter[str] = Counter()
+    for receipt in executor.flow(flow) if flow.unfinished else ():
+        done_now[receipt.stage] += 1
+        watcher.shard_done(receipt)
+    return done_now
+
+
+def close_stage(stage: Stage, run: Run, before: dict[str, str] | None, done_now: int) -> StageResult:
+    """What comes after the shards of a stage: names that are gone are swept, the epilogue is made."""
+    total = stage.shards(run.plan.work_shards)
+    receipts = run.receipts(stage.name)
+    changes = Changes()
+    if stage.regroups and len(receipts) == total:
+        after = manifest_of(stage, run)
+        sweep(run, after)
+        changes = compare(before, after)
+    if stage.epilogue_needed:
+        run_epilogue(stage, run, total)
+    run.forget_sources()
+    return StageResult(stage.name, done_now, total - done_now, receipts, changes)
+
+
+def _refuse_other_runs(stage: Stage, run: Run) -> None:
+    """Raise RefusedError for shards that were copied here from another run: their rows are of other photographs or seeds."""
+    for receipt in run.receipts(stage.name):
+        if receipt.run not in ("", run.plan.identity):
+            path = receipt_path(stage.name, receipt.shard)
+            raise RefusedError(
+                f"'{run.store.url}/{path}' is of another run (another name, seed or number of work shards): shards were mixed; "
+                "put back this run's own files, or make them anew with 'procrop-data verify --repair'"
+            )
+
+
+def changed_recipe(stage: Stage, run: Run) -> list[str]:
+    """How the recipe of a stage differs from the one that its first receipt names; empty when it does not."""
+    recipe = recipe_of(stage)
+    for receipt in run.receipts(stage.name):
+        if receipt.recipe != recipe or receipt.shards != stage.shards(run.plan.work_shards):
+            return difference(receipt.recipe, recipe) or [
+                f"shards: {receipt.shards} -> {stage.shards(run.plan.work_shards)}"
+            ]
+    return []
+
+
+def is_done(stage: Stage, run: Run, shard: int, options: Options) -> bool:
+    """Whether a shard has a receipt for today's inputs and all its files; removes a receipt that is out of date."""
+    receipt = run.receipt(stage.name, shard)
+    if receipt is None:
+        return False
+    same = receipt.inputs == run.inputs_of(stage, shard)
+    if same and not options.retry(receipt) and all(run.store.exists(path) for path in receipt.outputs):
+        return True
+    run.store.remove(receipt_path(stage.name, shard))
+    return False
+
+
+def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:
+    """Keep what the old recipe made, of this stage and of all that were made from it, under ``lineage/``."""
+    stale = {stage.name}
+    for other in chain:
+        if stale & set(other.upstream):
+            stale.add(other.name)
+    number = len(run.store.names("lineage")) + 1
+    for name in sorted(stale):
+        outputs = {path.split("/")[0] for receipt in run.receipts(name) for path in receipt.outputs}
+        for folder in sorted({name, *(outputs - {name.split("/")[0]})}):
+            if run.store.exists(folder):
+                run.store.move(folder, f"lineage/{number:03d}/{folder}")

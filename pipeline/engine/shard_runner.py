@@ -1,0 +1,282 @@
+"""The one contract of every executor: ``run_shard(stage, shard) -> receipt``."""
+
+import contextlib
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.core.errors import (
+    HeldError,
+    InterruptedRunError,
+    ProcropError,
+    SampleError,
+    TooManyFailuresError,
+    UsageError,
+)
+from pipeline.core.seeds import digest_of
+from pipeline.core.stage import FAILED, Outcome, Shard, SplitStage, Stage, Task
+from pipeline.engine.prefetch import Steps, overlapped
+from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
+from pipeline.runs.journal import Journal
+from pipeline.runs.receipts import Receipt, counts
+from pipeline.runs.run_directory import Run, receipt_path, recipe_of
+from pipeline.shards import parquet
+from pipeline.storage.base import describe
+from pipeline.storage.local import LocalStore
+from pipeline.storage.locks import shard_lock
+
+# What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
+SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
+
+_KEY = re.compile(r"[a-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of one shard: how many tasks came to which end since the last event."""
+
+    stage: str
+    shard: int
+    kept: int
+    rejected: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Control:
+    """How the outside watches and stops a shard. beginning(start): the micro-batch of tasks from ``start`` is in hand now;
+    -1: none is. overlap: whether the next micro-batch may be prepared meanwhile; then a death may be of another than the one
+    in hand.
+    """
+
+    report: Callable[[Event], None] = lambda event: None
+    stopping: Callable[[], bool] = lambda: False
+    beginning: Callable[[int], None] = lambda start: None
+    max_consecutive_failures: int = 100
+    overlap: bool = True
+    device: str = "cpu"
+
+
+class Sink(Protocol):
+    """Where outcomes of a shard gather until it is committed. ``batches`` of them were there already (a resumed journal)."""
+
+    rows: list[dict[str, Any]]
+    batches: int
+
+    def append(self, outcomes: list[Outcome]) -> None: ...
+    def close(self) -> None: ...
+    def discard(self) -> None: ...
+
+
+class RowSink:
+    """Gathers the rows of a stage that writes no files."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.batches = 0
+
+    def append(self, outcomes: list[Outcome]) -> None:
+        self.rows += [parquet.row_of(outcome) for outcome in outcomes]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def discard(self) -> None:
+        """Nothing is on disk."""
+
+
+def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
+    """Do one shard of a stage and commit it: files first, then the receipt.
+
+    Raises InterruptedRunError after the micro-batch in hand when asked to stop, TooManyFailuresError, MissingUpstreamError,
+    StorageError, HeldError when another process holds the shard.
+    """
+    with shard_lock(run.store, stage.name, number) as lock:
+        clock = [time.perf_counter()]
+        inputs = run.inputs_of(stage, number)
+        done = _done_meanwhile(stage, run, number, inputs)
+        if done is not None:
+            return done
+        identity = digest_of([recipe_of(stage), inputs])
+        shard = run.shard(stage, number)
+        tasks = stage.tasks(shard)
+        _check_keys(tasks, stage.name)
+        deadly = read_crashed(run.store, stage.name, number, identity)
+        clock.append(time.perf_counter())
+        sink = _open_sink(stage, run, number, identity)
+        with contextlib.closing(sink):
+            _work(stage, shard, tasks, sink, control, deadly)
+            clock.append(time.perf_counter())
+            lock.check()
+            run.store.ensure()
+            outputs = _commit_files(stage, run, shard, sink)
+        clock.append(time.perf_counter())
+        seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
+        receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
+        receipt = replace(receipt, seconds=seconds, device=control.device, run=run.plan.identity)
+        if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
+            receipt = _of_the_other(run, receipt)
+        sink.discard()
+        if deadly:
+            run.store.remove(crashed_path(stage.name, number))
+        return receipt
+
+
+def _done_meanwhile(stage: Stage, run: Run, number: int, inputs: dict[str, str]) -> Receipt | None:
+    """The receipt that another run in this directory wrote since this one looked, if it is for the same work."""
+    receipt = run.receipt(stage.name, number)
+    if receipt is None or receipt.recipe != recipe_of(stage) or receipt.inputs != inputs:
+        return None
+    return receipt if all(run.store.exists(path) for path in receipt.outputs) else None
+
+
+def _of_the_other(run: Run, ours: Receipt) -> Receipt:
+    """The receipt of another process that did the same shard at the same time: as good as ours, when its files are the same.
+
+    Raises HeldError when they are not.
+    """
+    other = run.receipt(ours.stage, ours.shard)
+    if other is not None and (other.fingerprint, other.outputs) == (ours.fingerprint, ours.outputs):
+        return other
+    raise HeldError(
+        f"{ours.stage} shard {ours.shard} was committed by another process at the same time: run the same command again"
+    )
+
+
+def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
+    if not stage.extensions:
+        return RowSink()
+    if isinstance(run.store, LocalStore):
+        return Journal(run.store.local(f"{stage.name}/journal"), number, identity)
+    aside = Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}" / digest_of(run.store.url)[:12]
+    return Journal(aside / stage.name, number, identity)
+
+
+def _check_keys(tasks: Sequence[Task], stage: str) -> None:
+    seen: set[str] = set()
+    for task in tasks:
+        if not _KEY.fullmatch(task.key):
+            raise UsageError(
+                f"{stage}: '{task.key}' cannot be a key: want [a-z0-9_-]+, with no dot (readers cut a name at its first dot)"
+            )
+        if task.key in seen:
+            raise ProcropError(
+                f"{stage}: the key '{task.key}' occurs twice in one shard; this is a bug, please report it"
+            )
+        seen.add(task.key)
+
+
+def _work(
+    stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control: Control, deadly: Mapping[str, str]
+) -> None:
+    in_a_row = 0
+    starts = range(sink.batches * stage.micro_batch, len(tasks), stage.micro_batch)
+    for outcomes in _outcomes(stage, shard, tasks, starts, control, deadly):
+        sink.append(outcomes)
+        ends = [outcome.status for outcome in outcomes]
+        control.report(Event(stage.name, shard.number, ends.count("kept"), ends.count("rejected"), ends.count(FAILED)))
+        for outcome in outcomes:
+            in_a_row = in_a_row + 1 if outcome.status == FAILED else 0
+            if in_a_row >= control.max_consecutive_failures:
+                raise TooManyFailuresError(
+                    f"{stage.name} failed {in_a_row} samples in a row, the last with {outcome.detail}: not the samples' fault"
+                )
+
+
+def _outcomes(
+    stage: Stage, shard: Shard, tasks: Sequence[Task], starts: range, control: Control, deadly: Mapping[str, str]
+) -> Iterator[list[Outcome]]:
+    """Of each micro-batch, in order. Raises InterruptedRunError before one when asked to stop."""
+
+    def begin(index: int) -> None:
+        if control.stopping():
+            raise InterruptedRunError(f"stopped in {stage.name} shard {shard.number}; run the same command to go on")
+        control.beginning(starts[index])
+
+    def failed(batch: Sequence[Task], error: Exception) -> list[Outcome]:
+        if not isinstance(error, SAMPLE_ERRORS):
+            raise error
+        return attempt(stage, batch, shard)
+
+    batches = [tasks[start : start + stage.micro_batch] for start in starts]
+    if isinstance(stage, SplitStage) and control.overlap and not deadly:
+        yield from overlapped(stage, shard, batches, Steps(begin, failed))
+        control.beginning(-1)
+        return
+    for index, batch in enumerate(batches):
+        begin(index)
+        outcomes = _around(stage, batch, shard, deadly) if deadly else attempt(stage, batch, shard)
+        control.beginning(-1)
+        yield outcomes
+
+
+def _around(stage: Stage, batch: Sequence[Task], shard: Shard, deadly: Mapping[str, str]) -> list[Outcome]:
+    """Outcomes of a micro-batch without running the samples that kill their process."""
+    rest = [task for task in batch if task.key not in deadly]
+    done = iter(attempt(stage, rest, shard) if rest else [])
+    return [outcome_of(task.key, deadly[task.key]) if task.key in deadly else next(done) for task in batch]
+
+
+def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    """Outcomes of a micro-batch; when it fails, of its halves, so that one bad sample costs only itself."""
+    try:
+        outcomes = stage.run(tasks, shard)
+    except ProcropError:
+        raise
+    except SAMPLE_ERRORS as error:
+        if isinstance(error, NotImplementedError | RecursionError):
+            raise
+        if len(tasks) == 1:
+            return [Outcome.failed(tasks[0].key, error)]
+        half = len(tasks) // 2
+        return attempt(stage, tasks[:half], shard) + attempt(stage, tasks[half:], shard)
+    if [outcome.key for outcome in outcomes] != [task.key for task in tasks]:
+        raise ProcropError(f"{stage.name} returned other keys than it was given; this is a bug, please report it")
+    return outcomes
+
+
+def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str, dict[str, Any]]:
+    tar_path, table_path = stage.paths(shard.number, shard.shared)
+    outputs = {}
+    if isinstance(sink, Journal):
+        outputs[tar_path] = sink.finish()
+        run.store.adopt(sink.tar_path, tar_path)
+        index_path = stage.index_path(shard.number, shard.shared)
+        if index_path:
+            index = sink.index().encode()
+            run.store.write(index_path, index)
+            outputs[index_path] = describe(index)
+    data = parquet.encode(sink.rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
+    run.store.write(table_path, data)
+    outputs[table_path] = describe(data)
+    return outputs
+
+
+def _receipt(
+    stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, Any], rows: list[dict[str, Any]]
+) -> Receipt:
+    n_kept, rejected, failed = counts(rows)
+    unknown = set(rejected) - set(stage.reasons)
+    if unknown:
+        raise ProcropError(
+            f"{stage.name} rejected with unlisted reasons {sorted(unknown)}; this is a bug, please report it"
+        )
+    return Receipt(
+        stage=stage.name,
+        shard=shard.number,
+        shards=shard.count,
+        recipe=recipe_of(stage),
+        inputs=inputs,
+        outputs=outputs,
+        n_in=len(rows),
+        n_kept=n_kept,
+        n_rejected=rejected,
+        n_failed=failed,
+        host=socket.gethostname(),
+    )

@@ -1,1 +1,0 @@
-"""Thin executors over one contract, ``pipeline.work.run_shard``."""

@@ -1,0 +1,1 @@
+"""Recipes, and what they will cost."""

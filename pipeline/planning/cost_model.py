@@ -1,0 +1,127 @@
+"""What a run will take, from measured rates: seconds, bytes and files by stage, hours, and money at a given price."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.runs.receipts import Receipt
+
+# What one sample costs a stage: seconds of a one-thread worker, bytes written. Printed by ``procrop-data status --json`` for
+# the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them as soon as there are some.
+REFERENCE: dict[str, tuple[float, float]] = {
+    "ingest": (0.053, 172_000),
+    "dedup": (0.236, 3_400),
+    "caption": (0.015, 1_300),
+    "outpaint": (2.31, 16_200),
+    "propose": (0.69, 670),
+    "refine": (0.57, 235),
+    "filter": (0.003, 170),
+    "build": (0.014, 26_200),
+    "embed": (0.077, 29_800),
+    "retrieve": (0.005, 200),
+}
+REFERENCE_KEPT = 0.75  # of canvases, by the same run: 312 of 418
+FILES_A_SHARD = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One stage's share. measured: whether the rate comes from this run's receipts, else from the reference."""
+
+    stage: str
+    samples: int
+    shards: int
+    seconds: float
+    bytes: int
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Size:
+    """What goes in: photographs, canvases painted, and the share of canvases that the filter keeps."""
+
+    photos: int
+    canvases: int
+    kept: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All stages, on so many workers at a price an hour of a worker; ``hours`` assumes that they are all busy."""
+
+    costs: list[Cost]
+    workers: int
+    price: float
+
+    @property
+    def worker_hours(self) -> float:
+        """Hours of one worker."""
+        return sum(cost.seconds for cost in self.costs) / 3600
+
+    @property
+    def hours(self) -> float:
+        """Hours by the clock."""
+        return self.worker_hours / self.workers
+
+    @property
+    def money(self) -> float:
+        """Cost at the given price."""
+        return self.worker_hours * self.price
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of ``plan --json``."""
+        return {
+            "stages": [vars(cost) for cost in self.costs],
+            "workers": self.workers,
+            "worker_hours": round(self.worker_hours, 3),
+            "hours": round(self.hours, 3),
+            "bytes": sum(cost.bytes for cost in self.costs),
+            "files": sum(cost.shards * FILES_A_SHARD for cost in self.costs),
+            "price_per_worker_hour": self.price,
+            "money": round(self.money, 2),
+        }
+
+
+def rates_of(receipts: Sequence[Receipt]) -> tuple[float, float] | None:
+    """Seconds and bytes a sample that receipts tell, or None when they tell nothing."""
+    samples = sum(receipt.n_in for receipt in receipts)
+    if not samples:
+        return None
+    seconds = sum(sum(receipt.seconds.values()) for receipt in receipts)
+    written = sum(about["size"] for receipt in receipts for about in receipt.outputs.values())
+    return seconds / samples, written / samples
+
+
+def samples_of(stage: str, size: Size) -> int:
+    """How many samples come into a stage."""
+    kept = math.ceil(size.canvases * size.kept)
+    by_root = {
+        "ingest": size.photos,
+        "dedup": size.photos,
+        "caption": size.photos,
+        "build": kept,
+        "embed": size.photos + kept,
+        "retrieve": kept,
+    }
+    return by_root.get(stage.split("/")[0], size.canvases)
+
+
+def forecast(
+    stages: Mapping[str, int],
+    measured: Mapping[str, tuple[float, float] | None],
+    size: Size,
+    *,
+    workers: int,
+    price: float,
+) -> Forecast:
+    """Costs of ``stages`` (name -> shards); ``measured`` rates by name replace the reference where there are some."""
+    costs = []
+    for name, shards in stages.items():
+        own = measured.get(name)
+        seconds, written = own or REFERENCE[name.split("/")[0]]
+        samples = samples_of(name, size)
+        costs.append(
+            Cost(name, samples, shards, round(samples * seconds, 3), round(samples * written), own is not None)
+        )
+    return Forecast(costs, workers, price)

@@ -1,0 +1,119 @@
+"""Recipes: YAML files, named (``demo``) or given as a path, with ``base:`` inheritance and ``key=value`` overrides."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.core.errors import UsageError
+from pipeline.core.resources import bundled
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+MAX_DEPTH = 8
+
+
+def recipe_names() -> list[str]:
+    """Names of the bundled recipes."""
+    return sorted(path.stem for path in bundled("configs").glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe; raises UsageError that lists the known names."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if path.is_file():
+            return path
+        raise UsageError(f"config file '{name}' does not exist")
+    bundled_path = bundled("configs") / f"{name}.yaml"
+    if not bundled_path.is_file():
+        raise UsageError(f"no config named '{name}': known are {', '.join(recipe_names())}; or give a path to a .yaml")
+    return bundled_path
+
+
+def read_recipe(name: str, depth: int = 0) -> dict[str, Any]:
+    """The merged mapping of a recipe and of the recipes that it is based on."""
+    path = find_recipe(name)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"config '{path}' is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"config '{path}' must be a mapping of keys, not a {type(data).__name__}")
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if depth >= MAX_DEPTH:
+        raise UsageError(f"config '{path}': 'base' goes {MAX_DEPTH} deep; is it a circle?")
+    return merge(read_recipe(str(base), depth + 1), data)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the keys of ``over`` put in, mapping by mapping; neither is changed."""
+    out = dict(base)
+    for key, value in over.items():
+        mine = out.get(key)
+        if isinstance(mine, Mapping) and isinstance(value, Mapping) and _same_kind(mine, value):
+            out[key] = merge(mine, value)
+        else:
+            out[key] = value
+    return out
+
+
+def _same_kind(mine: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """A backend of another kind has other parameters: inheriting them would only make it fail."""
+    return bool(over.get("kind", mine.get("kind")) == mine.get("kind"))
+
+
+def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """``data`` with ``a.b=value`` put in; values are read as YAML. Raises UsageError for a text without '='."""
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"'{text}' is not an override: write key=value, for example outpaint.variants=4")
+        nested: Any = yaml.safe_load(value)
+        for part in reversed(name.split(".")):
+            nested = {part: nested}
+        data = merge(data, nested)
+    return dict(data)
+
+
+def parse(model: type[ModelT], data: Mapping[str, Any], origin: str) -> ModelT:
+    """A validated recipe; raises UsageError naming the first wrong key, its value and what is allowed."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in _said(model, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(_siblings(model, first["loc"])) or "nothing"
+            raise UsageError(f"config {origin}: unknown key '{key}'; allowed here: {allowed}") from error
+        value = "" if first["type"] == "missing" else f" = {first['input']!r}"
+        raise UsageError(f"config {origin}: {key}{value}: {first['msg']}") from error
+
+
+def _siblings(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    """Keys that are known where an unknown one was found."""
+    *_, (_, current) = _walk(model, loc[:-1])
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def _said(model: type[BaseModel], loc: Sequence[Any]) -> list[Any]:
+    """The path of a wrong key as the user wrote it: pydantic puts the chosen ``kind`` between a role and its keys."""
+    walked = list(_walk(model, loc))
+    return [part for part, (is_kind, _) in zip(loc, walked[1:], strict=True) if not is_kind]
+
+
+def _walk(model: type[BaseModel], loc: Sequence[Any]) -> Iterator[tuple[bool, Any]]:
+    """(whether a part of the path is a ``kind``, what it leads to), for the root and for each part."""
+    current: Any = model
+    yield False, current
+    for part in loc:
+        members = [m for m in get_args(current) if "kind" in getattr(m, "model_fields", {})]
+        chosen = next((m for m in members if part in get_args(m.model_fields["kind"].annotation)), None)
+        if chosen is None:
+            field = getattr(current, "model_fields", {}).get(part)
+            yield False, (current := field.annotation if field is not None else current)
+        else:
+            yield True, (current := chosen)

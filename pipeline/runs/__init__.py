@@ -1,0 +1,1 @@
+"""A run directory: its plan, receipts, journals and status."""

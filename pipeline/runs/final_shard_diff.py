@@ -1,0 +1,79 @@
+"""What a rerun did to the files of a stage that groups anew (the final shards): which changed, appeared and vanished."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.core.stage import Stage
+from pipeline.runs.run_directory import Run
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Paths of tars, each list in order, against the last time that the stage was complete."""
+
+    changed: list[str] = field(default_factory=list)
+    appeared: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.appeared or self.vanished)
+
+    def as_json(self) -> dict[str, list[str]]:
+        """The entry ``final_shards`` of ``--json``."""
+        return asdict(self)
+
+    def lines(self, most: int = 20) -> list[str]:
+        """For people: one line a kind, cut to ``most`` names."""
+        out = []
+        for word, paths in self.as_json().items():
+            names = [path.rsplit("/", 1)[-1] for path in paths]
+            more = f" and {len(names) - most} more" if len(names) > most else ""
+            if names:
+                out.append(f"{len(names)} final shards {word}: {', '.join(names[:most])}{more}")
+        return out
+
+
+def manifest_of(stage: Stage, run: Run) -> dict[str, str]:
+    """sha256 of every file that the stage's receipts name, by path."""
+    return {path: about["sha256"] for receipt in run.receipts(stage.name) for path, about in receipt.outputs.items()}
+
+
+def encode(manifest: Mapping[str, str]) -> bytes:
+    """JSON bytes."""
+    return (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+
+
+def last_manifest(stage: Stage, run: Run) -> dict[str, str] | None:
+    """The manifest of the last time that the stage was complete, or None."""
+    try:
+        found: dict[str, str] = json.loads(run.store.read(f"{stage.name}/{MANIFEST}"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Changes:
+    """Changes of tars; none when there is nothing to compare with."""
+    if before is None:
+        return Changes()
+    old, new = ({p: digest for p, digest in m.items() if p.endswith(".tar")} for m in (before, after))
+    return Changes(
+        changed=sorted(path for path in old if path in new and old[path] != new[path]),
+        appeared=sorted(set(new) - set(old)),
+        vanished=sorted(set(old) - set(new)),
+    )
+
+
+def sweep(run: Run, named: Mapping[str, Any]) -> None:
+    """Remove tars, tables and indices that no receipt names from the folders of those named.
+
+    A final shard's name holds its split, so when splits grow or shrink, files of old names would stay and be read.
+    """
+    for folder in sorted({path.rsplit("/", 1)[0] for path in named}):
+        for name in run.store.names(folder):
+            if name.endswith((".tar", ".parquet", ".idx")) and f"{folder}/{name}" not in named:
+                run.store.remove(f"{folder}/{name}")

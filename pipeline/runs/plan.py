@@ -1,0 +1,105 @@
+"""``plan.json``: what a run directory is a run of. Frozen at the first command; later ones must agree with it."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.core.errors import DamagedDataError, RefusedError, UsageError
+from pipeline.core.seeds import digest_of
+from pipeline.runs.receipts import difference
+from pipeline.storage.base import Store
+
+PATH = "plan.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The frozen identity of a run: seed and number of work shards place every key; ``config`` is the recipe in full.
+
+    sources: how many input files; sources_digest: of their list. Both follow the input folder when it grows.
+    """
+
+    name: str
+    run_seed: int
+    work_shards: int
+    config: dict[str, Any] = field(default_factory=dict)
+    sources: int = 0
+    sources_digest: str = ""
+    format: int = FORMAT
+
+    @property
+    def identity(self) -> str:
+        """What receipts name the run by: no shard of another seed, name or number of work shards is one of ours."""
+        return digest_of([self.name, self.run_seed, self.work_shards])[:16]
+
+    def encode(self) -> bytes:
+        """JSON bytes."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def load(store: Store) -> Plan | None:
+    """The plan of a run directory, or None for a new one; raises DamagedDataError or RefusedError for foreign ones."""
+    try:
+        data = store.read(PATH)
+    except FileNotFoundError:
+        return None
+    try:
+        body = json.loads(data)
+        if body["format"] != FORMAT:
+            raise RefusedError(
+                f"'{store.url}' was made by another version: plan format {body['format']}, want {FORMAT}"
+            )
+        return Plan(**body)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedDataError(f"'{store.url}/{PATH}' is not a plan: {error}") from error
+
+
+def freeze(store: Store, plan: Plan, *, start: bool = True) -> Plan:
+    """Write the plan of a new run directory, or check that an old one has the same identity.
+
+    Gives the plan as it is stored. Raises RefusedError with the difference when seed, shards or name differ. Other
+    parameters are checked stage by stage against their receipts, so that a stage not yet run may still change; what a
+    command was told is recorded when it has succeeded (``record``). start: whether a new run may begin here.
+    """
+    old = load(store)
+    if old is None:
+        _refuse_foreign(store)
+        if not start:
+            return plan
+        if store.create(PATH, plan.encode()):
+            return plan
+        old = load(store)
+        assert old is not None
+    if not old.sources and start:  # a command that failed before it found any input has started nothing
+        record(store, plan)
+        return plan
+    identity = ("name", "run_seed", "work_shards")
+    changed = difference({k: getattr(old, k) for k in identity}, {k: getattr(plan, k) for k in identity})
+    if changed:
+        raise RefusedError(
+            f"'{store.url}' holds another run ({'; '.join(changed)}): use another --work, or the config that it was made with"
+        )
+    return old
+
+
+def record(store: Store, plan: Plan) -> None:
+    """Store a plan that has changed: another list of sources, or a recipe that a command has carried out."""
+    if load(store) != plan:
+        store.write(PATH, plan.encode())
+
+
+def _refuse_foreign(store: Store) -> None:
+    names = [name for name in store.names("") if not name.startswith((".", f"{PATH}.partial."))]
+    if names and PATH not in names:  # another command may have begun the run since we looked
+        raise RefusedError(
+            f"'{store.url}' is not a run directory (no {PATH}) and is not empty (it has '{names[0]}'): use another --work"
+        )
+
+
+def require(store: Store) -> Plan:
+    """The plan of a run directory that must exist; raises UsageError that says how to start one."""
+    plan = load(store)
+    if plan is None:
+        raise UsageError(f"no run in '{store.url}': start one with 'procrop-data run --work {store.url}'")
+    return plan

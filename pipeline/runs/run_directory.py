@@ -1,0 +1,192 @@
+"""One run directory: where each shard's files are, what is done, and what a shard is made from."""
+
+from collections.abc import Sequence
+from functools import cache, cached_property, lru_cache
+from typing import Any
+
+from pipeline.core.errors import DamagedDataError, MissingUpstreamError
+from pipeline.core.seeds import digest_of
+from pipeline.core.stage import Rows, Shard, Stage, Tables
+from pipeline.runs.plan import Plan
+from pipeline.runs.receipts import Receipt
+from pipeline.shards import parquet
+from pipeline.storage.base import Store
+
+SOURCES = "sources"
+
+
+def receipt_path(stage: str, shard: int) -> str:
+    """Where the receipt of a shard is."""
+    return f"{stage}/{shard:06d}.receipt.json"
+
+
+def step_receipt_path(stage: str, step: str) -> str:
+    """Where the receipt of a stage's ``prologue`` or ``epilogue`` is."""
+    return f"{stage}/{step}.receipt.json"
+
+
+class Run:
+    """Reads a run directory through its receipts; picklable state is the store and the plan."""
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self.store = store
+        self.plan = plan
+
+    def receipt_at(self, path: str) -> Receipt | None:
+        """The receipt at a path, or None; raises DamagedDataError."""
+        try:
+            data = self.store.read(path)
+        except FileNotFoundError:
+            return None
+        return Receipt.decode(data, path)
+
+    def receipt(self, stage: str, shard: int) -> Receipt | None:
+        """The receipt of a shard, or None when it is not done."""
+        return self.receipt_at(receipt_path(stage, shard))
+
+    def receipts(self, stage: str) -> list[Receipt]:
+        """All receipts of a stage, by shard."""
+        names = [name for name in self.store.names(stage) if name.endswith(".receipt.json") and name[:6].isdigit()]
+        found = [self.receipt_at(f"{stage}/{name}") for name in names]
+        return [receipt for receipt in found if receipt is not None]
+
+    @cached_property
+    def _sources(self) -> bytes:
+        """Kept as it is on disk: of all files of a run, a worker needs those of a shard at a time."""
+        return self.store.read(f"{SOURCES}.parquet")
+
+    def sources(self, shard: int) -> Rows:
+        """Input files that belong to a work shard, by key."""
+        rows = parquet.decode(self._sources, where=("shard", shard))
+        return sorted(rows, key=lambda row: str(row["key"]))
+
+    def forget_sources(self) -> None:
+        """Read the list of input files anew when it is next wanted."""
+        self.__dict__.pop("_sources", None)
+
+    def inputs_of(self, stage: Stage, shard: int) -> dict[str, str]:
+        """What a shard is made from: upstream output digests, source rows, prologue files.
+
+        Raises MissingUpstreamError when an upstream shard is not done.
+        """
+        inputs = {}
+        if not stage.regroups:
+            for upstream in stage.upstream:
+                if upstream == SOURCES:
+                    inputs[SOURCES] = digest_of(self.sources(shard))
+                else:
+                    inputs[upstream] = self._done(upstream, shard, stage.name).output_digest
+        if stage.prologue_needed:
+            outputs = self._step(stage.name, "prologue").outputs
+            for name in stage.shared_files(shard, [path.rsplit("/", 1)[1] for path in outputs]):
+                inputs[f"shared/{name}"] = outputs[f"{stage.name}/shared/{name}"]["sha256"]
+        return inputs
+
+    def _done(self, stage: str, shard: int, wanted_by: str) -> Receipt:
+        receipt = self.receipt(stage, shard)
+        if receipt is None:
+            root = stage.split("/")[0]
+            raise MissingUpstreamError(
+                f"{wanted_by} needs {stage}, whose shard {shard} is not done: run 'procrop-data {root}' first, "
+                f"or add --with-upstream"
+            )
+        return receipt
+
+    def _step(self, stage: str, step: str) -> Receipt:
+        receipt = self.receipt_at(step_receipt_path(stage, step))
+        if receipt is None:
+            raise MissingUpstreamError(f"the {step} of {stage} is not done: run 'procrop-data {stage.split('/')[0]}'")
+        return receipt
+
+    def rows(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> Rows:
+        """All rows of a shard's table, kept or not."""
+        if stage == SOURCES:
+            return self.sources(shard)
+        rows: Rows = self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns).to_pylist()
+        return rows
+
+    def _table(self, path: str, columns: Sequence[str] | None) -> Any:
+        try:
+            return parquet.decode_table(self.store.read(path), columns)
+        except (OSError, ValueError) as error:
+            raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
+
+    def kept(self, stage: str, shard: int) -> Rows:
+        """Rows of a shard that go on; source rows have no verdict and all go on."""
+        rows = self.rows(stage, shard)
+        return rows if stage == SOURCES else parquet.kept(rows)
+
+    @staticmethod
+    def output_of(receipt: Receipt, suffix: str) -> str:
+        """The path of a receipt's output with an extension."""
+        found = [path for path in receipt.outputs if path.endswith(suffix)]
+        if not found:
+            raise DamagedDataError(f"receipt of {receipt.stage} shard {receipt.shard} names no {suffix} file")
+        return found[0]
+
+    def shard(self, stage: Stage, number: int) -> Shard:
+        """What ``stage`` may read while it works on a shard."""
+        kept = lru_cache(maxsize=None)(lambda name: self.kept(name, number))
+
+        @cache
+        def places(name: str) -> tuple[str, dict[str, tuple[int, int]]]:
+            path = self.output_of(self._done(name, number, stage.name), ".tar")
+            return path, {row["key"]: (row["image_offset"], row["image_size"]) for row in kept(name)}
+
+        def image(name: str, key: str) -> bytes:
+            path, where = places(name)
+            return self._range(path, *where[key])
+
+        return Shard(
+            number=number,
+            count=stage.shards(self.plan.work_shards),
+            run_seed=self.plan.run_seed,
+            rows=kept,
+            image=image,
+            read_range=self._range,
+            shared=lambda name: self.store.read(f"{stage.name}/shared/{name}"),
+        )
+
+    def _range(self, path: str, offset: int, size: int) -> bytes:
+        """Bytes that a receipt promised. Raises DamagedDataError when they are not there: no sample is to blame for that."""
+        try:
+            data = self.store.read_range(path, offset, size)
+        except OSError as error:
+            raise DamagedDataError(
+                f"'{path}' cannot be read ({error.strerror or error}): see 'procrop-data verify'"
+            ) from error
+        if len(data) != size:
+            raise DamagedDataError(f"'{path}' ends before byte {offset + size}: see 'procrop-data verify'")
+        return data
+
+    def tables(self) -> Tables:
+        """What a prologue or epilogue may read."""
+
+        def columns(stage: str, shard: int, names: Sequence[str] | None) -> Any:
+            wanted = None if names is None else sorted({"key", "status", *names})
+            path = self.output_of(self._done(stage, shard, "this step"), ".parquet")
+            return parquet.kept_table(self._table(path, wanted))
+
+        def rows(stage: str, shard: int, names: Sequence[str] | None) -> Rows:
+            found: Rows = columns(stage, shard, names).to_pylist()
+            return found
+
+        def path(stage: str, shard: int) -> str:
+            return self.output_of(self._done(stage, shard, "this step"), ".tar")
+
+        def shared(path: str) -> bytes:
+            stage, name = path.rsplit("/", 1)
+            return self.store.read(f"{stage}/shared/{name}")
+
+        return Tables(self.plan.run_seed, self.receipts, rows, columns, path, self.store.read_range, shared)
+
+    def shared_digest(self, path: str, wanted_by: str) -> str:
+        """sha256 of a prologue's file, given as ``stage/file``; raises MissingUpstreamError when it is not made yet."""
+        stage, name = path.rsplit("/", 1)
+        receipt = self._step(stage, "prologue")
+        return str(receipt.outputs[f"{stage}/shared/{name}"]["sha256"])
+
+
+def recipe_of(stage: Stage) -> dict[str, Any]:
+    """The part of a fingerprint that a user can change: code version, settings, model digests."""
+    return {"version": stage.version, "settings": stage.settings(), "models": stage.models()}

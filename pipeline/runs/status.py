@@ -1,0 +1,119 @@
+"""How far a run is and what became of its samples, from receipts; tables are opened only to list single samples."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.stage import FAILED, REJECTED, Stage
+from pipeline.runs.receipts import Receipt
+from pipeline.runs.run_directory import Run, step_receipt_path
+
+STEPS = ("prologue", "epilogue")
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage of the funnel; ``n_in == kept + sum(rejected) + sum(failed)``.
+
+    done, total, missing: shards. seconds: by phase (read, compute, write, prologue, epilogue), added over workers.
+    rate: samples a second of one worker, 0 before any was timed. devices, hosts: where it ran.
+    """
+
+    stage: str
+    done: int
+    total: int
+    missing: list[int]
+    n_in: int
+    kept: int
+    rejected: dict[str, int]
+    failed: dict[str, int]
+    seconds: dict[str, float]
+    rate: float
+    devices: list[str]
+    hosts: list[str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no shard is missing."""
+        return self.done == self.total
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of ``status --json``."""
+        return {
+            "stage": self.stage, "done": self.done, "total": self.total, "missing": ranges(self.missing),
+            "in": self.n_in, "kept": self.kept, "rejected": self.rejected, "failed": self.failed,
+            "seconds": self.seconds, "rate": self.rate, "devices": self.devices, "hosts": self.hosts,
+        }  # fmt: skip
+
+
+def funnel(run: Run, stages: Sequence[Stage]) -> list[StageStatus]:
+    """The status of each stage, in their order. Raises DamagedDataError for a receipt that is torn or edited."""
+    return [status_of(stage, run) for stage in stages]
+
+
+def status_of(stage: Stage, run: Run) -> StageStatus:
+    """One stage's counts and times, from its receipts."""
+    total = stage.shards(run.plan.work_shards)
+    receipts = [receipt for receipt in run.receipts(stage.name) if receipt.shard < total]
+    timed: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for receipt in receipts:
+        rejected.update(receipt.n_rejected)
+        failed.update(receipt.n_failed)
+        timed.update(receipt.seconds)
+    n_in, worked = sum(r.n_in for r in receipts), sum(timed.values())
+    for step in _steps(stage, run):
+        timed.update(step.seconds)
+    done = {receipt.shard for receipt in receipts}
+    return StageStatus(
+        stage=stage.name,
+        done=len(done),
+        total=total,
+        missing=[shard for shard in range(total) if shard not in done],
+        n_in=n_in,
+        kept=sum(r.n_kept for r in receipts),
+        rejected=dict(sorted(rejected.items())),
+        failed=dict(sorted(failed.items())),
+        seconds={phase: round(value, 3) for phase, value in timed.items()},
+        rate=round(n_in / worked, 3) if worked > 0 else 0.0,
+        devices=sorted({r.device for r in receipts if r.device}),
+        hosts=sorted({r.host for r in receipts if r.host}),
+    )
+
+
+def _steps(stage: Stage, run: Run) -> list[Receipt]:
+    found = [run.receipt_at(step_receipt_path(stage.name, step)) for step in STEPS]
+    return [receipt for receipt in found if receipt is not None]
+
+
+def failed_samples(run: Run, stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    """Samples that an error stopped: stage, shard, key, status, reason, detail. Opens only tables that have some."""
+    return _samples(run, stages, FAILED)
+
+
+def rejected_samples(run: Run, stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    """Every sample dropped on purpose, in the same form."""
+    return _samples(run, stages, REJECTED)
+
+
+def _samples(run: Run, stages: Sequence[Stage], status: str) -> Iterator[dict[str, Any]]:
+    for stage in stages:
+        for receipt in run.receipts(stage.name):
+            if not (receipt.n_failed if status == FAILED else receipt.n_rejected):
+                continue
+            for row in run.rows(stage.name, receipt.shard, ["key", "status", "reason", "detail"]):
+                if row["status"] == status:
+                    yield {"stage": stage.name, "shard": receipt.shard, **row}
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as ``0-3,7``, the form that array jobs take; empty for none."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)

@@ -1,0 +1,1 @@
+"""What files hold: tars, their indexes, Parquet tables, contact sheets."""

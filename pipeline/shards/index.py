@@ -1,0 +1,139 @@
+"""Where each member of each sample of a tar lies, so that any sample is one seek away. Written with the tar, read by ShardSet.
+
+An index file (``dataset/index/<name of the tar>.idx``) is, one after another:
+
+1. one line of JSON, filled up with blanks to a multiple of 8 bytes: ``format``, ``tar_size``, ``samples`` (n), ``extensions``
+   (m of them), ``key_bytes`` (w) and the ``sha256`` of all that follows the line;
+2. n x m x 2 little-endian int64: offset and size of each member's bytes, -1 and 0 for a part that a sample lacks;
+3. n x w bytes: the samples' keys in the tar's order, zeros after shorter ones.
+
+It is 48 + w bytes for a sample of three parts, and loads without touching the tar. ``scan`` makes one of a tar that has none.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import DamagedDataError
+from pipeline.shards.tar_writer import BLOCK, places_of
+
+FORMAT = "procrop-index-1"
+# As webdataset splits names: the key ends at the first dot after the last slash.
+_NAME = re.compile(r"^((?:.*/)?[^./]+)\.([^/]+)$")
+_META = re.compile(r"^__[^/]*__($|/)")
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """keys: bytes [n]; extensions: m; places: int64 [n, m, 2], offset and size of each part, (-1, 0) where there is none."""
+
+    keys: NDArray[np.bytes_]
+    extensions: tuple[str, ...]
+    places: NDArray[np.int64]
+    tar_size: int
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @staticmethod
+    def of(members: Iterable[Place], tar_size: int, where: str) -> "ShardIndex":
+        """The index of a tar's members (name, offset, size) in their order; raises DamagedDataError for a part that is there
+        twice. Members of a sample follow one another; those whose name has no extension, and ``__meta__``, are left out.
+        """
+        keys: list[bytes] = []
+        samples: list[dict[str, tuple[int, int]]] = []
+        extensions: dict[str, None] = {}
+        for name, offset, size in members:
+            split = _NAME.match(name)
+            if split is None or _META.match(name):
+                continue
+            key, extension = split[1].encode("utf-8", "surrogateescape"), split[2].lower()
+            if not keys or keys[-1] != key:
+                keys.append(key)
+                samples.append({})
+            if extension in samples[-1]:
+                raise DamagedDataError(f"'{name}' is twice in one sample of {where}")
+            samples[-1][extension] = (offset, size)
+            extensions[extension] = None
+        absent = (-1, 0)
+        table = [[sample.get(extension, absent) for extension in extensions] for sample in samples]
+        places = np.array(table, np.int64).reshape(len(keys), len(extensions), 2)  # [n, m, 2]
+        width = max((len(key) for key in keys), default=1)
+        return ShardIndex(np.array(keys, f"S{width}"), tuple(extensions), places, tar_size)
+
+    def encode(self) -> bytes:
+        """The bytes of an index file, the same for the same tar."""
+        body = self.places.astype("<i8").tobytes() + self.keys.tobytes()
+        head = {
+            "format": FORMAT, "tar_size": self.tar_size, "samples": len(self), "extensions": self.extensions,
+            "key_bytes": self.keys.dtype.itemsize, "sha256": hashlib.sha256(body).hexdigest(),
+        }  # fmt: skip
+        line = json.dumps(head).encode()
+        return line + b" " * (-(len(line) + 1) % 8) + b"\n" + body
+
+    @staticmethod
+    def decode(data: bytes, where: str) -> "ShardIndex":
+        """An index from its file's bytes; raises DamagedDataError when they are not those that were written."""
+        line, _, _ = data.partition(b"\n")
+        try:
+            head = json.loads(line)
+            if head["format"] != FORMAT:
+                raise DamagedDataError(f"the index {where} has format {head['format']!r}, this version reads {FORMAT}")
+            index = _decode(head, data, len(line) + 1)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise _damaged(where, f"it is not readable ({error})") from error
+        if hashlib.sha256(memoryview(data)[len(line) + 1 :]).hexdigest() != head["sha256"]:
+            raise _damaged(where, "its sha256 is not the one it names")
+        ends = index.places.sum(axis=2)
+        if index.places[..., 1].min(initial=0) < 0 or ends.max(initial=0) > index.tar_size:
+            raise _damaged(where, "it points outside of its tar")
+        return index
+
+
+def _decode(head: dict[str, Any], data: bytes, start: int) -> ShardIndex:
+    count, parts, width = int(head["samples"]), len(head["extensions"]), int(head["key_bytes"])
+    keys_at = start + count * parts * 16
+    if len(data) != keys_at + count * width:
+        raise ValueError(f"{len(data)} bytes where {keys_at + count * width} are due")
+    places = np.frombuffer(data, "<i8", count * parts * 2, start).reshape(count, parts, 2)  # [n, m, 2]
+    keys = np.frombuffer(data, f"S{width}", count, keys_at)
+    return ShardIndex(keys, tuple(map(str, head["extensions"])), places, int(head["tar_size"]))
+
+
+def _damaged(where: str, what: str) -> DamagedDataError:
+    return DamagedDataError(f"the index {where} is damaged: {what}; remove it, or make it anew with verify --repair")
+
+
+def scan(tar: Path) -> ShardIndex:
+    """The index of any uncompressed tar, from its headers: one small read a member. Raises DamagedDataError, also for a tar that
+    ends early.
+    """
+    size = tar.stat().st_size
+    with tar.open("rb") as file:
+        try:
+            places: Sequence[Place] = places_of(file, size)
+        except DamagedDataError:
+            places = _unusual_places(tar)  # long names, folders, sizes in binary
+        end = max((offset + length for _, offset, length in places), default=0)
+        file.seek(end + -end % BLOCK)
+        if end > size or file.read(BLOCK) != bytes(BLOCK):
+            raise DamagedDataError(f"the shard {tar} is damaged: it is cut, or what follows byte {end} is no header")
+    return ShardIndex.of(places, size, str(tar))
+
+
+def _unusual_places(tar: Path) -> list[Place]:
+    """Of any dialect. Python's tarfile takes a broken header for the end, and does not miss the last member's bytes."""
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            return [(info.name, info.offset_data, info.size) for info in archive if info.isreg()]
+    except tarfile.TarError as error:
+        raise DamagedDataError(f"the shard {tar} is damaged: {error}") from error

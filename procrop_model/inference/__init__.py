@@ -1,0 +1,1 @@
+"""From pictures to crops: prediction, limits, local search, explanations, ONNX."""

@@ -1,0 +1,96 @@
+"""What a user may ask of a crop: its shape, its output size, and the limits that it has to keep."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import UsageError
+
+Subject = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Region = tuple[float, float, float, float]
+Aspects = str | float | Sequence[str | float] | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a crop has to keep. Where no crop can, the one that lacks least is given, with ``Crop.fulfilled`` false.
+
+    min_size: least (width, height) in pixels of the original, "800x600", or a share of its area in 0..1. keep: boxes in
+    pixels of the upright original that must lie wholly inside, such as faces. subject: uint8 [H, W, 3] -> mask [H, W] in 0..1
+    of what the picture is of; at least ``share`` of its mass must stay inside, and where that cannot be had, nearly as much
+    as can. margin: the picture stays whole (with an aspect: the largest crop of it is taken) unless the best crop's score is
+    higher by at least this much.
+    """
+
+    min_size: tuple[int, int] | float | str | None = None
+    keep: Sequence[Region] = ()
+    subject: Subject | None = None
+    share: float = 0.9
+    margin: float | None = None
+
+
+def parse_aspect(aspect: str | float | None) -> float | None:
+    """Width over height of "4:5", "1.5" or a number; None stays None. Raises UsageError."""
+    if aspect is None:
+        return None
+    try:
+        parts = [float(part) for part in str(aspect).split(":")]
+        ratio = parts[0] / parts[1] if len(parts) == 2 else parts[0]
+        if len(parts) <= 2 and 0.05 <= ratio <= 20:
+            return ratio
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(f"aspect '{aspect}' is not understood: write it as 4:5 or 0.8, between 1:20 and 20:1")
+
+
+def parse_aspects(aspects: Aspects) -> list[float | None]:
+    """Of one aspect, "4:5", or several, "1:1,4:5" or a sequence; [None] for free, also written "free" in a set."""
+    if aspects is None:
+        return [None]
+    if isinstance(aspects, str):
+        listed: Sequence[str | float] = aspects.split(",")
+    else:
+        listed = [aspects] if isinstance(aspects, (int, float)) else list(aspects)
+    if not listed:
+        raise UsageError("aspect: the set is empty, name one such as 4:5")
+    return [None if str(aspect).strip() == "free" else parse_aspect(aspect) for aspect in listed]
+
+
+def parse_size(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    """(width, height) of "1080x1350" or a pair; None stays None. Raises UsageError."""
+    if size is None:
+        return None
+    try:
+        width, height = (int(part) for part in (size.lower().split("x") if isinstance(size, str) else size))
+        if 1 <= width <= 30000 and 1 <= height <= 30000 and parse_aspect(width / height):
+            return (width, height)
+    except (ValueError, TypeError):
+        pass
+    raise UsageError(f"size '{size}' is not understood: write it as 1080x1350")
+
+
+def parse_min_size(given: tuple[int, int] | float | str | None) -> tuple[int, int] | float | None:
+    """(width, height) in pixels, or a share of the area in 0..1; raises UsageError."""
+    if given is None or (isinstance(given, str) and not given):
+        return None
+    try:
+        if isinstance(given, tuple) or (isinstance(given, str) and "x" in given.lower()):
+            return parse_size(given)
+        if 0 < (share := float(given)) <= 1:
+            return share
+    except (ValueError, UsageError):
+        pass
+    raise UsageError(f"min-size '{given}' is not understood: write pixels as 800x600, or a share of the area as 0.3")
+
+
+def parse_region(text: str) -> Region:
+    """A box "x1,y1,x2,y2" in pixels of the upright picture; raises UsageError."""
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+        if 0 <= x1 < x2 and 0 <= y1 < y2:
+            return (x1, y1, x2, y2)
+    except ValueError:
+        pass
+    raise UsageError(f"keep '{text}' is not understood: write x1,y1,x2,y2 in pixels of the upright picture")

@@ -1,0 +1,94 @@
+"""Pictures to crop: what the network sees is decoded small, the full-resolution original only when a crop is written."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from pipeline.core.errors import UsageError
+
+Picture = Image.Image | Path | str | NDArray[np.uint8]
+ORIENTATION = 0x0112
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+DETAIL = 2  # a reduced decode has at least so many times the pixels a side that are asked for
+
+
+class Original:
+    """A picture in its upright orientation. size: (width, height) of the full-resolution pixels. orientation: of its EXIF, 1
+    for upright, as the file stores it.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        """Reads a file's header only. Raises UsageError for an array that is not uint8 [H, W, 3], OSError for no picture."""
+        self._picture = picture
+        self._full: Image.Image | None = None
+        self._small: tuple[int, NDArray[np.uint8]] | None = None
+        if isinstance(picture, (str, Path)):
+            with Image.open(picture) as opened:
+                self.orientation = int(opened.getexif().get(ORIENTATION, 1))
+                self.size = opened.size[::-1] if self.orientation in QUARTER_TURNS else opened.size
+        else:
+            self._full = open_upright(picture)
+            self.orientation = 1 if isinstance(picture, np.ndarray) else int(picture.getexif().get(ORIENTATION, 1))
+            self.size = self._full.size
+
+    def small(self, side: int) -> NDArray[np.uint8]:
+        """uint8 RGB [h, w, 3], upright, its long side at least ``side`` where the picture has as much. A JPEG file is decoded
+        at the least of 1/8, 1/4 and 1/2 of its size that allows it, which skips most of the work. Kept until ``release``.
+        """
+        if self._small is None or self._small[0] != side:
+            self._small = (side, self._reduced(side))
+        return self._small[1]
+
+    def _reduced(self, side: int) -> NDArray[np.uint8]:
+        if self._full is None and isinstance(self._picture, (str, Path)):
+            with Image.open(self._picture) as opened:
+                drafted = opened.format == "JPEG" and opened.mode in ("RGB", "L") and max(opened.size) >= 2 * side
+                if drafted:
+                    scale = side / max(opened.size)
+                    opened.draft("RGB", (max(1, int(opened.width * scale)), max(1, int(opened.height * scale))))
+                    return np.asarray(_upright(opened))
+        full = self.full()
+        scale = side / max(full.size)
+        if scale >= 0.5:
+            return np.asarray(full)
+        size = (max(1, round(full.width * scale)), max(1, round(full.height * scale)))
+        return np.asarray(full.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+    def full(self) -> Image.Image:
+        """All its pixels, upright, in RGB; kept until ``release``."""
+        if self._full is None:
+            self._full = open_upright(self._picture)
+        return self._full
+
+    def release(self) -> None:
+        """Forget a file's pixels; they are read again when needed."""
+        self._small = None
+        if isinstance(self._picture, (str, Path)):
+            self._full = None
+
+
+def open_upright(image: Picture) -> Image.Image:
+    """A Pillow image in RGB, turned as its EXIF says; 16-bit, palette, CMYK and transparent ones are converted."""
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise UsageError(f"an array must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+        return Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        return _upright(image)
+    with Image.open(image) as opened:
+        return _upright(opened)
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(opened)
+    if upright.mode.startswith("I;16") or upright.mode == "I":
+        upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).astype(np.uint8))
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    converted = upright.convert("RGB")
+    if opened.mode != "RGB":
+        converted.info.pop("icc_profile", None)  # it described the other colour space
+    return converted

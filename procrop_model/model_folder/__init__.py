@@ -1,0 +1,1 @@
+"""A cropper as a folder: configuration, weights, digest, and the photographs it learned from."""

@@ -1,0 +1,115 @@
+"""The saved model: a self-contained folder of ``config.json``, ``model.safetensors`` and ``references/``."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.core.errors import ModelError
+from procrop_model.model_folder.build_network import build_network
+from procrop_model.network.config import CropperConfig
+from procrop_model.network.crop_network import CropNetwork
+from procrop_model.network.lite0 import file_digest, weights_path
+from procrop_model.retrieval.database import ReferenceDatabase
+
+FORMAT, VERSION = "procrop-cropper", 1
+_BACKBONE = "extractor.backbone."
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a model folder holds. trained: what is told about the training (JSON)."""
+
+    network: CropNetwork
+    config: CropperConfig
+    references: ReferenceDatabase
+    trained: dict[str, Any]
+
+
+def learned_state(network: CropNetwork, config: CropperConfig) -> dict[str, Tensor]:
+    """The tensors that training may change, and those of a backbone that is not bundled."""
+    bundled = config.backbone == "lite0" and not config.train_backbone
+    state = network.state_dict()
+    return {name: value for name, value in state.items() if not (bundled and name.startswith(_BACKBONE))}
+
+
+def save_model(
+    folder: Path,
+    state: dict[str, Tensor],
+    *,
+    config: CropperConfig,
+    references: ReferenceDatabase,
+    trained: dict[str, Any],
+) -> None:
+    """Writes the folder, ``config.json`` last, so that an unfinished one does not load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
+    references.save(folder / "references")
+    partial = folder / "model.safetensors.partial"
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(partial))
+    os.replace(partial, folder / "model.safetensors")
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "cropper": config.to_json(),
+        "lite0": file_digest(str(weights_path())),
+        "weights": file_digest(str(folder / "model.safetensors")),
+        "trained": trained,
+    }
+    partial = folder / "config.json.partial"
+    partial.write_text(json.dumps(about, indent=1), "utf-8")
+    os.replace(partial, folder / "config.json")
+
+
+def load_model(folder: Path | str) -> SavedModel:
+    """The network in eval mode with its references. Raises ModelError when the folder is missing, foreign or
+    damaged.
+    """
+    home = Path(folder)
+    about = _read_config(home)
+    config = CropperConfig.from_json(about["cropper"])
+    if (found := file_digest(str(weights_path()))) != about["lite0"]:
+        raise ModelError(f"the model in {home} needs Lite0 weights {about['lite0']}, this installation has {found}")
+    network = build_network(config)
+    try:
+        state = load_file(str(home / "model.safetensors"))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"the weights in {home} are missing or truncated, train or copy the model anew: {error}"
+        ) from error
+    expected = learned_state(network, config)
+    if wrong := sorted(
+        name
+        for name in expected.keys() | state.keys()
+        if name not in state or name not in expected or state[name].shape != expected[name].shape
+    ):
+        raise ModelError(
+            f"the weights in {home} do not fit their config: {len(wrong)} tensors differ, first {wrong[0]}"
+        )
+    network.load_state_dict(state, strict=False)
+    references = ReferenceDatabase.load(home / "references", config.encoder or None)
+    return SavedModel(network.eval(), config, references, about.get("trained", {}))
+
+
+def _read_config(home: Path) -> dict[str, Any]:
+    path = home / "config.json"
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"no cropper in {home}: config.json is missing; train one with `procrop-data train`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ModelError(f"{path} is not the config of a cropper")
+    if about.get("version") != VERSION:
+        raise ModelError(f"{path} has version {about.get('version')}, this code reads {VERSION}")
+    if missing := [name for name in ("cropper", "lite0") if name not in about]:
+        raise ModelError(f"{path} lacks '{missing[0]}'")
+    return about

@@ -1,0 +1,1 @@
+"""The reference database: professional photographs found by features."""

@@ -1,0 +1,140 @@
+"""Which samples, views and references make up each training step: a function of the seed, the epoch and the step
+alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.core.seeds import seed_for
+from procrop_model.network.fusion import References, Text
+from procrop_model.network.text import gather_texts
+from procrop_model.retrieval.database import Neighbour, ReferenceDatabase
+from procrop_model.retrieval.pad_references import gather_references
+from procrop_model.training.augment import AugmentConfig
+from procrop_model.training.prefetch import AheadViews
+from procrop_model.training.targets import TargetBatch, Targets
+from procrop_model.training.views import View, Views
+
+SMALLEST = 0.02  # side of the smallest box that the RoI head is taught
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B canvases ready for a step. aspects: [B], width / height; roi: [B, N, 4] xyxy, boxes for the RoI head to
+    judge. text: captions, where the model reads them.
+    """
+
+    views: list[View]
+    aspects: Tensor
+    targets: TargetBatch
+    references: References
+    roi: Tensor
+    text: Text | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same with targets, references and boxes on another device; views are moved by the step."""
+        references, text = self.references.to(device), None if self.text is None else self.text.to(device)
+        return Batch(
+            self.views, self.aspects.to(device), self.targets.to(device), references, self.roi.to(device), text
+        )
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """size: canvases a step. views: augmented views a canvas in all. plain: share of canvases shown without references.
+
+    drop: chance that one reference is left out. roi: boxes a canvas for the RoI head.
+    """
+
+    size: int = 8
+    views: int = 8
+    plain: float = 0.15
+    drop: float = 0.15
+    roi: int = 16
+
+
+class BatchMaker:
+    """Makes batches from views, neighbours and references."""
+
+    def __init__(
+        self,
+        *,
+        views: Views | AheadViews,
+        neighbours: dict[str, list[Neighbour]],
+        database: ReferenceDatabase,
+        config: BatchConfig,
+        augmentation: AugmentConfig,
+        k: int,
+    ) -> None:
+        self.views = views
+        self.neighbours = neighbours
+        self.database = database
+        self.config = config
+        self.augmentation = augmentation
+        self.k = k
+        self.seed = views.seed
+
+    def make(self, indices: Sequence[int], epoch: int) -> Batch:
+        """The batch of some samples in an epoch; each sample's draws are seeded by its key and the epoch."""
+        views, lists, boxes = [], [], []
+        for index in indices:
+            key = self.views.samples.keys[index]
+            rng = np.random.default_rng(seed_for(self.seed, "batch", key, epoch))
+            view = self.views.get(index, epoch % self.config.views, self.augmentation)
+            views.append(view)
+            lists.append(self._draw(self.neighbours.get(key, []), rng))
+            boxes.append(sample_boxes(view.targets, self.config.roi, rng))
+        return Batch(
+            views,
+            torch.tensor([view.aspect for view in views]),
+            TargetBatch.of([view.targets for view in views], torch.device("cpu")),
+            gather_references(lists, self.database, least=1),
+            torch.tensor(np.stack(boxes)),
+            text_of(views, [self._told(self.views.samples.keys[index], epoch) for index in indices]),
+        )
+
+    def _told(self, key: str, epoch: int) -> bool:
+        """Whether a canvas is shown with its caption; as often without as it is without references."""
+        return np.random.default_rng(seed_for(self.seed, "caption", key, epoch)).random() >= self.config.plain
+
+    def _draw(self, found: Sequence[Neighbour], rng: np.random.Generator) -> list[Neighbour]:
+        """A varying number of references, so that the network serves any k, none included."""
+        if rng.random() < self.config.plain:
+            return []
+        return [neighbour for neighbour in found[: self.k] if rng.random() >= self.config.drop]
+
+
+def text_of(views: Sequence[View], told: Sequence[bool] | None = None) -> Text | None:
+    """Captions of views, those not told left out; None where the model reads none."""
+    words = [view.words for view in views if view.words is not None]
+    if len(words) < len(views):
+        return None
+    return gather_texts([row if told is None or told[i] else row[:0] for i, row in enumerate(words)])
+
+
+def sample_boxes(
+    targets: Targets, count: int, rng: np.random.Generator
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Boxes [count, 4] xyxy to teach the RoI head: the crops, jitters of them of growing strength, and random boxes.
+
+    Of more crops than ``count`` a random choice, bad ones among them.
+    """
+    crops = targets.boxes.numpy()
+    if len(crops) > count:
+        crops = crops[np.sort(rng.choice(len(crops), count, replace=False))]
+    chosen = crops[np.arange(count) % len(crops)].copy()  # [count, 4] cxcywh
+    later = np.arange(count)[:, None] >= len(crops)
+    strength = later * np.linspace(0, 0.5, count)[:, None]
+    chosen[:, :2] += chosen[:, 2:] * rng.normal(0, 0.5, (count, 2)) * strength
+    chosen[:, 2:] *= np.exp(rng.normal(0, 1.0, (count, 2)) * strength)
+    random = rng.random((count, 4))
+    random[:, 2:] = 0.25 + 0.75 * random[:, 2:]
+    mixed = np.where(later & (rng.random((count, 1)) < 0.25), random, chosen)
+    corners = np.concatenate([mixed[:, :2] - mixed[:, 2:] / 2, mixed[:, :2] + mixed[:, 2:] / 2], 1).clip(0, 1)
+    corners[:, :2] = np.minimum(corners[:, :2], 1 - SMALLEST)
+    corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + SMALLEST)
+    return corners.astype(np.float32)

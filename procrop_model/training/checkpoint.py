@@ -1,0 +1,35 @@
+"""Checkpoints: written aside, flushed and renamed, so that there is always a whole one."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.core.errors import ModelError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Replaces the checkpoint in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint, or None when there is none; raises ModelError when it is damaged. Nothing is unpickled but
+    tensors.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ModelError(f"the checkpoint {path} is damaged, remove it to train anew: {why}") from error
+    return dict(state)

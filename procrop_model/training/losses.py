@@ -1,0 +1,152 @@
+"""The set loss of the decoder, the loss of the encoder's vote and that of the RoI score head."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from procrop_model.network.boxes import cxcywh_to_xyxy, giou, ious
+from procrop_model.network.crop_network import Output
+from procrop_model.network.positions import cell_centres
+from procrop_model.training.hungarian_matcher import GAMMA, Weights, match
+from procrop_model.training.targets import TargetBatch
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss. The set terms are METHOD 4's; the rest is ours.
+
+    other: weight of the annotated crops beside the pseudo-label, in boxes and as a share of their quality in the class
+    target: the pseudo-label is known to be good, they are only believed to be. judged: the same weight in boxes for crops that
+    people judged. inside, vote, roi: weights of further losses. soft_iou: from where on an unmatched query counts as lying
+    on an annotated crop. taught: share of the class loss that comes from the teacher, while there is one (METHOD 4).
+    """
+
+    weights: Weights = field(default_factory=Weights)
+    other: float = 0.3
+    judged: float = 1.0
+    inside: float = 1.0
+    vote: float = 1.0
+    roi: float = 1.0
+    soft_iou: float = 0.85
+    taught: float = 0.5
+
+
+def total_loss(parts: dict[str, Tensor], config: LossConfig) -> Tensor:
+    """The weighted sum of the named losses."""
+    w = config.weights
+    scale = {"score": w.score, "l1": w.l1, "giou": w.giou}
+    scale |= {"inside": config.inside, "vote": config.vote, "roi": config.roi}
+    return torch.stack([scale[name] * value for name, value in parts.items()]).sum()
+
+
+def focal(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Focal loss for soft targets, elementwise: |wanted - p|^2 times the cross-entropy (Li et al., quality focal
+    loss).
+    """
+    cross = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (wanted - logits.sigmoid()).abs() ** GAMMA * cross
+
+
+def soft_label(quality: Tensor) -> Tensor:
+    """Target of an unmatched query on an annotated crop (METHOD 4): clamp(0.5 (s - 2) / 1.5, 0, 0.5), s on the 1..5
+    scale.
+
+    quality: 0..1.
+    """
+    return (0.5 * (1 + 4 * quality - 2) / 1.5).clamp(0, 0.5)
+
+
+def set_loss(
+    output: Output, targets: TargetBatch, config: LossConfig, taught: Tensor | None = None
+) -> dict[str, Tensor]:
+    """``score``, ``l1`` and ``giou`` over a batch, each averaged over the annotated crops and summed over decoder
+    layers. taught: the teacher's probabilities [L, B, Q] of the same queries, or None.
+    """
+    pairs = match(output.boxes, output.logits, targets, config.weights)
+    found = output.boxes[pairs.layer, pairs.sample, pairs.query]  # [M, 4]
+    wanted = targets.boxes[pairs.sample, pairs.target]
+    first = pairs.target == 0
+    others = torch.where(targets.human, config.judged, config.other)[pairs.sample]
+    weight = torch.where(first, 1.0, others)
+    total = weight.sum() / len(output.boxes)
+    overlap = giou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(wanted))
+    labels = _labels_by_place(output, targets, config)
+    labels[pairs.layer, pairs.sample, pairs.query] = worth(targets, config)[pairs.sample, pairs.target]
+    score = focal(output.logits, labels).sum() / total
+    if taught is not None:
+        score = (1 - config.taught) * score + config.taught * focal(output.logits, taught).sum() / total
+    return {
+        "score": score,
+        "l1": (weight * (found - wanted).abs().sum(-1)).sum() / total,
+        "giou": (weight * (1 - overlap)).sum() / total,
+    }
+
+
+def worth(targets: TargetBatch, config: LossConfig) -> Tensor:
+    """Class target [B, N] of a query that is matched with a crop: 1 for the first.
+
+    For the others ``other`` x quality; where people judged, the quality as a share of the best crop's.
+    """
+    believed = config.other * targets.quality
+    judged = (targets.quality / targets.quality[:, :1].clamp_min(1e-6)).clamp_max(1)
+    found = torch.where(targets.human[:, None], judged, believed)
+    found[:, 0] = 1.0
+    return found
+
+
+def matched_weight(targets: TargetBatch, config: LossConfig, queries: int) -> float:
+    """What ``set_loss`` divides by, given a query for each first crop: parts of a batch are joined in this proportion."""
+    others = [config.judged if human else config.other for human in targets.human.tolist()]
+    return sum(1 + o * (min(queries, n) - 1) for o, n in zip(others, targets.counts, strict=True))
+
+
+@torch.no_grad()
+def _labels_by_place(output: Output, targets: TargetBatch, config: LossConfig) -> Tensor:
+    """Class targets [L, B, Q] of queries as if none were matched."""
+    overlap = ious(cxcywh_to_xyxy(output.boxes)[..., None, :], cxcywh_to_xyxy(targets.boxes)[None, :, None])
+    best, nearest = overlap.max(-1)  # [L, B, Q]
+    samples = torch.arange(len(targets.counts), device=nearest.device)[None, :, None]
+    soft = soft_label(targets.quality[samples, nearest])
+    return torch.where(best >= config.soft_iou, soft, best.new_zeros(()))
+
+
+def vote_loss(output: Output, targets: TargetBatch, weights: Weights) -> dict[str, Tensor]:
+    """``inside``: cross-entropy of each valid cell against whether its centre lies within the pseudo-label.
+
+    ``vote``: L1 and GIoU, weighted as in the set loss, of the voted box against the pseudo-label. Nothing for a network that
+    does not vote.
+    """
+    if output.inside is None or output.vote is None:
+        return {}
+    best = targets.boxes[:, 0]
+    corners = cxcywh_to_xyxy(best)
+    valid = output.memory.valid
+    centres = cell_centres(valid)  # [B, H, W, 2]
+    around = corners[:, None, None]
+    within = ((centres >= around[..., :2]) & (centres < around[..., 2:])).all(-1)
+    distance = (output.vote - best).abs().sum(-1).mean()
+    overlap = giou(cxcywh_to_xyxy(output.vote), corners).mean()
+    return {
+        "inside": binary_cross_entropy_with_logits(output.inside[valid], within[valid].to(output.inside.dtype)),
+        "vote": weights.l1 * distance + weights.giou * (1 - overlap),
+    }
+
+
+def box_quality(boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:
+    """Quality [B, R] in 0..1 that the RoI head learns for any boxes [B, R, 4] xyxy.
+
+    The best over the annotated crops of worth x IoU^2; worth is 1 for the pseudo-label, ``other`` x quality else. Where people
+    judged, the quality of the nearest crop x IoU^2: they judged bad crops, too, and a box keeps the score they gave it.
+    """
+    overlap = ious(boxes[:, :, None], cxcywh_to_xyxy(targets.boxes)[:, None])  # [B, R, N]
+    believed = (worth(targets, config)[:, None] * overlap**2).max(-1).values
+    share, nearest = overlap.max(-1)
+    judged = targets.quality.gather(1, nearest) * share**2
+    return torch.where(targets.human[:, None], judged, believed)
+
+
+def roi_loss(logits: Tensor, boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:
+    """Cross-entropy of RoI logits [B, R] of boxes [B, R, 4] xyxy against ``box_quality``."""
+    return binary_cross_entropy_with_logits(logits, box_quality(boxes, targets, config))

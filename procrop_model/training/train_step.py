@@ -1,0 +1,47 @@
+"""One training step: forward and losses in a single module, so that accelerate can wrap it for several processes."""
+
+import torch
+from torch import Tensor, nn
+
+from procrop_model.network.backbone import Features
+from procrop_model.network.boxes import cxcywh_to_xyxy
+from procrop_model.network.crop_network import CropNetwork
+from procrop_model.network.precision import in_fp32
+from procrop_model.training.batches import Batch
+from procrop_model.training.losses import LossConfig, roi_loss, set_loss, vote_loss
+from procrop_model.training.views import View
+
+
+class TrainStep(nn.Module):
+    """The network with its loss."""
+
+    def __init__(self, network: CropNetwork, config: LossConfig, precision: str = "fp32") -> None:
+        super().__init__()
+        self.reduced = precision == "bf16"
+        self.network = network
+        self.config = config
+
+    def forward(self, batch: Batch, taught: Tensor | None = None) -> dict[str, Tensor]:
+        """A batch on the network's device -> its mean losses by name, unweighted (see ``losses.total_loss``).
+
+        taught: the teacher's probabilities [L, B, Q]. Whatever the network computes in, the losses are computed in fp32.
+        """
+        device = batch.aspects.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
+            features = features_of(self.network, batch.views, device)
+            output = in_fp32(self.network(features, batch.aspects, batch.references, batch.text))
+        decoded = cxcywh_to_xyxy(output.boxes[-1].detach()).clamp(0, 1)  # [B, Q, 4]
+        judged = torch.cat([batch.roi, decoded], 1)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
+            logits = self.network.score(output, judged, batch.aspects).float()
+        losses = set_loss(output, batch.targets, self.config, taught)
+        votes = vote_loss(output, batch.targets, self.config.weights)
+        return {**losses, **votes, "roi": roi_loss(logits, judged, batch.targets, self.config)}
+
+
+def features_of(network: CropNetwork, views: list[View], device: torch.device) -> Features:
+    """Features of views, from their kept backbone levels where they have them."""
+    kept = [view.levels for view in views if view.levels is not None]
+    if len(kept) == len(views):
+        return network.extractor.fuse([tuple(level.to(device).float() for level in levels) for levels in kept])
+    return network.extract([view.image.to(device) for view in views if view.image is not None])

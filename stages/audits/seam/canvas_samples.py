@@ -1,0 +1,146 @@
+"""What is audited: a run's canvases, treated anew or not, and the controls made of its unpainted photographs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from pipeline.core.errors import MissingUpstreamError
+from pipeline.core.geometry import BoxPx
+from pipeline.core.seeds import fraction_of, seed_for
+from pipeline.core.stage import Rows, Tables
+from stages.audits.seam.patches import Pixels, Scene, mask_of
+from stages.canvases.seam_treatment import SeamSettings, kept_psnr, treat
+from stages.photos.decode import encode_jpeg, to_array
+
+CONTROL_BLUR = 3.0  # pixels, of a border that any probe must find
+COLUMNS = ("photo", "photo_box", "subject_box", "width", "height", "outpainter", "seam", "image_offset", "image_size")
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A canvas of the run as it is stored, and the photograph that it was made from at the size it has on it."""
+
+    key: str
+    photo: str
+    pixels: Pixels
+    original: Pixels
+    box_px: BoxPx
+    subject_px: BoxPx | None
+    recipe: tuple[str, str]
+
+    @property
+    def scene(self) -> Scene:
+        """For the probes."""
+        height, width = self.pixels.shape[:2]
+        return Scene(self.key, self.photo, self.pixels, mask_of(self.box_px, width, height))
+
+
+def _rows(tables: Tables, stage: str, columns: Sequence[str]) -> Rows:
+    """Kept rows of all shards, each with its ``shard``."""
+    return [{**row, "shard": shard} for shard in tables.shards(stage) for row in tables.rows(stage, shard, columns)]
+
+
+class Canvases:
+    """Kept canvases of a run, at most ``limit``, by key; a photo has as many of them as another as far as possible."""
+
+    def __init__(self, tables: Tables, limit: int) -> None:
+        self._tables = tables
+        rows = _rows(tables, "outpaint", COLUMNS)
+        if not rows:
+            raise MissingUpstreamError("the audit needs canvases: run 'procrop-data outpaint --with-upstream' first")
+        turns = sorted(rows, key=lambda row: (row["key"].rsplit("-", 1)[-1], fraction_of(0, "seam audit", row["key"])))
+        self._rows = sorted(turns[:limit], key=lambda row: str(row["key"]))
+        self._photos = {row["key"]: row for row in _rows(tables, "ingest", ("image_offset", "image_size"))}
+        self.photograph = lru_cache(maxsize=1)(self._photograph)  # rows are in the order of their photos
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Painted]:
+        for row in self._rows:
+            x1, y1, x2, y2 = row["photo_box"]
+            original = Image.fromarray(self.photograph(row["photo"])).resize(
+                (x2 - x1, y2 - y1), Image.Resampling.LANCZOS
+            )
+            yield Painted(
+                key=row["key"],
+                photo=row["photo"],
+                pixels=self._image("outpaint", row),
+                original=np.asarray(original),
+                box_px=(x1, y1, x2, y2),
+                subject_px=(s[0], s[1], s[2], s[3]) if (s := row["subject_box"]) else None,
+                recipe=(row["outpainter"], row["seam"]),
+            )
+
+    def _photograph(self, key: str) -> Pixels:
+        """The whole photograph, uint8 [H, W, 3]."""
+        return self._image("ingest", self._photos[key])
+
+    def _image(self, stage: str, row: dict[str, int]) -> Pixels:
+        path = self._tables.path(stage, row["shard"])
+        return to_array(self._tables.read_range(path, row["image_offset"], row["image_size"]))
+
+
+def treated(canvases: Sequence[Painted], settings: SeamSettings) -> tuple[list[Scene], float]:
+    """Stored canvases with a treatment on top, and its mean PSNR inside the photo.
+
+    Both sides of a stored canvas went through its JPEG already; the treatment ends with one of its own.
+    """
+    scenes, kept = [], []
+    for canvas in canvases:
+        x1, y1, x2, y2 = canvas.box_px
+        height, width = canvas.pixels.shape[:2]
+        pixels = treat(
+            canvas.pixels, canvas.pixels[y1:y2, x1:x2], canvas.box_px, settings,
+            size=(width, height), seed=seed_for(0, "seam audit", canvas.key),
+        )  # fmt: skip
+        pixels = to_array(encode_jpeg(Image.fromarray(pixels), settings.jpeg_quality))
+        kept.append(kept_psnr(pixels, canvas.original, canvas.box_px))
+        scenes.append(Scene(canvas.key, canvas.photo, pixels, canvas.scene.inside))
+    return scenes, float(np.mean(kept))
+
+
+def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
+    """Pictures without any paint, a window of the photograph for each canvas, of its size. By name:
+
+    ``random``: with the canvas's rectangle at a random place, and again half a picture further, going on at the other edge
+    where it leaves the picture, so that every place is as often in as out: a sound probe finds nothing. ``blurred``: at
+    the first of these places, blurred outside the rectangle: a sound probe finds all. ``real``: the rectangle where the
+    canvas has it: what a painter without any fault would leave, for what is in the middle of a photograph differs from
+    what is around it.
+    """
+    found: dict[str, list[Scene]] = {"random": [], "blurred": [], "real": []}
+    for canvas in canvases:
+        height, width = canvas.pixels.shape[:2]
+        rng = np.random.default_rng(seed_for(seed, "seam control", canvas.key))
+        image = _window(canvases.photograph(canvas.photo), (width, height), rng)
+        placed = mask_of(canvas.box_px, width, height)
+        anywhere = np.roll(placed, (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
+        opposite = np.roll(anywhere, (height // 2, width // 2), (0, 1))
+        blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(CONTROL_BLUR)))
+        part = Image.fromarray(np.where(anywhere[..., None], np.asarray(image), blurred))
+        plain, mixed = to_array(encode_jpeg(image)), to_array(encode_jpeg(part))
+        found["random"].append(Scene(canvas.key, canvas.photo, plain, anywhere))
+        found["random"].append(Scene(f"{canvas.key}-opposite", canvas.photo, plain, opposite))
+        found["blurred"].append(Scene(canvas.key, canvas.photo, mixed, anywhere))
+        found["real"].append(Scene(canvas.key, canvas.photo, plain, placed))
+    return found
+
+
+def unpainted(canvases: Canvases, canvas: Painted, seed: int) -> Pixels:
+    """A window of the canvas's photograph at the canvas's size, uint8 [H, W, 3], with no paint in it."""
+    height, width = canvas.pixels.shape[:2]
+    rng = np.random.default_rng(seed_for(seed, "unpainted", canvas.key))
+    return np.asarray(_window(canvases.photograph(canvas.photo), (width, height), rng))
+
+
+def _window(photograph: Pixels, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """A part of a photograph, 0.7 to 1 of the largest of that shape, resized to ``size`` (width, height)."""
+    height, width = photograph.shape[:2]
+    scale = min(width / size[0], height / size[1]) * rng.uniform(0.7, 1.0)
+    w, h = scale * size[0], scale * size[1]
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS, box=(x, y, x + w, y + h))

@@ -1,0 +1,1 @@
+"""What backends share: protocols, devices, finding and loading checkpoints."""

@@ -1,0 +1,158 @@
+"""Checkpoints on disk: where a hub id or folder lies, which of its files are loaded, their digest, and errors that teach."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import ModelError
+from stages.backends.base.lazy_import import engine
+
+TABLES = {".json", ".txt", ".model", ".tiktoken", ".jinja"}
+SAFE, PICKLED = ".safetensors", {".bin", ".pt", ".pth", ".ckpt"}
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
+
+
+def locate(model: str, revision: str = "") -> Path:
+    """The folder or file of a checkpoint: a path, or a hub id whose snapshot is in the hub's cache of this machine.
+
+    Nothing is downloaded: a run must not begin with hours of it in each worker. Raises ModelError that says how to get it.
+    """
+    path = Path(model).expanduser()
+    if path.exists():
+        return path
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith("."):
+        with contextlib.suppress(OSError, ValueError):  # the hub's own errors are of these classes
+            found = engine("huggingface_hub:snapshot_download")(model, revision=revision or None, local_files_only=True)
+            return Path(found)
+        at = f" --revision {revision}" if revision else ""
+        raise ModelError(
+            f"the model '{model}' is not on this machine: download it once with 'hf download {model}{at}', or give a folder"
+        )
+    raise ModelError(f"no model at '{model}': give a folder in the hub's layout, or a hub id (owner/name)")
+
+
+def files_of(folder: Path, variant: str = "") -> list[Path]:
+    """The files of a checkpoint that are loaded, sorted: configurations, tokenizers, and one form of the weights a folder.
+
+    Safetensors are preferred to pickles; ``variant`` (``fp16``) to plain weights where a folder has it.
+    """
+    if folder.is_file():
+        return [folder]
+    found = []
+    for home, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = [Path(home) / name for name in sorted(names) if not name.startswith(".")]
+        found += [path for path in paths if path.suffix in TABLES]
+        # What lies beside a pipeline's index is the same model in one file, for other programs.
+        if "model_index.json" not in names:
+            found += _weights(paths, variant)
+    return sorted(found)
+
+
+def _weights(paths: list[Path], variant: str) -> list[Path]:
+    safe = [path for path in paths if path.suffix == SAFE]
+    weights = safe or [path for path in paths if path.suffix in PICKLED]
+    wanted = [path for path in weights if f".{variant}." in path.name] if variant else []
+    return wanted or [path for path in weights if not _VARIANT.search(path.name)] or weights
+
+
+def weights_digest(folder: Path, variant: str = "") -> str:
+    """16 hex digits over names and contents of ``files_of``; a file is hashed again only when its stamp has changed."""
+    digest = hashlib.sha256()
+    remembered = _Remembered()
+    for path in files_of(folder, variant):
+        name = path.name if folder.is_file() else path.relative_to(folder).as_posix()
+        digest.update(f"{name}\x00{remembered.digest(path)}\n".encode())
+    remembered.save()
+    return digest.hexdigest()[:16]
+
+
+class _Remembered:
+    """sha256 of files by path, size, time and inode, kept between commands: gigabytes are read once."""
+
+    def __init__(self) -> None:
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        self._path = Path(home).expanduser() / "procrop" / "digests.json"
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError):
+            self._known = json.loads(self._path.read_text(encoding="utf-8"))
+
+    def digest(self, path: Path) -> str:
+        real = path.resolve()
+        stat = real.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._known.get(str(real))
+        if known is None or known[:3] != stamp:
+            with open(real, "rb") as file:
+                known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            self._known[str(real)] = known
+            self._changed = True
+        return str(known[3])
+
+    def save(self) -> None:
+        """A cache that cannot be written costs time, nothing else."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                aside = self._path.with_suffix(f".{os.getpid()}")
+                aside.write_text(json.dumps(self._known), encoding="utf-8")
+                aside.replace(self._path)
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of a checkpoint; raises ModelError when it is missing or no JSON object."""
+    path = folder / name
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"'{folder}' has no {name}: is it a checkpoint in the hub's layout?") from error
+    except ValueError as error:
+        raise ModelError(f"'{path}' is not JSON ({error}): download it again") from error
+    if not isinstance(body, dict):
+        raise ModelError(f"'{path}' must hold a JSON object: download it again")
+    return body
+
+
+@contextlib.contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn what public libraries raise for bad checkpoints into one ModelError. Out of memory is not the checkpoint's fault."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        if isinstance(error, engine("torch:OutOfMemoryError")):
+            raise
+        raise ModelError(f"{what} does not load: {_first_words(error)}") from error
+    except engine("safetensors:SafetensorError") as error:
+        raise ModelError(f"{what} does not load: a weights file is cut or damaged ({error}); get it again") from error
+
+
+def _first_words(error: BaseException) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return "a pickle that holds more than weights is refused; convert it to safetensors"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def pretrained(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+    """A transformers model in inference mode, of which every weight came from the checkpoint.
+
+    transformers only warns when weights are missing and leaves them random; that is a ModelError here.
+    """
+    engine("transformers.utils.logging:disable_progress_bar")()
+    engine("transformers.utils.logging:set_verbosity_error")()  # what it would report of weights is checked below
+    with loading(f"{what} in '{folder}'"):
+        model, told = kind.from_pretrained(folder, output_loading_info=True, local_files_only=True, **options)
+    lacking = sorted(told["missing_keys"]) + sorted(str(key) for key in told.get("mismatched_keys", ()))
+    if lacking:
+        raise ModelError(
+            f"{what} in '{folder}' lacks {len(lacking)} weights of a {kind.__name__}, '{lacking[0]}' first: "
+            "it is damaged or of another architecture"
+        )
+    return model.eval()

@@ -1,0 +1,52 @@
+"""On which device a backend computes, and what it does when that device's memory is short."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from pipeline.core.errors import ModelError, SampleError
+from pipeline.core.stage import WORKER_SLOT
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def pick(device: str) -> str:
+    """The torch device for a setting: ``auto`` gives each worker process a CUDA device of its own, in turn, else the CPU.
+
+    Raises ModelError for a device that is not there.
+    """
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return f"cuda:{int(os.environ.get(WORKER_SLOT, '0')) % count}" if count else "cpu"
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and int(number or 0) >= count:
+        raise ModelError(f"device '{device}' is not there: torch sees {count} CUDA devices; use cpu or auto")
+    if kind not in ("cpu", "cuda"):
+        raise ModelError(f"device '{device}': give auto, cpu, cuda or cuda:N")
+    return device
+
+
+def halving(run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:
+    """``run(items)``; when the device has no memory for so many, of its halves. Raises SampleError when one alone is too many."""
+    try:
+        return run(items)
+    except torch.OutOfMemoryError as error:
+        told = str(error).split(". ")[0]
+    # Out of the except clause the failed batch's tensors are no longer held by its traceback.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(items) == 1:
+        raise SampleError("out_of_memory", f"the device has no memory for one sample: {told}")
+    half = len(items) // 2
+    return halving(run, items[:half]) + halving(run, items[half:])
+
+
+def in_batches(run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], size: int) -> list[Result]:
+    """Results of all items, ``size`` at a time, in order, with ``halving``."""
+    out: list[Result] = []
+    for start in range(0, len(items), size):
+        out += halving(run, items[start : start + size])
+    return out

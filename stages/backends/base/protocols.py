@@ -1,0 +1,129 @@
+"""The six protocols that models sit behind. Each takes batches, names its digest and licence, and loads on first use.
+
+Images are uint8 RGB arrays [H, W, 3]; boxes are float [N, 4] ``(x1, y1, x2, y2)`` in pixels of their image.
+An instance is picklable before its first call; ``digest`` must not load the model onto a device.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.geometry import BoxPx
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class PaintRequest:
+    """A canvas to paint around a photo.
+
+    photo: uint8 [h, w, 3], already at the size of ``box_px``; subject: float [h, w] in 0..1, or None; regions: int, a
+    number a region, at any size, or None; size: (width, height) of the canvas; seed: of this sample alone, whatever shares
+    its batch.
+    """
+
+    photo: Image
+    subject: Floats | None
+    box_px: BoxPx
+    size: tuple[int, int]
+    seed: int
+    prompt: str = ""
+    negative_prompt: str = ""
+    regions: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Declined:
+    """No canvas, and why. reason: one of the outpaint stage's words."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Features of one image: ``vector`` [D], L2-normalised, for search; ``tokens`` [grid_h * grid_w, C] for fusion."""
+
+    vector: Floats
+    tokens: Floats
+    grid: tuple[int, int]
+
+
+class Model(Protocol):
+    """What every backend tells about itself."""
+
+    name: str
+    licence: str
+
+    @property
+    def digest(self) -> str:
+        """Short sha256 that changes whenever weights or inference code change."""
+
+
+class Outpainter(Model, Protocol):
+    """Paints the surroundings of photos."""
+
+    def paint(self, requests: Sequence[PaintRequest]) -> Sequence[Image | Declined]:
+        """One canvas [H, W, 3] a request, in order. What it puts inside ``box_px`` is overwritten by the seam treatment."""
+
+
+class Scorer(Model, Protocol):
+    """Judges crops."""
+
+    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
+        """Aesthetic scores in 0..10, one array [N] an image, for its ``boxes`` [N, 4]."""
+
+
+class BoxProposer(Protocol):
+    """Finds candidate crops."""
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever its boxes may."""
+
+    def propose(self, images: Sequence[Image], own: Sequence[Collection[str]]) -> list[Floats]:
+        """Boxes [N, 4] in pixels, best first, of each image; own: keys of the photos that an image was made from, which must not
+        guide it.
+        """
+
+
+class Segmenter(Model, Protocol):
+    """Finds the subject."""
+
+    def segment(self, images: Sequence[Image]) -> list[Floats]:
+        """Soft subject masks [H, W] in 0..1, one an image, at the image's own size."""
+
+
+class Composer(Model, Protocol):
+    """Finds what a picture is composed of."""
+
+    def regions(self, images: Sequence[Image]) -> list[Labels]:
+        """Label maps [H, W], one an image: 1, 2, ... for its regions, largest first; 0 for what belongs to none."""
+
+
+class Encoder(Model, Protocol):
+    """Turns images into features for retrieval and fusion."""
+
+    def encode(self, images: Sequence[Image]) -> list[Encoded]:
+        """Features, one an image."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What is within the frame, what lies beyond it, and what to avoid."""
+
+    inside: str
+    beyond: str
+    negative: str
+
+
+class Captioner(Model, Protocol):
+    """Puts photos into words."""
+
+    def caption(self, images: Sequence[Image], titles: Sequence[str]) -> list[Prompts]:
+        """Prompts, one an image; ``titles`` come from the credits table and may be empty."""

@@ -1,0 +1,53 @@
+"""The embedded encoder as a stage backend: EfficientNet-Lite0 features behind the ``Encoder`` protocol."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.core.settings import Settings
+from procrop_model.network.lite0_files import encoder_digest
+from stages.backends.base.lazy_import import engine
+from stages.backends.base.protocols import Encoded, Image
+
+
+class Lite0Settings(Settings):
+    """EfficientNet-Lite0; size: of the square input in pixels."""
+
+    kind: Literal["lite0"] = "lite0"
+    size: int = Field(224, ge=64, le=1024, multiple_of=32)
+
+    def build(self) -> "Lite0Backend":
+        """The backend; nothing is loaded yet."""
+        return Lite0Backend(self.size)
+
+
+class Lite0Backend:
+    """Vector [320] and tokens [T, 320] of whole images, each run alone so that its features ignore its batch.
+
+    size: side of the square that an image is resized to; T = (size / 32) ** 2.
+    """
+
+    name = "lite0"
+    licence = "Apache-2.0"
+
+    def __init__(self, size: int = 224, device: str = "cpu") -> None:
+        self._size, self._device = size, device
+        self._encoder: Any = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of weights, input size and code version."""
+        return encoder_digest(self._size)
+
+    def encode(self, images: Sequence[Image]) -> list[Encoded]:
+        """Features, one an image [H, W, 3], in order."""
+        if self._encoder is None:
+            self._encoder = engine("procrop_model.network.lite0:Lite0Encoder")(self._size, self._device)
+        return [self._encode(image) for image in images]
+
+    def _encode(self, image: Image) -> Encoded:
+        vectors, tokens = self._encoder.features([image])
+        arrays: list[Any] = [tensor[0].float().cpu().numpy().astype(np.float32) for tensor in (vectors, tokens)]
+        return Encoded(vector=arrays[0], tokens=arrays[1], grid=self._encoder.grid)

@@ -1,0 +1,135 @@
+"""Out-painters from public diffusion checkpoints, through diffusers: Stable Diffusion 1.5, 2 and XL, FLUX Fill, ControlNet."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.core.errors import ModelError
+from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
+from stages.backends.base.checkpoint_files import locate, weights_digest
+from stages.backends.base.protocols import Declined, Image, PaintRequest
+from stages.backends.outpainters.diffusion.families import FAMILIES, Family
+
+# Where a model computes, not what: the same bytes are expected, up to the kernels of the device.
+PLACE = {"device", "offload"}
+
+
+class DiffusionSettings(CheckpointSettings):
+    """What all families share. Left out, model, licence, side, steps, guidance and strength are the family's published ones.
+
+    model: a folder in diffusers' layout, or a hub id that was downloaded; revision, variant: of the hub (``fp16``).
+    strength: share of the noise schedule that is run. scheduler: a class of diffusers, with scheduler_options; empty for the
+    checkpoint's own. lora: folder, file or hub id, added into the weights at lora_scale. side: square root of the pixels
+    painted; aspects: of the sizes painted at (width over height); overlap: pixels of the photo's rim painted anew.
+    batch: canvases painted together; ``auto`` is found from free memory once and then kept in plan.json. device: auto, cpu,
+    cuda or cuda:N; offload: weights wait in the host's memory. safety: canvases that a safety checker finds are rejected as
+    ``unsafe``; safety_model: the checker, for checkpoints that bring none.
+    """
+
+    kind: str
+    model: str
+    revision: str = ""
+    variant: str = ""
+    licence: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float16"
+    steps: int = Field(ge=1, le=1000)
+    guidance: float = Field(ge=0, le=100)
+    strength: float = Field(gt=0, le=1)
+    scheduler: str = ""
+    scheduler_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    lora: str = ""
+    lora_scale: float = Field(1.0, ge=-4, le=4)
+    side: int = Field(ge=64, le=4096)
+    aspects: tuple[float, ...] = Field((1.7778, 1.5, 1.3333, 1.0, 0.75, 0.6667, 0.5625), min_length=1)
+    overlap: int = Field(8, ge=0, le=256)
+    batch: Literal["auto"] | int = "auto"
+    device: str = "auto"
+    offload: Literal["none", "model", "sequential"] = "none"
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    channels_last: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    attention: Literal["sdpa", "sliced", "xformers", "flash", "sage"] = "sdpa"
+    safety: bool = True
+    safety_model: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: Any) -> Any:
+        family = FAMILIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
+        if family is None:
+            return given
+        names = ("model", "licence", "side", "steps", "guidance", "strength")
+        return {**{name: getattr(family, name) for name in names}, **given}
+
+    @model_validator(mode="after")
+    def _possible(self) -> "DiffusionSettings":
+        if isinstance(self.batch, int) and self.batch < 1:
+            raise ValueError(f"batch {self.batch}: give at least 1, or auto")
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(f"steps {self.steps} at strength {self.strength} leave no step: raise one of them")
+        return self
+
+    @property
+    def family(self) -> Family:
+        """What is known of the kind."""
+        return FAMILIES[self.kind]
+
+    def build(self) -> "DiffusersOutpainter":
+        """The backend; nothing is loaded yet."""
+        return DiffusersOutpainter(self)
+
+
+class InpaintSettings(DiffusionSettings):
+    """In-painting checkpoints with a UNet."""
+
+    kind: Literal["sd15-inpaint", "sd2-inpaint", "sdxl-inpaint"]
+
+
+class FluxFillSettings(DiffusionSettings):
+    """FLUX Fill; negative prompts have no effect on it, and it has no safety checker of its own."""
+
+    kind: Literal["flux-fill"]
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+
+
+class ControlNetSettings(DiffusionSettings):
+    """In-painting steered by the photo's regions, carried on beyond its frame; needs ``models.composer``.
+
+    controlnet: folder or hub id of a ControlNet for segmentation maps; control_scale: its weight.
+    """
+
+    kind: Literal["controlnet-inpaint"]
+    controlnet: str = "lllyasviel/control_v11p_sd15_seg"
+    control_scale: float = Field(1.0, ge=0, le=4)
+
+
+class DiffusersOutpainter(FromCheckpoint[DiffusionSettings]):
+    """Canvases of one size are painted together, ``batch`` at a time, each from a seed of its own.
+
+    The same requests in the same batches give the same bytes on the same stack. Another batch size, device or version of
+    torch moves pixels by rounding (BENCHMARKS.md says by how much).
+    """
+
+    engine_at = "stages.backends.outpainters.diffusion.engine:DiffusionEngine"
+
+    def __init__(self, settings: DiffusionSettings) -> None:
+        super().__init__(settings.kind, settings)
+
+    def _told(self) -> dict[str, Any]:
+        files = {"model", "licence", "lora", "safety_model", "controlnet"}
+        return self._settings.model_dump(mode="json", exclude=PLACE | files)
+
+    def _weights(self) -> list[str]:
+        s = self._settings
+        others = (s.lora, s.safety_model if s.safety else "", getattr(s, "controlnet", ""))
+        own = weights_digest(locate(s.model, s.revision), s.variant)
+        return [own, *(weights_digest(locate(path)) for path in others if path)]
+
+    def paint(self, requests: Sequence[PaintRequest]) -> list[Image | Declined]:
+        """Canvases uint8 [H, W, 3], in order; ``unsafe`` ones are declined. ModelError when the checkpoint does not load."""
+        if "controlnet" in self.name and any(request.regions is None for request in requests):
+            raise ModelError(f"models.outpainter '{self.name}' needs regions: name a models.composer, for example sam")
+        painted: list[Image | Declined] = self._loaded().paint(requests)
+        return painted

@@ -1,0 +1,1 @@
+"""Exact patch diffusion: out-painting by a diffusion sampler whose denoiser is computed, not learned."""

@@ -1,0 +1,104 @@
+"""The registry of models: which backends may play each role. A backend's settings class says its ``kind`` and builds it.
+
+Adding one: its file, its test, and its settings class in the union of its role here (CONTRIBUTING has a worked example).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.core.settings import Settings
+from stages.backends.base.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
+from stages.backends.captioners.chat import ChatCaptionerSettings
+from stages.backends.captioners.hub import HubCaptionerSettings
+from stages.backends.captioners.template import CaptionSettings
+from stages.backends.encoders.hub import HubEncoderSettings
+from stages.backends.encoders.lite0 import Lite0Settings
+from stages.backends.outpainters.diffusion.backend import ControlNetSettings, FluxFillSettings, InpaintSettings
+from stages.backends.outpainters.patch_diffusion.backend import PatchDiffusionSettings
+from stages.backends.outpainters.small_diffusion.backend import SmallDiffusionSettings
+from stages.backends.scorers.aesthetic import AestheticSettings
+from stages.backends.scorers.composition import CompositionScorerSettings
+from stages.backends.scorers.ensemble import EnsembleSettings
+from stages.backends.vision.sam import SamComposerSettings, SamEncoderSettings, SamSegmenterSettings
+from stages.backends.vision.u2net import U2NetSettings
+
+BY_KIND = Field(discriminator="kind")
+
+
+class NoComposerSettings(Settings):
+    """No regions are looked for; only a ControlNet needs them."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self) -> None:
+        """Nothing."""
+
+
+class ModelSettings(Settings):
+    """Which model plays each role: its ``kind``, by default the first of the role's, and the settings of that kind."""
+
+    captioner: Annotated[CaptionSettings | HubCaptionerSettings | ChatCaptionerSettings, BY_KIND] = CaptionSettings()
+    outpainter: Annotated[
+        PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings | SmallDiffusionSettings,
+        BY_KIND,
+    ] = PatchDiffusionSettings()
+    segmenter: Annotated[U2NetSettings | SamSegmenterSettings, BY_KIND] = U2NetSettings()
+    scorer: Annotated[CompositionScorerSettings | AestheticSettings | EnsembleSettings, BY_KIND] = (
+        CompositionScorerSettings()
+    )
+    encoder: Annotated[Lite0Settings | SamEncoderSettings | HubEncoderSettings, BY_KIND] = Lite0Settings()
+    composer: Annotated[NoComposerSettings | SamComposerSettings, BY_KIND] = NoComposerSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_kinds(cls, given: Any) -> Any:
+        """A role's settings without a ``kind`` are those of its default; YAML reads a bare ``off`` as false."""
+        if not isinstance(given, Mapping):
+            return given
+        named = dict(given)
+        for role, field in cls.model_fields.items():
+            chosen = named.get(role)
+            if isinstance(chosen, Mapping):
+                kind = chosen.get("kind", field.default.kind)
+                named[role] = {**chosen, "kind": "off" if kind is False else kind}
+        return named
+
+    @model_validator(mode="after")
+    def _steered(self) -> "ModelSettings":
+        if isinstance(self.outpainter, ControlNetSettings) and isinstance(self.composer, NoComposerSettings):
+            raise ValueError(
+                f"outpainter '{self.outpainter.kind}' is steered by regions: name a composer, for example sam"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Models:
+    """One object a role, shared by all stages that use it."""
+
+    captioner: Captioner
+    outpainter: Outpainter
+    segmenter: Segmenter
+    scorer: Scorer
+    encoder: Encoder
+    composer: Composer | None = None
+
+    def credits(self) -> list[tuple[str, str, str]]:
+        """(role, name, licence) of each model, for the dataset's card."""
+        built = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [(role, model.name, model.licence) for role, model in built.items() if model is not None]
+
+
+def models_of(settings: ModelSettings) -> Models:
+    """The models that a recipe names; no weights are loaded yet."""
+    return Models(
+        captioner=settings.captioner.build(),
+        outpainter=settings.outpainter.build(),
+        segmenter=settings.segmenter.build(),
+        scorer=settings.scorer.build(),
+        encoder=settings.encoder.build(),
+        composer=settings.composer.build(),
+    )

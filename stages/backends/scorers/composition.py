@@ -1,0 +1,64 @@
+"""The embedded scorer: how well a crop is composed, from one encoder pass a picture, RoIAlign and the subject's mask.
+
+The head over ``scorer_features`` and ``subject_features`` is fitted by ``stages.training.scorer.train`` on size-matched pairs.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.core.errors import ModelError
+from pipeline.core.resources import bundled, file_digest
+from pipeline.core.settings import Settings
+from stages.backends.base.lazy_import import engine
+from stages.backends.base.protocols import Floats, Image, Segmenter
+from stages.backends.scorers.composition_files import VERSION, features_digest
+from stages.backends.vision.u2net import U2NetSegmenter
+
+
+class CompositionScorerSettings(Settings):
+    """The embedded scorer; folder: another one that ``procrop-data train-scorer`` wrote, empty for the bundled weights."""
+
+    kind: Literal["composition"] = "composition"
+    folder: str = ""
+
+    def build(self) -> "CompositionScorer":
+        """The backend. It brings its own segmenter: its head was trained on those masks, whatever the recipe's is."""
+        return CompositionScorer(Path(self.folder) if self.folder else None)
+
+
+class CompositionScorer:
+    """Scores 0..10 for any number of crops of a picture; 5 means even odds against a bad crop of the same area.
+
+    Each picture is run alone, so its scores do not depend on its batch. ``segmenter`` is built by default.
+    """
+
+    name = "composition-scorer"
+    licence = "Apache-2.0"
+
+    def __init__(self, folder: Path | None = None, segmenter: Segmenter | None = None) -> None:
+        self.folder = folder or bundled("assets") / "models" / "scorer"
+        self.segmenter = segmenter or U2NetSegmenter()
+        self._engine: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}
+
+    @property
+    def digest(self) -> str:
+        """Digest of weights, calibration, features, segmenter and code version; ModelError without weights."""
+        try:
+            files = [file_digest(str(self.folder / name)) for name in ("model.safetensors", "config.json")]
+        except OSError as error:
+            raise ModelError(f"no scorer in {self.folder}: run procrop-data train-scorer") from error
+        own = hashlib.sha256("".join([*files, features_digest(), self.segmenter.digest]).encode()).hexdigest()[:16]
+        return f"composition-scorer-v{VERSION}-{own}"
+
+    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3]; ModelError if none load."""
+        if self._engine is None:
+            self._engine = engine("stages.backends.scorers.composition_engine:ScorerEngine")(
+                self.folder, self.segmenter
+            )
+        return [self._engine.score(image, each) for image, each in zip(images, boxes, strict=True)]

@@ -1,0 +1,150 @@
+"""What the scorer learns and how it is kept: projection of encoder maps, ranking head, calibration."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from pipeline.core.errors import ModelError
+from stages.backends.base.protocols import Floats
+from stages.backends.scorers import subject_features as subject
+from stages.backends.scorers.composition_features import Projection, border_width, encoder_features, pooled_width
+from stages.backends.scorers.composition_files import VERSION, features_digest
+
+
+def widths() -> tuple[int, int, int]:
+    """How many features, in this order, are about borders, pooled, and about the subject."""
+    return border_width(), pooled_width(), len(subject.COLUMNS)
+
+
+class RankingHead(nn.Module):
+    """Raw score [N] of features [N, F]: standardised, then one small hidden layer; several members are averaged.
+
+    F = sum(widths()).
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, hidden: int = 24, members: int = 5) -> None:
+        super().__init__()
+        width = sum(widths())
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        self.first = nn.Parameter(torch.randn(members, width, hidden) / width**0.5)
+        self.bias = nn.Parameter(torch.zeros(members, 1, hidden))
+        self.last = nn.Parameter(torch.randn(members, hidden, 1) / hidden**0.5)
+        self.direct = nn.Parameter(torch.zeros(members, width, 1))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Features [N, F] with mean 0 and deviation 1 over the training crops, cut at 4 deviations."""
+        return ((features - self.mean) / self.deviation).clamp(-4, 4)
+
+    def members(self, inputs: Tensor) -> Tensor:
+        """Raw scores [M, N] of each member from standardised inputs [M, N, F] or [N, F]."""
+        hidden = nn.functional.gelu(inputs @ self.first + self.bias)  # [M, N, hidden]
+        return (hidden @ self.last + inputs @ self.direct)[..., 0]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mean raw score [N] of features [N, F]."""
+        return self.members(self.standardised(features)).mean(0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Raw score -> 0..10, where 5 means even odds against a typical bad crop of the same area.
+
+    The raw score of a bad crop depends on its size; ``level`` (constant, linear, quadratic) gives its mean over
+    log(area share of the picture), and ``scale`` its units in log-odds.
+    """
+
+    level: tuple[float, float, float]
+    scale: float
+
+    def apply(self, raw: np.ndarray[Any, Any], boxes: subject.Array) -> subject.Array:
+        """Scores [N] of raw scores [N] and ``boxes`` [N, 4], fractions of the picture."""
+        size = log_area(boxes)
+        expected = self.level[0] + self.level[1] * size + self.level[2] * size**2
+        return np.asarray(10 / (1 + np.exp(np.clip((expected - raw) / self.scale, -60, 60))))
+
+
+def log_area(boxes: subject.Array) -> subject.Array:
+    """log of the share of the picture that each box covers, from below limited to 2 %."""
+    return np.log(np.clip((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.02, 1.0))
+
+
+@dataclass(frozen=True)
+class ScorerModel:
+    """All that training produces: the projection of encoder maps, the head and its calibration."""
+
+    projection: Projection
+    head: RankingHead
+    calibration: Calibration
+
+    def save(self, folder: Path, segmenter: str) -> str:
+        """Write ``model.safetensors`` and ``config.json``; returns the digest of the weights."""
+        tensors = {f"head.{name}": value.float() for name, value in self.head.state_dict().items()}
+        content = save({**tensors, **self.projection.tensors()}, metadata={"format": "pt"})
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        config = {
+            "architecture": "composition-scorer",
+            "version": VERSION,
+            "features": features_digest(),
+            "subject_features": subject.VERSION,
+            "segmenter": segmenter,
+            "hidden": self.head.first.shape[2],
+            "members": self.head.first.shape[0],
+            "calibration": asdict(self.calibration),
+            "weights": digest,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(content)
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        return digest
+
+    @staticmethod
+    def load(folder: Path, segmenter: str) -> "ScorerModel":
+        """Read what ``save`` wrote; ModelError when it is missing, damaged or made for other features or masks."""
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            content = (folder / "model.safetensors").read_bytes()
+            _check(config, content, folder, segmenter)
+            tensors = load(content)
+            head = RankingHead(config["hidden"], config["members"])
+            head.load_state_dict({name[5:]: value for name, value in tensors.items() if name.startswith("head.")})
+            level, scale = config["calibration"]["level"], config["calibration"]["scale"]
+            projection = Projection.from_tensors(tensors)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"scorer in {folder} does not load ({error}): run procrop-data train-scorer") from error
+        return ScorerModel(projection, head.double().eval(), Calibration(tuple(level), scale))
+
+
+def _check(config: dict[str, Any], content: bytes, folder: Path, segmenter: str) -> None:
+    if hashlib.sha256(content).hexdigest()[:16] != config["weights"]:
+        raise ModelError(f"scorer weights in {folder} are damaged: sha256 differs from config.json; restore them")
+    here = {
+        "version": VERSION,
+        "features": features_digest(),
+        "subject_features": subject.VERSION,
+        "segmenter": segmenter,
+    }
+    for name, value in here.items():
+        if config[name] != value:
+            raise ModelError(
+                f"scorer in {folder} was trained with {name} {config[name]} and this is {value}: "
+                "run procrop-data train-scorer"
+            )
+
+
+def crop_features(projected: Sequence[Tensor], mask: Floats, boxes: subject.Array) -> Tensor:
+    """Features [N, F], float64, of ``boxes`` [N, 4] (fractions) from ``projected`` maps and subject ``mask``."""
+    seen = encoder_features(projected, torch.from_numpy(boxes))
+    return torch.cat([seen, torch.from_numpy(subject.subject_features(mask, boxes))], 1)

@@ -1,0 +1,100 @@
+"""Several scorers as one: each brought to the same scale by a sample of the run's own canvases, then averaged by weight."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.core.errors import ModelError
+from pipeline.core.seeds import digest_of
+from pipeline.core.settings import Settings
+from stages.backends.base.protocols import Floats, Image, Scorer
+from stages.backends.scorers.aesthetic import AestheticSettings
+from stages.backends.scorers.composition import CompositionScorer, CompositionScorerSettings
+from stages.backends.scorers.two_pass import PrescoredScorer
+
+CODE_VERSION = 1
+MIDDLE, SPREAD = 5.0, 2.0  # of the scale that z-values are brought to: most scores lie within 1 and 9
+
+
+class EnsembleSettings(Settings):
+    """members: scorers, with ``weights`` (all 1 when left out). calibration: the JSON file with each member's mean and
+    deviation, which ``procrop-data models --calibrate`` writes. keep: as of a single scorer, for all members together.
+    """
+
+    kind: Literal["ensemble"]
+    members: tuple[Annotated[AestheticSettings | CompositionScorerSettings, Field(discriminator="kind")], ...] = Field(
+        min_length=1
+    )
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    calibration: str = "calibration.json"
+    keep: int = Field(0, ge=0)
+
+    def build(self) -> Scorer:
+        """The backend; nothing is loaded yet."""
+        if self.weights and len(self.weights) != len(self.members):
+            raise ModelError(f"models.scorer has {len(self.members)} members and {len(self.weights)} weights")
+        weights = self.weights or (1.0,) * len(self.members)
+        scorer = EnsembleScorer([member.build() for member in self.members], weights, Path(self.calibration))
+        return PrescoredScorer(scorer, CompositionScorer(), self.keep) if self.keep else scorer
+
+
+class EnsembleScorer:
+    """Implements ``Scorer``: 5 + 2 times the weighted mean of the members' z-values, cut to 0..10."""
+
+    def __init__(self, members: Sequence[Scorer], weights: Sequence[float], calibration: Path) -> None:
+        self.members, self.weights, self.calibration = list(members), list(weights), calibration
+        self.name = "ensemble of " + ", ".join(member.name for member in members)
+        self.licence = "; ".join(dict.fromkeys(member.licence for member in members))
+
+    @property
+    def digest(self) -> str:
+        """Of members, weights and calibration; before it is calibrated, another one."""
+        known = self._read() if self.calibration.is_file() else []
+        return digest_of([CODE_VERSION, [m.digest for m in self.members], self.weights, known])[:16]
+
+    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N] of the ``boxes`` [N, 4] of each image; ModelError before the members are calibrated."""
+        scales = self._read()
+        share = np.asarray(self.weights) / sum(self.weights)
+        out = [np.zeros(len(found)) for found in boxes]
+        for member, weight, (mean, deviation) in zip(self.members, share, scales, strict=True):
+            for total, scores in zip(out, member.score(images, boxes), strict=True):
+                total += weight * (scores.astype(np.float64) - mean) / deviation
+        return [np.clip(MIDDLE + SPREAD * total, 0, 10).round(4).astype(np.float32) for total in out]
+
+    def calibrate(self, images: Sequence[Image], boxes: Sequence[Floats]) -> dict[str, Any]:
+        """Each member's mean and deviation over a sample, as they are to be stored, and how far its ranks agree with the mean's."""
+        raw = [np.concatenate(member.score(images, boxes)) for member in self.members]
+        told = [
+            {
+                "name": m.name,
+                "digest": m.digest,
+                "mean": round(float(r.mean()), 6),
+                "deviation": round(float(r.std()), 6),
+            }
+            for m, r in zip(self.members, raw, strict=True)
+        ]
+        flat = [str(entry["name"]) for entry in told if float(str(entry["deviation"])) <= 0]
+        if flat:
+            raise ModelError(
+                f"{flat[0]} gives every crop of the sample the same score: it cannot be part of an ensemble"
+            )
+        return {"canvases": len(images), "crops": len(raw[0]), "members": told}
+
+    def _read(self) -> list[tuple[float, float]]:
+        try:
+            body = json.loads(self.calibration.read_text(encoding="utf-8"))
+            found = {entry["digest"]: (float(entry["mean"]), float(entry["deviation"])) for entry in body["members"]}
+            return [found[member.digest] for member in self.members]
+        except FileNotFoundError as error:
+            raise ModelError(
+                f"the ensemble is not calibrated: no '{self.calibration}'; make it with 'procrop-data models --calibrate'"
+            ) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"'{self.calibration}' is not of these scorers ({error!r}): 'procrop-data models --calibrate' makes it anew"
+            ) from error

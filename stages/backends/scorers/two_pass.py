@@ -1,0 +1,76 @@
+"""A cheap scorer chooses which crops an expensive one looks at."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.seeds import digest_of
+from stages.backends.base.protocols import Floats, Image, Scorer
+
+
+class PrescoredScorer:
+    """Implements ``Scorer``: of each picture the best ``keep`` boxes by ``cheap``, and its first, are scored by ``full``.
+
+    The others are placed below them, as far below as ``cheap`` says, so that their order is its order. ``agreement`` is the
+    mean rank correlation of both scorers over the boxes that both have seen, and over how many pictures.
+    """
+
+    def __init__(self, full: Scorer, cheap: Scorer, keep: int) -> None:
+        self.full, self.cheap, self.keep = full, cheap, keep
+        self.name = f"{full.name}, best {keep} by {cheap.name}"
+        self.licence = f"{full.licence}; {cheap.licence}"
+        self._correlations: list[float] = []
+
+    @property
+    def digest(self) -> str:
+        """Of both scorers and how many are kept."""
+        return digest_of([self.full.digest, self.cheap.digest, self.keep])[:16]
+
+    @property
+    def agreement(self) -> tuple[float, int]:
+        """(mean Spearman correlation, number of pictures); nan for none."""
+        known = self._correlations
+        return (float(np.mean(known)), len(known)) if known else (float("nan"), 0)
+
+    def compare(self, cheap: Sequence[Floats], full: Sequence[Floats]) -> tuple[float, int]:
+        """The agreement of given scores of whole pictures, as ``agreement`` tells it."""
+        self._correlations = []
+        for pair in zip(cheap, full, strict=True):
+            self._note(*pair)
+        return self.agreement
+
+    def _note(self, cheap: Floats, full: Floats) -> None:
+        if len(full) > 2 and np.ptp(cheap) > 0 and np.ptp(full) > 0:
+            self._correlations.append(rank_correlation(cheap, full))
+
+    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N] of the ``boxes`` [N, 4] of each image; picture by picture, whatever else is asked."""
+        cheap = self.cheap.score(images, boxes)
+        chosen = [best_and_first(scores, self.keep) for scores in cheap]
+        full = self.full.score(images, [found[index] for found, index in zip(boxes, chosen, strict=True)])
+        return [self._merged(*each) for each in zip(cheap, full, chosen, strict=True)]
+
+    def _merged(self, cheap: Floats, full: Floats, chosen: list[int]) -> Floats:
+        seen = cheap[chosen]
+        self._note(seen, full)
+        if len(chosen) == len(cheap):
+            out = np.empty(len(cheap), np.float32)
+        else:
+            out = np.clip(full.min() - np.maximum(seen.min() - cheap, 0) - 1e-3, 0, 10).astype(np.float32)
+        out[chosen] = full
+        return out
+
+
+def best_and_first(scores: Floats, keep: int) -> list[int]:
+    """Indices, ascending, of the ``keep`` best, of equals the earlier, and of the first: the pseudo-label must be judged."""
+    ranked = np.argsort(-scores, kind="stable")[:keep]
+    return sorted({*(int(index) for index in ranked), *range(min(1, len(scores)))})
+
+
+def rank_correlation(a: Floats, b: Floats) -> float:
+    """Spearman's: the correlation of ranks, equals sharing theirs. (scipy's would cost every command half a second.)"""
+    ranks = []
+    for values in (a, b):
+        _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[which])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

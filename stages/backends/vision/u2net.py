@@ -1,0 +1,108 @@
+"""The embedded segmenter: U2-NetP (1.1 M parameters, salient objects) through onnxruntime on one CPU thread.
+
+Qin et al., "U2-Net: going deeper with nested U-structure for salient object detection", 2020.
+Weights: ``assets/models/u2netp``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+from PIL import Image as Pillow
+
+from pipeline.core.errors import ModelError
+from pipeline.core.resources import bundled, file_digest
+from pipeline.core.settings import Settings
+from stages.backends.base.protocols import Floats, Image
+
+VERSION = 1
+SIDE = 320
+_LOAD_ERRORS = (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile, state.NotImplemented)
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def u2netp_path() -> Path:
+    """The bundled weights file."""
+    return bundled("assets") / "models" / "u2netp" / "u2netp.onnx"
+
+
+class U2NetSettings(Settings):
+    """U2-NetP through onnxruntime."""
+
+    kind: Literal["u2netp"] = "u2netp"
+
+    def build(self) -> "U2NetSegmenter":
+        """The backend; nothing is loaded yet."""
+        return U2NetSegmenter()
+
+
+class U2NetSegmenter:
+    """Soft masks of the salient subject. Each image is run alone, so its mask does not depend on its batch.
+
+    weights: an ONNX file with U2-Net's input [1, 3, 320, 320] and, as first output, its mask [1, 1, 320, 320].
+    """
+
+    name = "u2netp"
+    licence = "Apache-2.0"
+
+    def __init__(self, weights: Path | None = None) -> None:
+        self.weights = weights or u2netp_path()
+        self._session: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}
+
+    @property
+    def digest(self) -> str:
+        """Digest of the weights and the code version; raises ModelError when the file is missing."""
+        try:
+            return f"u2netp-v{VERSION}-{file_digest(str(self.weights))}"
+        except OSError as error:
+            raise ModelError(f"no segmenter weights at {self.weights}: restore assets/models/u2netp") from error
+
+    def segment(self, images: Sequence[Image]) -> list[Floats]:
+        """Masks [H, W] in 0..1 of uint8 images [H, W, 3], each at its own size; ModelError when no weights load.
+
+        A mask is stretched to span 0..1, as U2-Net's authors do, so every picture has a most salient place. Where the
+        network sees no difference at all, the mask is 0.
+        """
+        return [self._mask(image) for image in images]
+
+    def _mask(self, image: Image) -> Floats:
+        session = self._load()
+        (output, *_) = session.run(None, {session.get_inputs()[0].name: _to_input(image)})
+        mask = _stretch(np.asarray(output[0, 0], np.float32))  # [320, 320]
+        height, width = image.shape[:2]
+        resized = Pillow.fromarray(mask).resize((width, height), Pillow.Resampling.BILINEAR)
+        return np.clip(np.asarray(resized, np.float32), 0.0, 1.0)
+
+    def _load(self) -> Any:
+        if self._session is None:
+            options = ort.SessionOptions()
+            options.intra_op_num_threads = 1
+            options.inter_op_num_threads = 1
+            try:
+                self._session = ort.InferenceSession(
+                    str(self.weights), sess_options=options, providers=["CPUExecutionProvider"]
+                )
+            except _LOAD_ERRORS as error:
+                raise ModelError(f"segmenter weights {self.weights} do not load ({error}): restore the file") from error
+        return self._session
+
+
+def _to_input(image: Image) -> Floats:
+    """uint8 [H, W, 3] -> float32 [1, 3, 320, 320]: divided by its maximum, then ImageNet mean and deviation."""
+    small = np.asarray(Pillow.fromarray(image).resize((SIDE, SIDE), Pillow.Resampling.BILINEAR), np.float32)
+    scaled = (small / max(float(small.max()), 1.0) - _MEAN) / _STD
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)
+
+
+def _stretch(mask: Floats) -> Floats:
+    low, high = float(mask.min()), float(mask.max())
+    if high - low < 1e-6:
+        return np.zeros_like(mask)
+    return ((mask - low) / (high - low)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Placing photographs on canvases, treating the seam, and checks of the paint."""

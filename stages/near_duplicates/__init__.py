@@ -1,0 +1,1 @@
+"""Photographs that are nearly the same: signatures, similarity, leaks between splits."""

@@ -1,0 +1,75 @@
+"""The guard of ``build``: from recorded signatures and excluded folders to rejected rows and the report of leaks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.core.release_memory import give_back
+from pipeline.core.seeds import shard_of
+from pipeline.core.stage import Outcome, Tables
+from stages.backends.base.protocols import Encoder
+from stages.near_duplicates.excluded_sets import excluded_signatures
+from stages.near_duplicates.signatures import Signatures
+from stages.near_duplicates.split_leaks import Leak, Leaks, find_leaks
+
+LEAKS = "leaks.json"
+
+
+class Guarding(Protocol):
+    """The settings that the guard reads."""
+
+    @property
+    def exclude_near(self) -> tuple[str, ...]: ...
+    @property
+    def near_duplicates(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What the guard found. excluded: pictures compared, by folder; unreadable: those of them that guard nothing."""
+
+    leaks: Leaks
+    folders: tuple[str, ...]
+    excluded: int
+    unreadable: list[str]
+
+    @property
+    def found(self) -> Mapping[str, Leak]:
+        """Leaks by the photo that goes."""
+        return self.leaks.found
+
+    def rejects(self, canvases: Sequence[tuple[str, str]], number: int, shards: int) -> list[Outcome]:
+        """Rows of the dropped canvases that final shard ``number`` records, so that the counts of ``build`` add up.
+
+        canvases: (key, photo), all of dropped photos. A photo's go to the shard that its hash says.
+        """
+        return [
+            Outcome.rejected(key, self.found[photo].reason, self.found[photo].detail)
+            for key, photo in sorted(canvases)
+            if shard_of(photo, shards) == number
+        ]
+
+    def encode(self) -> bytes:
+        """The report, as JSON: ``build/shared/leaks.json``."""
+        body = {
+            "excluded_folders": list(self.folders), "excluded_pictures": self.excluded, "unreadable": self.unreadable,
+            **self.leaks.as_json(),
+        }  # fmt: skip
+        return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def guard(tables: Tables, settings: Guarding, encoder: Encoder) -> Guard:
+    """Look among the photographs that still have a canvas for near ones.
+
+    Raises UsageError for an excluded folder that is not there.
+    """
+    outside, unreadable = excluded_signatures(settings.exclude_near, encoder)
+    theirs = Signatures.of(sorted(outside, key=lambda s: s.uri))
+
+    def wanted(shard: int) -> set[str]:
+        return set(tables.columns("filter", shard, ["photo"])["photo"].to_pylist())
+
+    leaks = find_leaks(Signatures.of_run(tables, "dedup", wanted), theirs, within=settings.near_duplicates)
+    give_back()  # the signatures of all photographs, and what the search took
+    return Guard(leaks, settings.exclude_near, len(outside), unreadable)

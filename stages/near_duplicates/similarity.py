@@ -1,0 +1,202 @@
+"""Which pictures are the same photograph, edited: by perceptual hash, by vector, and by one being a part of the other.
+
+Thresholds were set on the bundled photographs and edits of them; ``procrop-data bench near-duplicates`` prints what they find and
+what they mistake.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.core.records import Signature
+from pipeline.core.release_memory import give_back
+from stages.near_duplicates.signatures import Signatures
+from stages.photos.perceptual_hash import near_pairs, phash
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+THUMB = 32
+# Hashes this close are one picture, whatever else they say: recoding, resizing, squeezing, colour.
+SURE_BITS = 6
+# A close vector and a hash that is at least related: rotations and small crops. Unrelated hashes are 32 bits apart.
+NEAR_COSINE, NEAR_BITS = 0.9, 16
+# A related vector, and one thumbnail found inside the other: crops. Either alone is fooled by skies.
+PART_COSINE, PART_MATCH = 0.8, 0.92
+# Sides of the part, in pixels of the whole's thumbnail, that are tried; a smaller part is too coarse to tell.
+PART_SIDES = range(18, THUMB + 1)
+# Most pairs that are looked at for parts, the most similar first: it bounds the time.
+MOST_PARTS = 2_000
+BLOCK = 256
+KEYS = 2048
+# Vectors are searched by their main directions first: a projection never lengthens a distance, so that nothing is missed.
+DIRECTIONS = 64
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike two pictures are. bits: between their hashes, one mirrored or not; cosine: of their vectors.
+
+    match: correlation of one thumbnail with the best part of the other; 0 where it was not needed.
+    """
+
+    bits: int
+    cosine: float
+    match: float = 0.0
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Pairs (i, j), i < j, that are one photograph. unchecked: pairs left out of the search for parts by its bound."""
+
+    pairs: dict[tuple[int, int], Likeness]
+    unchecked: int
+
+
+def signature_of(key: str, uri: str, split: str, image: NDArray[np.uint8], vector: Floats) -> Signature:
+    """What a picture is recognised by. image: uint8 RGB [H, W, 3]; vector: [D] of an encoder."""
+    gray = np.asarray(Image.fromarray(image).convert("L"))
+    thumb = Image.fromarray(gray).resize((THUMB, THUMB), Image.Resampling.LANCZOS)
+    return Signature(
+        key=key,
+        uri=uri,
+        split=split,
+        pixels=image.shape[0] * image.shape[1],
+        phash=phash(gray),
+        mirrored=phash(np.ascontiguousarray(gray[:, ::-1])),
+        thumb=thumb.tobytes(),
+        vector=vector.astype(np.float16).tobytes(),
+    )
+
+
+def alike(signatures: Signatures) -> Alike:
+    """All pairs of one photograph among pictures; the same pictures in the same order give the same answer."""
+    if len(signatures) < 2:
+        return Alike({}, 0)
+    codes, mirrored, vectors = signatures.codes, signatures.mirrored, signatures.vectors
+    pairs: dict[tuple[int, int], Likeness] = {}
+    open_pairs = _Closest(MOST_PARTS)
+    for i, j in (_close_hashes(codes, mirrored), *_close_vectors(vectors)):
+        cosine = np.einsum("nd,nd->n", _unit(vectors[i]), _unit(vectors[j]))
+        bits = np.minimum(_distance(codes[i], codes[j]), _distance(mirrored[i], codes[j]))
+        same = (bits <= SURE_BITS) | ((cosine >= NEAR_COSINE) & (bits <= NEAR_BITS))
+        for n in np.flatnonzero(same):
+            pairs[int(i[n]), int(j[n])] = Likeness(int(bits[n]), round(float(cosine[n]), 4))
+        maybe = ~same & (cosine >= PART_COSINE)
+        open_pairs.add(i[maybe], j[maybe], cosine[maybe], bits[maybe])
+    for a, b, near, apart in open_pairs.best():
+        match = part_match(signatures.row(a).thumb, signatures.row(b).thumb)
+        if match >= PART_MATCH:
+            pairs[a, b] = Likeness(apart, round(near, 4), round(match, 4))
+    return Alike(pairs, open_pairs.dropped)
+
+
+class _Closest:
+    """The most similar of many pairs, never more in memory than twice as many as asked."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._rows = np.zeros((0, 4))
+        self.dropped = 0
+
+    def add(self, i: Integers, j: Integers, cosine: Floats, bits: Integers) -> None:
+        self._rows = np.concatenate([self._rows, np.stack([i, j, cosine.astype(np.float64), bits], axis=1)])
+        if len(self._rows) > 2 * self._most:
+            self._cut()
+
+    def best(self) -> Iterator[tuple[int, int, float, int]]:
+        self._cut()
+        for i, j, cosine, bits in self._rows:
+            yield int(i), int(j), float(cosine), int(bits)
+
+    def _cut(self) -> None:
+        order = np.lexsort((self._rows[:, 1], self._rows[:, 0], -self._rows[:, 2]))
+        self.dropped += max(0, len(order) - self._most)
+        self._rows = self._rows[order[: self._most]]
+
+
+def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tuple[Integers, Integers]:
+    """(i, j), i < j, whose hashes, one of them mirrored or not, are ``SURE_BITS`` or less apart."""
+    both = np.concatenate([codes, mirrored])
+    order = np.argsort(both, kind="stable")  # rows of each hash, plain or mirrored, in a row
+    both = both[order]
+    starts = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]]))
+    unique, ends = both[starts], np.append(starts[1:], len(both))
+    counts = ends - starts
+    same = np.flatnonzero(counts > 1)
+    del both, starts
+    found = {
+        (min(a, b) % len(codes), max(a, b) % len(codes))
+        for u, v in [*near_pairs(unique, SURE_BITS), *zip(same, same, strict=True)]
+        for a in order[ends[u] - counts[u] : ends[u]].tolist() for b in order[ends[v] - counts[v] : ends[v]].tolist()
+        if min(a, b) < len(codes)
+    }  # fmt: skip
+    pairs = np.array(sorted({(min(p), max(p)) for p in found if p[0] != p[1]}), np.int64).reshape(-1, 2)
+    del order, unique, ends, counts, found
+    give_back()
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _close_vectors(vectors: NDArray[np.float16]) -> Iterator[tuple[Integers, Integers]]:
+    """(i, j), i < j, that include all whose cosine is ``PART_COSINE`` or more, block by block."""
+    flat = _flattened(vectors)
+    for start in range(0, len(vectors), BLOCK):
+        queries = flat(slice(start, start + BLOCK))
+        for low in range(0, start + BLOCK, KEYS):
+            keys = flat(slice(low, min(low + KEYS, start + BLOCK, len(vectors))))
+            lengths = np.einsum("nd,nd->n", queries, queries)[:, None] + np.einsum("nd,nd->n", keys, keys)
+            # Squared distance of unit vectors is 2 - 2 cosine; the slack covers rounding.
+            rows, columns = np.nonzero(lengths - 2 * (queries @ keys.T) <= 2 - 2 * PART_COSINE + 1e-4)
+            i, j = columns + low, rows + start
+            yield i[i < j].astype(np.int64), j[i < j].astype(np.int64)
+
+
+def _flattened(vectors: NDArray[np.float16]) -> Callable[[slice], Floats]:
+    """Gives rows of the unit vectors, projected about their mean on their main directions where those are fewer: float32."""
+    if vectors.shape[1] <= DIRECTIONS:
+        return lambda rows: _unit(vectors[rows])
+    blocks = [slice(start, start + KEYS) for start in range(0, len(vectors), KEYS)]
+    mean = sum(_unit(vectors[block]).sum(0, dtype=np.float64) for block in blocks) / len(vectors)
+
+    def centred(block: slice) -> Any:
+        return _unit(vectors[block]) - mean
+
+    _, directions = np.linalg.eigh(sum(centred(block).T @ centred(block) for block in blocks))
+    flat = np.zeros((len(vectors), DIRECTIONS), np.float32)
+    for block in blocks:
+        flat[block] = centred(block) @ directions[:, -DIRECTIONS:]
+    return lambda rows: flat[rows]
+
+
+def part_match(first: bytes, second: bytes) -> float:
+    """Correlation in -1..1 of one thumbnail with the best part of the other, mirrored or not; the same either way round."""
+    a, b = (np.frombuffer(data, np.uint8).reshape(THUMB, THUMB) for data in (first, second))
+    return max(_best_window(whole, part) for x, y in ((a, b), (b, a)) for whole, part in ((x, y), (x, y[:, ::-1])))
+
+
+def _best_window(whole: NDArray[np.uint8], part: NDArray[np.uint8]) -> float:
+    picture, ground = Image.fromarray(np.ascontiguousarray(part)), whole.astype(np.float32)
+    best = -1.0
+    for side in PART_SIDES:
+        small = np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS), np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(ground, (side, side)).reshape(-1, side * side)
+        windows = windows - windows.mean(1, keepdims=True)
+        pattern = small.ravel() - small.mean()
+        lengths = np.linalg.norm(windows, axis=1) * np.linalg.norm(pattern)
+        # A length of nothing is a flat picture, which says nothing.
+        best = max(best, float((windows @ pattern / np.maximum(lengths, 1e-3 * side)).max()))
+    return best
+
+
+def _distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> Integers:
+    bits: Integers = np.bitwise_count(a ^ b).astype(np.int64)
+    return bits
+
+
+def _unit(vectors: NDArray[np.float16]) -> Floats:
+    exact = vectors.astype(np.float32)
+    lengths: Floats = np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-6)
+    return exact / lengths

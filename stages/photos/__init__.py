@@ -1,0 +1,1 @@
+"""Reading photographs: files, lists, archives, remote sources."""

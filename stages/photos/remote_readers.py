@@ -1,0 +1,83 @@
+"""Photographs on remote file systems: folders, globs and single addresses, through fsspec (docs/storage.md)."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pipeline.core.errors import ProcropError, StorageError
+from pipeline.storage.fsspec_client import asking, connect, protocol_of
+
+# How stores call what changes with a file's content, best first.
+VERSIONS = ("ETag", "md5Hash", "generation", "mtime", "modificationTime", "LastModified", "updated", "created")
+WHOLE_LISTINGS = ("s3", "s3a", "gs", "gcs")  # these list a prefix in one go; others are walked, folder by folder
+
+
+def is_remote(spec: str) -> bool:
+    """Whether a source or address is a URL of another machine's file system."""
+    return protocol_of(spec) not in ("", "file", "local")
+
+
+def list_folder(url: str) -> list[tuple[str, str, int]]:
+    """(path relative to the folder, stamp, when it changed in ns or 0) of every file under a remote folder, by path.
+
+    Raises StorageError; a folder that is not there has no files.
+    """
+    fs, root = connect(url)
+    how = {} if protocol_of(url) in WHOLE_LISTINGS else {"on_error": "raise"}  # else what cannot be listed is left out
+    try:
+        found: dict[str, Any] = asking(url, lambda: fs.find(root, detail=True, **how))
+    except FileNotFoundError:
+        return []
+    start = root.strip("/")
+    rows = [
+        (name.strip("/").removeprefix(start).lstrip("/"), *_stamp(about))
+        for name, about in found.items() if about.get("type") != "directory"
+    ]  # fmt: skip
+    return sorted(rows)
+
+
+def _stamp(about: dict[str, Any]) -> tuple[str, int]:
+    version = next((str(about[name]) for name in VERSIONS if about.get(name)), "")
+    changed = next((about[name] for name in ("mtime", "LastModified", "modificationTime") if about.get(name)), 0)
+    if isinstance(changed, datetime):
+        changed = changed.timestamp() * 1000
+    return (f"{about.get('size')} {version}" if version else ""), int(float(changed) * 1_000_000)
+
+
+def list_glob(pattern: str) -> list[str]:
+    """Addresses that match a pattern on a remote file system. Raises StorageError."""
+    fs, root = connect(pattern)
+    base = pattern.removesuffix(root) if pattern.endswith(root) else ""
+    names: list[str] = asking(pattern, lambda: fs.glob(root))
+    return sorted(f"{base}{name}" if base or is_remote(name) else fs.unstrip_protocol(name) for name in names)
+
+
+def read_file(folder: str, uri: str) -> bytes:
+    """Bytes of a file in a remote folder. Raises FileNotFoundError; StorageError when the store itself is at fault."""
+    fs, path = connect(f"{folder.rstrip('/')}/{uri}")
+    return asking(f"{folder}/{uri}", lambda: bytes(fs.cat_file(path)))
+
+
+def read_address(address: str) -> bytes:
+    """Bytes of a file by its own address, one of a list whose others may well be reached. Raises OSError alone."""
+    try:
+        fs, path = connect(address)
+        return asking(address, lambda: bytes(fs.cat_file(path)))
+    except StorageError as error:
+        raise OSError(str(error)) from error
+
+
+def downloaded(url: str, to: str) -> None:
+    """Put a copy of a remote file at a path of this machine. Raises OSError, StorageError."""
+    fs, path = connect(url)
+    asking(url, lambda: fs.get_file(path, to))
+
+
+def expanded(spec: str) -> Iterator[str]:
+    """``shard-{000..003}.tar`` written out."""
+    from braceexpand import braceexpand
+
+    try:
+        yield from braceexpand(spec)
+    except ValueError as error:
+        raise ProcropError(f"'{spec}': {error}") from error

@@ -1,0 +1,1 @@
+"""What ``build`` writes beside the shards: card, assignment to shards."""

@@ -1,0 +1,1 @@
+"""Training of the embedded models, and the settings of a training."""

@@ -1,0 +1,81 @@
+"""What the small out-painter learns from: random crops of photographs, of which a rectangle stays visible."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from pipeline.core.seeds import seed_for
+from stages.backends.base.protocols import Image, PaintRequest
+from stages.backends.outpainters.diffusion.framing import Framed, bucket_of, framed
+from stages.backends.outpainters.small_diffusion.painting import known_of, sizes_at
+from stages.canvases.placement import PlacementSettings, place
+from stages.training.scorer.photo_folder import Photograph
+
+PLACEMENT = PlacementSettings()
+LEAST_CROP = 0.6
+# Canvases are cut at this multiple of the model's size and then shrunk, as they are when it paints.
+ENLARGED = 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """truth, known: [B, 3, H, W] in -1..1; mask: [B, 1, H, W], 1 where the truth is known; known elsewhere: its edges."""
+
+    truth: Tensor
+    known: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(self.truth.to(device), self.known.to(device), self.mask.to(device))
+
+
+class Crops:
+    """Batches of canvases, each fixed by seed and number alone, so that training can go on from any step."""
+
+    def __init__(self, photographs: Sequence[Photograph], *, size: int, batch: int, seed: int, purpose: str) -> None:
+        """size: of the model; purpose: a word that keeps the draws of training apart from those of validation."""
+        self._photographs, self._size, self._batch = photographs, size, batch
+        self._seed, self._purpose = seed, f"outpainter {purpose}"
+
+    def batch(self, number: int) -> Batch:
+        """Canvases of one shape, which is drawn as the outpaint stage draws it."""
+        aspect = self._rng("shape", number).choice(PLACEMENT.aspects)
+        pairs = [self._canvas(aspect, number, row) for row in range(self._batch)]
+        truth = np.stack([pixels for pixels, _ in pairs]).astype(np.float32) / 127.5 - 1
+        known, mask = known_of([frame for _, frame in pairs])
+        return Batch(torch.where(mask > 0, known, torch.from_numpy(truth).permute(0, 3, 1, 2)), known, mask)
+
+    def _canvas(self, aspect: float, number: int, row: int) -> tuple[Image, Framed]:
+        """A window of a photograph as the whole canvas, uint8 [h, w, 3] at the model's size, and what is seen of it."""
+        rng = self._rng(f"canvas {row}", number)
+        pixels = rng.choice(self._photographs).pixels
+        shape = (pixels.shape[1], pixels.shape[0])
+        drawn = place(
+            shape, ENLARGED * self._size, PLACEMENT.model_copy(update={"aspects": (aspect,)}), rng.getrandbits(63)
+        )
+        whole = Pillow.fromarray(pixels).resize(
+            drawn.size, Pillow.Resampling.LANCZOS, box=_window(shape, drawn.size, rng)
+        )
+        if rng.random() < 0.5:
+            whole = whole.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
+        x1, y1, x2, y2 = drawn.box_px
+        request = PaintRequest(np.asarray(whole)[y1:y2, x1:x2], None, drawn.box_px, drawn.size, 0)
+        size = bucket_of(drawn.size, sizes_at(self._size))
+        return np.asarray(whole.resize(size, Pillow.Resampling.LANCZOS)), framed(request, size, 0)
+
+    def _rng(self, purpose: str, number: int) -> random.Random:
+        return random.Random(seed_for(self._seed, self._purpose, purpose, number))
+
+
+def _window(shape: tuple[int, int], canvas: tuple[int, int], rng: random.Random) -> tuple[float, float, float, float]:
+    """A window (x1, y1, x2, y2) of the canvas's aspect in a photograph of ``shape``, 0.6 to 1 times the largest."""
+    scale = min(shape[0] / canvas[0], shape[1] / canvas[1]) * rng.uniform(LEAST_CROP, 1)
+    width, height = canvas[0] * scale, canvas[1] * scale
+    x, y = rng.uniform(0, shape[0] - width), rng.uniform(0, shape[1] - height)
+    return x, y, min(x + width, shape[0]), min(y + height, shape[1])

@@ -1,0 +1,113 @@
+"""From views to a model: projection, features, head and calibration, with photo-level cross-validation on the way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.core.seeds import fraction_of, seed_for
+from stages.backends.scorers.composition_features import fit_projection, project
+from stages.backends.scorers.composition_model import RankingHead, ScorerModel, crop_features
+from stages.backends.scorers.subject_features import Array
+from stages.training.scorer.fitting import Fit, Pairs, balance, fit_calibration, fit_head
+from stages.training.scorer.pairs import KINDS, random_window
+from stages.training.scorer.views import Seen
+
+FOLDS = 5
+CALIBRATION_CROPS = 24  # a view
+
+
+@dataclass(frozen=True)
+class Learned:
+    """model: fitted to all photos; cross_validated: accuracy by kind on the photos that a fold's head did not see."""
+
+    model: ScorerModel
+    cross_validated: dict[str, float]
+
+
+def learn(seen: Sequence[Seen], fit: Fit, seed: int, progress: Callable[[str, int, int], None]) -> Learned:
+    """Fit the head to all views; its scale comes from the heads of the folds, on the photos that they did not see."""
+    projection = fit_projection([view.maps for view in seen])
+    with torch.inference_mode():
+        projected = [project(view.maps, projection) for view in seen]
+        features = [
+            crop_features(maps, view.mask, view.example.boxes).float()
+            for maps, view in zip(projected, seen, strict=True)
+        ]
+    names = sorted({view.example.photo for view in seen})
+    pairs = gather(seen, [each.clone() for each in features], names)
+    gaps, unseen = _cross_validate(pairs, _folds(names, seed), fit, seed, progress)
+    head = fit_head(pairs, fit, seed)
+    progress("fit", FOLDS + 1, FOLDS + 1)
+    boxes = [_any_crops(view, seed, number) for number, view in enumerate(seen)]
+    raw = [
+        _raw(head, crop_features(maps, view.mask, crops))
+        for maps, view, crops in zip(projected, seen, boxes, strict=True)
+    ]
+    weights = balance(unseen)
+    calibration = fit_calibration(raw, boxes, gaps, weights.numpy())
+    return Learned(ScorerModel(projection, head, calibration), _accuracies(gaps, unseen, weights))
+
+
+def gather(seen: Sequence[Seen], features: Sequence[Tensor], names: Sequence[str]) -> Pairs:
+    """All pairs of all views, over one matrix of features."""
+    starts = np.cumsum([0, *(len(each) for each in features)])
+    rows = [
+        (start + better, start + worse, KINDS.index(kind), names.index(view.example.photo))
+        for view, start in zip(seen, starts, strict=False)
+        for better, worse, kind in view.example.pairs
+    ]
+    better, worse, kind, photo = torch.tensor(rows, dtype=torch.long).T
+    return Pairs(torch.cat(list(features)), better, worse, kind, photo)
+
+
+def _folds(names: Sequence[str], seed: int) -> Tensor:
+    """The fold of each photo: equal in size, by the order of their hashes."""
+    order = sorted(range(len(names)), key=lambda number: fraction_of(seed, "scorer-fold", names[number]))
+    folds = torch.zeros(len(names), dtype=torch.long)
+    folds[torch.tensor(order)] = torch.arange(len(names)) % min(FOLDS, len(names))
+    return folds
+
+
+def _cross_validate(
+    pairs: Pairs, folds: Tensor, fit: Fit, seed: int, progress: Callable[[str, int, int], None]
+) -> tuple[Array, Pairs]:
+    """Gaps [P] of raw scores, better less worse, each by the head that was fitted without the pair's photo."""
+    order, gaps = [], []
+    for fold in range(int(folds.max()) + 1):
+        out = folds[pairs.photo] == fold
+        if not out.any() or out.all():
+            continue
+        raw = _raw(fit_head(pairs.select(~out), fit, seed), pairs.features.double())
+        order.append(torch.nonzero(out)[:, 0])
+        gaps.append(raw[pairs.better[out]] - raw[pairs.worse[out]])
+        progress("fit", fold + 1, FOLDS + 1)
+    return np.concatenate(gaps), pairs.select(torch.cat(order))
+
+
+def _accuracies(gaps: Array, pairs: Pairs, weights: Tensor) -> dict[str, float]:
+    right, kinds, share = 0.5 + 0.5 * np.sign(gaps), pairs.kind.numpy(), weights.numpy()
+    return {
+        kind: round(float(np.average(right[kinds == number], weights=share[kinds == number])), 3)
+        for number, kind in enumerate(KINDS)
+        if (kinds == number).any()
+    }
+
+
+def _raw(head: RankingHead, features: Tensor) -> Array:
+    with torch.inference_mode():
+        return np.asarray(head(features).numpy())
+
+
+def _any_crops(view: Seen, seed: int, number: int) -> Array:
+    """Random crops of all sizes, as fractions: the typical bad ones that calibration sets to 5."""
+    height, width = view.example.picture.shape[:2]
+    rng = np.random.default_rng(seed_for(seed, "scorer-calibration", str(number)))
+    made: list[Array] = []
+    while len(made) < CALIBRATION_CROPS:
+        area = np.exp(rng.uniform(np.log(0.05), 0.0)) * width * height
+        box = random_window(area, width / height * np.exp(rng.normal(0, 0.3)), (width, height), rng)
+        made += [] if box is None else [box]
+    return np.asarray(np.stack(made) / np.array([width, height, width, height]))

@@ -1,0 +1,133 @@
+"""Judging a scorer on held-out photographs by size-matched pairs, as it will be used: from its saved weights."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.seeds import seed_for
+from stages.backends.base.protocols import Image, Scorer, Segmenter
+from stages.backends.scorers.subject_features import WIDEST, Array, SubjectMass
+from stages.training.scorer.calibration import reliability
+from stages.training.scorer.crop_search_eval import agreement, best_crops, is_canvas, pixels, score
+from stages.training.scorer.pairs import KINDS, Example, random_window
+from stages.training.scorer.views import degraded
+
+Progress = Callable[[str, int, int], None]
+
+RANDOM_CROPS = 60
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pair that the scorer got wrong: the picture, the better and the worse box in pixels, their scores."""
+
+    kind: str
+    photo: str
+    picture: Image
+    better: Array
+    worse: Array
+    scores: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """figures: JSON numbers for the report; failures: the worst pairs of each kind."""
+
+    figures: dict[str, Any]
+    failures: list[Failure]
+
+
+def judge(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example], progress: Progress) -> Judgement:
+    """Everything that the report says of a scorer on held-out examples; see the functions that give each figure."""
+    clean, stressed = [], []
+    for number, example in enumerate(examples):
+        clean.append(score(scorer, example.picture, pixels(example)))
+        stressed.append(score(scorer, *_stressed(example, number)))
+        progress("judge", number + 1, 2 * len(examples))
+    inside = [example for example in examples if not is_canvas(example)]
+    figures = {
+        "accuracy": accuracy(examples, clean),
+        "accuracy_degraded": accuracy(examples, stressed),
+        "accuracy_within_16_9": accuracy([_within_16_9(example) for example in examples], clean),
+        "calibration": reliability(examples, clean),
+        "best_crop": best_crops(scorer, segmenter, examples),
+        "subject_kept_inside": subject_kept(scorer, segmenter, inside),
+        "ranking_agreement": agreement(scorer, examples),
+    }
+    progress("judge", 2 * len(examples), 2 * len(examples))
+    return Judgement(figures, _failures(examples, clean))
+
+
+def accuracy(examples: Sequence[Example], scores: Sequence[Array]) -> dict[str, dict[str, float]]:
+    """Per kind: mean over photos of the share of pairs in the right order (ties count half), with a 95 % interval."""
+    table = {}
+    for kind in KINDS:
+        by_photo: dict[str, list[float]] = {}
+        for example, values in zip(examples, scores, strict=True):
+            for better, worse, of in example.pairs:
+                if of == kind:
+                    right = 0.5 + 0.5 * float(np.sign(values[better] - values[worse]))
+                    by_photo.setdefault(example.photo, []).append(right)
+        if by_photo:
+            means = np.array([np.mean(right) for right in by_photo.values()])
+            low, high = _interval(means)
+            pairs = sum(len(right) for right in by_photo.values())
+            table[kind] = {"accuracy": round(float(means.mean()), 3), "low": low, "high": high, "pairs": pairs}
+    return table
+
+
+def subject_kept(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example]) -> dict[str, float]:
+    """Share of the subject kept by the best-scored of many equal-area crops inside a photo, beside random and best."""
+    rows = []
+    for number, example in enumerate(examples):
+        height, width = example.picture.shape[:2]
+        rng = np.random.default_rng(seed_for(0, "scorer-kept", example.photo, number))
+        area = rng.uniform(0.25, 0.45) * width * height
+        made = [random_window(area, width / height, (width, height), rng) for _ in range(RANDOM_CROPS)]
+        boxes = np.stack([box for box in made if box is not None])
+        (mask,) = segmenter.segment([example.picture])
+        kept = SubjectMass(mask).kept(boxes)
+        best = int(np.argmax(score(scorer, example.picture, boxes)))
+        rows.append((kept[best], kept.mean(), kept.max()))
+    if not rows:
+        return {}
+    chosen, drawn, best = np.mean(rows, 0)
+    return {"by_score": round(float(chosen), 3), "random": round(float(drawn), 3), "possible": round(float(best), 3)}
+
+
+def _stressed(example: Example, number: int) -> tuple[Image, Array]:
+    rng = np.random.default_rng(seed_for(0, "scorer-stress", str(number)))
+    return degraded(example.picture, rng, strength=2.0), pixels(example)
+
+
+def _within_16_9(example: Example) -> Example:
+    """Without the pairs that the scorer could tell by a crop's elongation, which it sees only beyond 16:9."""
+    sides = pixels(example)[:, 2:] - pixels(example)[:, :2]
+    moderate = np.abs(np.log(sides[:, 0] / sides[:, 1])) <= np.log(WIDEST)
+    pairs = [pair for pair in example.pairs if moderate[pair[0]] and moderate[pair[1]]]
+    return Example(example.photo, example.picture, example.boxes, tuple(pairs))
+
+
+def _interval(means: Array) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(means, (RESAMPLES, len(means))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return round(float(low), 3), round(float(high), 3)
+
+
+def _failures(examples: Sequence[Example], scores: Sequence[Array]) -> list[Failure]:
+    """The pair of each kind and picture that is most wrong, the four worst pictures a kind."""
+    worst: dict[tuple[str, str], Failure] = {}
+    for example, values in zip(examples, scores, strict=True):
+        boxes = pixels(example)
+        for better, worse, kind in example.pairs:
+            pair = (float(values[better]), float(values[worse]))
+            known = worst.get((kind, example.photo))
+            if pair[0] < pair[1] and (known is None or pair[1] - pair[0] > known.scores[1] - known.scores[0]):
+                failure = Failure(kind, example.photo, example.picture, boxes[better], boxes[worse], pair)
+                worst[kind, example.photo] = failure
+    ranked = sorted(worst.values(), key=lambda failure: failure.scores[0] - failure.scores[1])
+    return [failure for kind in KINDS for failure in [f for f in ranked if f.kind == kind][:4]]

@@ -1,0 +1,77 @@
+"""Photographs to learn the scorer from, with their split: never a crop of a held-out photo among those trained on."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from pipeline.core.errors import UsageError
+from pipeline.core.seeds import fraction_of
+from stages.backends.base.protocols import Image
+
+TRAIN, VAL, TEST = "train", "val", "test"
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+TEST_SHARE = 0.25
+VAL_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded photograph, uint8 [H, W, 3] with its long side at most that asked for."""
+
+    name: str
+    split: str
+    pixels: Image
+
+
+def read_photographs(
+    folder: Path, *, long_side: int = 512, seed: int = 0, lost: Callable[[str], None] = lambda name: None
+) -> list[Photograph]:
+    """All photographs of a folder, ordered by name; raises UsageError when none can be read.
+
+    The split comes from the folder's ``credits.csv`` (columns ``file`` and ``split``); of the files without one, a
+    quarter is held out and a tenth is for validation, by the hash of the name. lost: told the name of each file that
+    should be a photograph and cannot be read whole.
+    """
+    splits = _splits(folder / "credits.csv")
+    found = []
+    files = [path for path in sorted(folder.iterdir() if folder.is_dir() else []) if path.suffix.lower() in EXTENSIONS]
+    stems = [path.stem for path in files]
+    for path in files:
+        if (pixels := _read(path, long_side)) is None:
+            lost(path.name)
+        else:
+            drawn = _draw(fraction_of(seed, "scorer-split", path.name))
+            found.append(
+                Photograph(
+                    path.stem if stems.count(path.stem) == 1 else path.name, splits.get(path.name, drawn), pixels
+                )
+            )
+    if not found:
+        raise UsageError(f"no photograph in {folder}: give a folder of {', '.join(EXTENSIONS)} files")
+    return found
+
+
+def _draw(fraction: float) -> str:
+    return TEST if fraction < TEST_SHARE else VAL if fraction < TEST_SHARE + VAL_SHARE else TRAIN
+
+
+def _splits(table: Path) -> dict[str, str]:
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as rows:
+        return {row["file"]: row["split"] for row in csv.DictReader(rows) if row.get("split")}
+
+
+def _read(path: Path, long_side: int) -> Image | None:
+    try:
+        with Pillow.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+        return None
+    upright.thumbnail((long_side, long_side), Pillow.Resampling.LANCZOS)
+    return np.asarray(upright)

@@ -1,0 +1,175 @@
+"""A photograph that is removed leaves no trace after the next run, which says what it changed."""
+
+import hashlib
+import io
+import tarfile
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import known_files, refresh_sources
+from pipeline.app.takedown_leftovers import leftovers
+from pipeline.core.errors import UsageError
+from pipeline.core.seeds import shard_of
+from pipeline.runs.final_shard_diff import Changes, compare
+from procrop_model.retrieval.entries import Entries, Reference
+from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
+
+
+def members(path):
+    with tarfile.open(path) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar}
+
+
+def traces_of(work, key):
+    """What a search for a photo must look for: its key, its stored bytes, the bytes of its canvases."""
+    stored = [data for path in work.glob("ingest/*.tar") for name, data in members(path).items() if key in name]
+    painted = [data for path in work.glob("outpaint/*.tar") for name, data in members(path).items() if key in name]
+    assert stored and painted
+    return [key.encode(), *stored, *painted]
+
+
+def content(path):
+    """Bytes of a file; of a table its rows as text too, since Parquet is compressed."""
+    data = path.read_bytes()
+    return data + str(pq.read_table(io.BytesIO(data)).to_pylist()).encode() if path.suffix == ".parquet" else data
+
+
+def holding(work, traces):
+    files = [path for path in work.rglob("*") if path.is_file()]
+    return sorted(str(p.relative_to(work)) for p in files if any(t in data for data in [content(p)] for t in traces))
+
+
+def tars(work):
+    return {str(p.relative_to(work)): p.read_bytes() for p in work.glob("dataset/shards/*.tar")}
+
+
+@pytest.fixture
+def home(tmp_path):
+    make_photos(tmp_path / "src", 12)
+    recipe = recipe_for(tmp_path / "src")
+    first = run_chain(session_for(recipe, tmp_path / "work"))
+    assert not next(r for r in first if r.stage == "build").changes
+    return tmp_path, recipe
+
+
+def keys_by_name(home):
+    folder, _ = home
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:24] for p in (folder / "src").glob("*.jpg")}
+
+
+def test_every_trace_is_gone_and_the_changed_final_shards_are_named(home):
+    folder, recipe = home
+    work = folder / "work"
+    key = keys_by_name(home)["photo 3.jpg"]
+    traces, before = traces_of(work, key), tars(work)
+    assert {name.split("/")[0] for name in holding(work, traces)} >= {
+        "sources.parquet", "ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "dataset", "embed",
+        "retrieve",
+    }  # fmt: skip
+    (folder / "src" / "photo 3.jpg").unlink()
+    results = run_chain(session_for(recipe, work))
+    assert holding(work, traces) == []
+    after, told = tars(work), next(r for r in results if r.stage == "build").changes
+    assert told.changed == sorted(n for n in before if n in after and before[n] != after[n])
+    assert told.appeared == sorted(set(after) - set(before)) and told.vanished == sorted(set(before) - set(after))
+    assert told and {r.stage: r.done_now for r in results}["outpaint"] == 1
+    again = run_chain(session_for(recipe, work))
+    assert not next(r for r in again if r.stage == "build").changes
+
+
+def test_shards_whose_split_changed_do_not_stay_under_their_old_names(home):
+    """With all held-out photographs gone, the number of train shards grows and the other names must vanish."""
+    folder, recipe = home
+    work = folder / "work"
+    session = session_for(recipe, work)
+    held_out = [row["key"] for row in kept_rows(session, "ingest") if row["split"] != "train"]
+    assert held_out
+    traces = [trace for key in held_out for trace in traces_of(work, key)]
+    for name, key in keys_by_name(home).items():
+        if key in held_out:
+            (folder / "src" / name).unlink()
+    told = next(r for r in run_chain(session_for(recipe, work)) if r.stage == "build").changes
+    assert told.vanished and all("-train-" not in name for name in told.vanished)
+    assert len(tars(work)) == recipe.build.shards and holding(work, traces) == []
+
+
+def test_the_last_photograph_of_a_work_shard_can_go(home):
+    folder, recipe = home
+    work = folder / "work"
+    keys = keys_by_name(home)
+    mine = {name: key for name, key in keys.items() if shard_of(key, recipe.work_shards) == 1}
+    traces = [trace for key in mine.values() for trace in traces_of(work, key)]
+    for name in mine:
+        (folder / "src" / name).unlink()
+    run_chain(session_for(recipe, work))
+    assert holding(work, traces) == []
+    assert members(work / "ingest" / "000001.tar") == {}
+
+
+def test_fewer_samples_than_shards_is_said_and_lineage_is_the_one_place_left(home):
+    folder, recipe = home
+    work = folder / "work"
+    keys = keys_by_name(home)
+    gone = sorted(keys)[1:]
+    traces = [trace for name in gone for trace in traces_of(work, keys[name])]
+    for name in gone:
+        (folder / "src" / name).unlink()
+    with pytest.raises(UsageError, match="samples in 1 splits fill"):
+        run_chain(session_for(recipe, work))
+    fewer = recipe_for(folder / "src", build={"shards": 1})
+    run_chain(session_for(fewer, work), accept_change=True)
+    assert {name.split("/")[0] for name in holding(work, traces)} == {"lineage"}
+
+
+def test_a_takedown_after_an_interrupted_rebuild_still_sweeps(home):
+    """A kill between removing old receipts and writing the new shards leaves tars that no receipt names."""
+    folder, recipe = home
+    work = folder / "work"
+    key = keys_by_name(home)["photo 5.jpg"]
+    traces = traces_of(work, key)
+    for path in work.glob("build/0*.receipt.json"):
+        path.unlink()
+    orphan = work / "dataset" / "shards" / "test-train-000099.tar"
+    orphan.write_bytes(next(iter(tars(work).values())) + traces[1])
+    (folder / "src" / "photo 5.jpg").unlink()
+    run_chain(session_for(recipe, work))
+    assert holding(work, traces) == [] and not orphan.exists()
+
+
+def test_removed_files_are_counted_and_other_places_are_named(home):
+    folder, recipe = home
+    work = folder / "work"
+    keys = keys_by_name(home)
+    files = known_files(session_for(recipe, work).run)
+    (folder / "src" / "photo 2.jpg").unlink()
+    assert refresh_sources(session_for(recipe, work), Display(quiet=True)) == 1
+    assert refresh_sources(session_for(recipe, work), Display(quiet=True)) == 0
+    references = work / "models" / "cropper" / "cropper" / "references"
+    (work / "report" / "crops").mkdir(parents=True)
+    references.mkdir(parents=True)
+    known = Entries.of(Reference(key, key, "", "", "", "", "") for key in keys.values())
+    references.joinpath("references.parquet").write_bytes(known.encode())
+    sink = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(sink, "JPEG")
+    (work / "report" / "crops" / "gone.jpg").write_bytes(sink.getvalue())
+    assert len(leftovers(work, files, removed=0)) == 1  # the crop of a picture that never was in the source
+    files = known_files(session_for(recipe, work).run)
+    assert keys["photo 2.jpg"] not in files["key"].to_pylist()
+    (work / "lineage").mkdir()
+    model, report, lineage = leftovers(work, files, removed=1)
+    assert model.startswith("models/cropper/cropper/references holds features of 1 ") and "procrop-data train" in model
+    assert "procrop-data report" in report and lineage.startswith("lineage/")
+
+
+def test_changes_are_told_apart():
+    before = {"a.tar": "1", "b.tar": "1", "c.tar": "1", "a.parquet": "1"}
+    told = compare(before, {"a.tar": "1", "b.tar": "2", "d.tar": "1", "a.parquet": "2"})
+    assert told.as_json() == {"changed": ["b.tar"], "appeared": ["d.tar"], "vanished": ["c.tar"]}
+    assert not compare(before, before) and not compare(None, before)
+    many = Changes(changed=[f"dataset/shards/{n}.tar" for n in range(25)])
+    assert many.lines()[0].endswith("19.tar and 5 more") and many.lines()[0].startswith(
+        "25 final shards changed: 0.tar"
+    )

@@ -1,0 +1,145 @@
+"""``crop`` as people use it: folders, resuming, sidecars, tables, and files that are no pictures."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from typer.testing import CliRunner
+
+from pipeline.app.crop_files.inputs import find_encoder, find_photos, read_regions
+from pipeline.app.crop_files.outputs import to_stored, xmp_of
+from pipeline.app.crop_files.resume import CropLedger
+from pipeline.cli.app import app
+from pipeline.core.errors import UsageError
+from pipeline.core.resources import bundled
+
+PHOTO = bundled("assets") / "photos" / "coffee.jpg"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two photographs of one name in two folders, and a file that is none."""
+    home = tmp_path / "photos"
+    for name in ("a", "b"):
+        (home / name).mkdir(parents=True)
+        with Image.open(PHOTO) as opened:
+            opened.rotate(0 if name == "a" else 180).save(home / name / "cup.jpg")
+    (home / "b" / "torn.jpg").write_bytes(PHOTO.read_bytes()[:2000])
+    return home
+
+
+def run(*words: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, ["crop", *words])
+    assert done.exit_code == code, done.output + repr(done.exception)
+    return done.stdout
+
+
+def test_a_folder_is_cropped_told_and_resumed(folder: Path, tmp_path: Path) -> None:
+    out, table = tmp_path / "out", tmp_path / "crops.csv"
+    words = [str(folder), "--out", str(out), "--top", "1", "--xmp", "--csv", str(table), "--json"]
+    told = json.loads(run(*words, code=3))
+    assert [bool(entry["crops"]) for entry in told] == [True, True, False]
+    assert "error" in told[2]
+    assert {"whole_score", "references", "explanation", "fulfilled"} <= set(told[0]["crops"][0])
+    made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert [re.sub(r"_\d+x\d+", "", name) for name in made] == [
+        "a/cup.xmp", "a/cup_crop1.jpg", "b/cup.xmp", "b/cup_crop1.jpg", "crops.jsonl",
+    ]  # fmt: skip
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert [bool(row["error"]) for row in rows] == [False, False, True]
+    assert [int(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == told[0]["crops"][0]["box_px"]
+
+    stamps = {name: (out / name).stat().st_mtime_ns for name in made}
+    assert json.loads(run(*words, code=3)) == told
+    (crop_a,) = (name for name in made if name.startswith("a/cup_crop"))
+    (out / crop_a).unlink()
+    run(*words, code=3)
+    changed = [name for name in made if (out / name).stat().st_mtime_ns != stamps[name]]
+    assert changed == ["a/cup.xmp", crop_a, "crops.jsonl"]
+
+
+def test_a_ledger_forgets_what_changed(tmp_path: Path) -> None:
+    photo, made = tmp_path / "p.jpg", tmp_path / "c.jpg"
+    photo.write_bytes(b"1")
+    made.write_bytes(b"2")
+    CropLedger(tmp_path, "asked").add(photo, {"n": 1}, [str(made)])
+    assert CropLedger(tmp_path, "asked").find(photo) == {"n": 1}
+    assert CropLedger(tmp_path, "otherwise").find(photo) is None
+    path = tmp_path / "crops.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"file": "cut')  # a killed run
+    ledger = CropLedger(tmp_path, "asked")
+    assert ledger.find(photo) == {"n": 1}
+    ledger.add(photo, {"n": 2}, [str(made)])
+    assert CropLedger(tmp_path, "asked").find(photo) == {"n": 2}
+    photo.write_bytes(b"12")
+    assert CropLedger(tmp_path, "asked").find(photo) is None
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_sidecar_counts_from_the_stored_picture(orientation: int) -> None:
+    """What the sidecar's box cuts from the stored pixels, turned upright, is what the crop's box cuts from the upright ones."""
+    stored = Image.fromarray(np.arange(40 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 60, 3))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.info["exif"] = exif.tobytes()
+    stored._exif = exif  # type: ignore[attr-defined]
+    upright = ImageOps.exif_transpose(stored)
+    width, height = upright.size
+    box_px = (width // 10, height // 4, width // 2, height - 2)
+    box = (box_px[0] / width, box_px[1] / height, box_px[2] / width, box_px[3] / height)
+    told = {name: float(v) for name, v in re.findall(r'crs:Crop(\w+)="([\d.]+)"', xmp_of(box, orientation))}
+    assert (told["Left"], told["Top"]) == pytest.approx(to_stored(box, orientation)[:2], abs=1e-6)
+    sides = (told["Left"] * 60, told["Top"] * 40, told["Right"] * 60, told["Bottom"] * 40)
+    cut = stored.crop(tuple(round(v) for v in sides))
+    cut._exif = exif  # type: ignore[attr-defined]
+    cut.info["exif"] = exif.tobytes()
+    np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(cut)), np.asarray(upright.crop(box_px)))
+
+
+def test_regions_by_file_and_bad_wishes(tmp_path: Path) -> None:
+    table = tmp_path / "faces.csv"
+    table.write_text("file,x1,y1,x2,y2\nsome/coffee.jpg,0,0,40,40\n")
+    assert read_regions(str(table)) == {"coffee.jpg": [(0.0, 0.0, 40.0, 40.0)]}
+    words = [str(PHOTO), "--no-save", "--json", "--keep-file", str(table), "--keep", "500,300,599,399"]
+    (told,) = json.loads(run(*words))
+    assert told["crops"][0]["box_px"][:2] == [0, 0]
+    assert told["crops"][0]["box_px"][2] >= 599
+    table.write_text("name\nx\n")
+    with pytest.raises(UsageError, match="file,x1,y1,x2,y2"):
+        read_regions(str(table))
+    for option, value in (("--keep-subject", "much"), ("--min-size", "big"), ("--keep", "1,2"), ("--aspect", "wide")):
+        done = CliRunner().invoke(app, ["crop", str(PHOTO), "--no-save", option, value])
+        assert isinstance(done.exception, UsageError), done.output
+    with pytest.raises(UsageError, match="no photographs"):
+        find_photos([str(tmp_path / "none*")])
+
+
+@pytest.mark.parametrize("name", ["coffee", "seeding"])
+def test_a_fixed_aspect_no_longer_cuts_the_subject(name: str) -> None:
+    """The cup and the dandelion, which the plain cropper cut at 4:5; the subject is looked for by default there."""
+    words = [str(PHOTO.with_name(f"{name}.jpg")), "--no-save", "--json", "--top", "1", "--aspect", "4:5"]
+    (plain,), (kept,) = json.loads(run(*words, "--keep-subject", "off")), json.loads(run(*words))
+    x1, _, x2, _ = kept["crops"][0]["box_px"]
+    cup_or_head = {"coffee": (172, 405), "seeding": (140, 470)}[name]
+    assert x1 <= cup_or_head[0]
+    assert x2 >= cup_or_head[1]
+    assert plain["crops"][0]["subject_kept"] is None
+    assert not (plain["crops"][0]["box_px"][0] <= cup_or_head[0] and plain["crops"][0]["box_px"][2] >= cup_or_head[1])
+
+
+def test_an_encoder_is_built_of_what_the_references_record(tmp_path: Path) -> None:
+    bundled_one = bundled("assets") / "models" / "cropper"
+    assert find_encoder(bundled_one, "") is None
+    with pytest.raises(UsageError, match="drop it"):
+        find_encoder(bundled_one, "some/where")
+    (tmp_path / "references").mkdir()
+    settings = {"kind": "dinov2", "model": "away", "grid": 4}
+    (tmp_path / "references" / "index.json").write_text(json.dumps({"encoder_settings": settings}))
+    encoder = find_encoder(tmp_path, "here/it/is")
+    assert encoder.name == "dinov2"
+    assert encoder._settings.model == "here/it/is"
+    assert encoder._settings.grid == 4

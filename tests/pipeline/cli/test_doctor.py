@@ -1,0 +1,125 @@
+"""``models`` and ``doctor`` on the embedded recipe, on tiny checkpoints and on ones that are not there."""
+
+import json
+import re
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline.app.machine_checks import Line, look_at_machine
+from pipeline.cli.app import app
+from pipeline.core.errors import ModelError, UsageError
+from pipeline.planning.recipe_files import read_recipe, recipe_names
+from stages.backends.catalogue import all_backends, measurements
+from stages.backends.registry import ModelSettings
+from stages.backends.smoke_test import try_models
+from stages.recipe import Recipe, stages_of
+from tests import tiny_checkpoints as tiny
+from tests.chain import make_photos, recipe_for, run_chain, session_for
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def said(*words):
+    done = CliRunner().invoke(app, list(map(str, words)))
+    return done
+
+
+def test_every_backend_of_the_registry_is_listed_with_its_licence():
+    rows = json.loads(said("models", "--json").stdout)
+    assert len(rows) == len(all_backends()) >= 20
+    assert {row["role"] for row in rows} == set(ModelSettings.model_fields)
+    assert all(row["licence"] for row in rows) and len({(row["role"], row["kind"]) for row in rows}) == len(rows)
+    here = {row["kind"]: row["is_here"] for row in rows}
+    assert here["patch-diffusion"] and here["lite0"] and not here["flux-fill"]
+    assert "flux-fill" in said("models").stdout
+
+
+def test_doctor_tries_each_model_and_remembers_what_it_measured(tmp_path):
+    done = said("doctor", "--json", "--work", tmp_path / "work", "outpaint.long_side=64")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0 and told["ok"]
+    assert {line["what"] for line in told["machine"]} >= {"python", "torch", "memory", "disk"}
+    assert {trial["role"] for trial in told["models"]} == {"captioner", "segmenter", "encoder", "scorer", "outpainter"}
+    assert measurements()["outpainter/patch-diffusion"]["rate"] > 0
+    row = next(row for row in json.loads(said("models", "--json").stdout) if row["kind"] == "lite0")
+    assert row["measured"]["memory_mib"] >= 0 and not (tmp_path / "work").exists()
+
+
+def test_doctor_says_what_to_do_about_a_model_that_is_not_there(tmp_path):
+    done = said("doctor", "--work", tmp_path, "models.encoder.kind=dinov2", "outpaint.long_side=64")
+    assert done.exit_code == ModelError.exit_code
+    assert re.search(r"BAD +encoder .*hf download facebook/dinov2-base", done.output)
+    assert "checks failed: encoder" in done.output
+
+
+def test_doctor_looks_at_what_a_model_makes(tmp_path):
+    model = tiny.stable_diffusion(tmp_path, checker=False)
+    given = {"kind": "sd15-inpaint", "model": str(model), "steps": 1, "side": 64, "dtype": "float32", "device": "cpu"}
+    (trial,) = (t for t in try_models(ModelSettings.model_validate({"outpainter": {**given, "safety": False}}), 64)
+                if t.role == "outpainter")  # fmt: skip
+    assert trial.ok and "a canvas of 64 x" in trial.found and trial.rate > 0
+    (trial,) = (
+        t for t in try_models(ModelSettings.model_validate({"outpainter": given}), 64) if t.role == "outpainter"
+    )
+    assert not trial.ok and "safety_model" in trial.found
+
+
+def test_a_machine_that_is_too_old_is_told():
+    assert all(line.ok for line in look_at_machine("s3://nowhere/work"))
+    assert Line("torch", "1.0: want 2.11 or newer", False).text().startswith("BAD")
+
+
+@pytest.fixture(scope="module")
+def run_with_proposals(tmp_path_factory):
+    home = tmp_path_factory.mktemp("calibrate")
+    recipe = recipe_for(make_photos(home / "photos", 3))
+    run_chain(session_for(recipe, home / "work"), until="propose")
+    return home / "work"
+
+
+def test_calibration_brings_an_ensemble_to_one_scale(run_with_proposals, tmp_path):
+    path = tmp_path / "calibration.json"
+    scorer = {"kind": "ensemble", "members": [{"kind": "composition"}], "calibration": str(path), "keep": 6}
+    told = said(
+        "models",
+        "--calibrate",
+        "--json",
+        "--canvases",
+        3,
+        "--work",
+        run_with_proposals,
+        f"models.scorer={json.dumps(scorer)}",
+    )
+    assert told.exit_code == 0, told.output
+    body = json.loads(told.stdout)
+    assert 2 <= body["canvases"] <= 3 and body["pictures"] >= 1 and body["agreement"] > 0.99
+    assert json.loads(path.read_text())["members"][0]["deviation"] > 0
+    assert ModelSettings.model_validate({"scorer": scorer}).scorer.build().full._read()
+    refused = said("models", "--calibrate", "--work", run_with_proposals)
+    assert isinstance(refused.exception, UsageError) and "needs no calibration" in str(refused.exception)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_can_be_planned_before_its_models_are_here(name, tmp_path):
+    recipe = Recipe.model_validate(read_recipe(name))
+    assert stages_of(recipe)
+    planned = said("plan", "--config", name, "--photos", 48400, "--variants", 5, "--work", tmp_path / "work", "--json")
+    assert planned.exit_code == 0, planned.output
+    told = json.loads(planned.stdout)
+    assert told["canvases"] == 242000
+    if name not in ("default", "demo"):
+        assert "not on this machine" in str(told["models"])
+        head = "".join(line for line in yaml_head(name))
+        assert "242,000" in head and "icence" in head and "easured" in head
+
+
+def yaml_head(name):
+    from pipeline.planning.recipe_files import find_recipe
+
+    assert yaml.safe_load(find_recipe(name).read_text())
+    return [line for line in find_recipe(name).read_text().splitlines() if line.startswith("#")]

@@ -1,0 +1,311 @@
+"""The Ray executor on one small cluster: two nodes of this machine, no dashboard, nothing beyond loopback.
+
+Ray's own code leaves sockets, files and processes to the garbage collector and uses deprecated calls; those warnings, and no
+others, are let pass here.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.core.actor_resources import Needs
+from pipeline.core.errors import InterruptedRunError, ModelError, RefusedError, UsageError
+from pipeline.engine import environment_digest
+from pipeline.engine.ready_shards import Flow
+from pipeline.shards import parquet
+from tests.faults.poison import Poisoned, do, run_in
+
+ray = pytest.importorskip("ray")
+
+from benchmarks.fault_run import digests, keys_of, session_for  # noqa: E402
+from benchmarks.fault_run import run_all as run_locally  # noqa: E402
+from benchmarks.ray_cluster import Nodes  # noqa: E402
+from benchmarks.stand_ins import make_photos  # noqa: E402
+from pipeline.app.progress import Display  # noqa: E402
+from pipeline.app.refresh_sources import refresh_sources  # noqa: E402
+from pipeline.engine.executors.ray.cluster import NICENESS, connect, room_for  # noqa: E402
+from pipeline.engine.executors.ray.executor import RayExecutor  # noqa: E402
+from pipeline.engine.runner import Options, run_stages  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
+]
+ROOT = Path(__file__).resolve().parents[5]
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", NICENESS)}
+    nodes = Nodes(dashboard=True)
+    connect(nodes.address, 2)
+    yield nodes
+    ray.shutdown()
+    nodes.cluster.shutdown()
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The small whole run, by the local executor."""
+    home = tmp_path_factory.mktemp("ray")
+    make_photos(home / "photos", 4, (320, 240))
+    run_locally(home / "photos", home / "work")
+    return home
+
+
+def on_ray(stage, work, *, shards=2, events=None, **needs):
+    """Receipts by shard of a stage done on the cluster."""
+    run = run_in(work, shards)
+    tell = events.append if events is not None else lambda event: None
+    with RayExecutor(run, [stage], needs={stage.name: Needs(**needs)}, on_event=tell) as executor:
+        flow = Flow([stage], lambda stage: range(shards), lambda stage, shard: False)
+        return {receipt.shard: receipt for receipt in executor.flow(flow)}
+
+
+def drive(source, work, nodes):
+    command = [sys.executable, "-m", "benchmarks.ray_run", source, work, nodes.address]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(pattern, work, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not list(Path(work).glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(Path(work).glob(pattern))
+
+
+def actors():
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "ray::ShardActor" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_the_whole_chain_on_two_nodes_gives_the_bytes_of_the_local_executor(nodes, undisturbed, tmp_path):
+    session, display = session_for(undisturbed / "photos", tmp_path), Display(quiet=True)
+    refresh_sources(session, display)
+    stages, events = session.stages, []
+    with RayExecutor(session.run, stages, needs={s.name: Needs() for s in stages}, on_event=events.append) as executor:
+        results = run_stages(stages, session.run, executor, watcher=display, chain=stages, options=Options())
+    assert digests(tmp_path) == digests(undisturbed / "work")
+    assert [(r.done_now, r.skipped) for r in results] == [(len(r.receipts), 0) for r in results]
+    told = {
+        stage.name: sum(e.kept + e.rejected + e.failed for e in events if e.stage == stage.name) for stage in stages
+    }
+    assert told == {result.stage: sum(receipt.n_in for receipt in result.receipts) for result in results}
+    nodes.look_at_stores()
+    assert nodes.most_mib < 1 and os.listdir(tmp_path / "locks") == []
+
+
+def test_a_node_and_then_the_command_killed_lose_and_double_nothing(nodes, undisturbed, tmp_path):
+    source, work = undisturbed / "photos", tmp_path / "work"
+    process = drive(source, work, nodes)
+    wait_for("ingest/*.receipt.json", work)
+    nodes.kill_one()
+    wait_for("outpaint/*.receipt.json", work)
+    process.kill()
+    process.communicate()
+    nodes.replace()
+    process = drive(source, work, nodes)
+    assert (process.communicate(timeout=240)[1], process.returncode) == ("", 0)
+    assert digests(work) == digests(undisturbed / "work")
+    assert keys_of(source, work) == keys_of(source, undisturbed / "work")
+
+
+class Slow(Poisoned):
+    """Takes a moment a micro-batch and says which process had it."""
+
+    def run(self, tasks, shard):
+        time.sleep(0.2)
+        (Path(self.how) / f"{os.getpid()}").touch()
+        return super().run(tasks, shard)
+
+
+def test_an_actor_that_is_killed_or_wanted_back_costs_nothing(nodes, tmp_path):
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    stage = Slow(images=True, how=str(seen), samples=48)
+
+    def disturb():
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            known = {path.name for path in seen.iterdir()}
+            deadline = time.monotonic() + 60
+            while not (fresh := {path.name for path in seen.iterdir()} - known) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            os.kill(int(min(fresh)), number)
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    receipts = on_ray(stage, tmp_path / "work", shards=4)
+    disturber.join()
+    assert sorted(receipts) == [0, 1, 2, 3] and sum(r.n_kept for r in receipts.values()) == 48
+    rows = [
+        row["key"]
+        for shard in receipts
+        for row in parquet.decode((tmp_path / f"work/poisoned/{shard:06d}.parquet").read_bytes())
+    ]
+    assert sorted(rows) == [f"k{n:02d}" for n in range(48)] and len(list(seen.iterdir())) >= 3
+    assert actors() == []
+
+
+def test_a_sample_that_kills_its_actor_is_a_row_and_the_rest_is_as_without_ray(nodes, tmp_path):
+    receipts = on_ray(Poisoned({"k06"}, images=True, how="kill"), tmp_path / "work", restarts=1)
+    do(Poisoned({"k06"}, images=True, how="kill"), tmp_path / "local")
+    assert receipts[0].n_failed == {"crashed": 1} and receipts[0].n_kept == 9 and receipts[1].n_kept == 10
+    (bad,) = [
+        row
+        for row in parquet.decode((tmp_path / "work/poisoned/000000.parquet").read_bytes())
+        if row["status"] == "failed"
+    ]
+    assert bad["key"] == "k06" and "Ray lost its process" in bad["detail"]
+    for name in ("000000.tar", "000001.tar", "000001.parquet"):
+        assert (tmp_path / "work/poisoned" / name).read_bytes() == (tmp_path / "local/poisoned" / name).read_bytes()
+
+
+class Unlike(Poisoned):
+    """Has another model on every machine that looks."""
+
+    def models(self):
+        return {"painter": str(os.getpid())}
+
+
+class Homebound(Poisoned):
+    """Its model lies on the command's machine alone."""
+
+    def __init__(self, home):
+        super().__init__()
+        self.home = home
+
+    def models(self):
+        if os.getpid() != self.home:
+            raise ModelError("no weights in models/painter")
+        return {"painter": "abc"}
+
+
+class Buggy(Poisoned):
+    def run(self, tasks, shard):
+        raise TypeError("a bug, not a sample's fault")
+
+
+def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work(nodes, tmp_path):
+    with pytest.raises(
+        RefusedError, match=r"would compute something else .* model of poisoned: painter: \d+ -> \d+; install"
+    ):
+        on_ray(Unlike(), tmp_path / "unlike")
+    assert not (tmp_path / "unlike/poisoned").exists()
+    run = run_in(tmp_path / "here")
+    run.store.root = tmp_path / "elsewhere"
+    with RayExecutor(run, [Poisoned()], needs={"poisoned": Needs()}, on_event=lambda event: None) as executor:
+        flow = Flow([Poisoned()], lambda stage: [0], lambda stage, shard: False)
+        with pytest.raises(RefusedError, match=r"does not see the run in .*elsewhere"):
+            list(executor.flow(flow))
+    with pytest.raises(TypeError, match="a bug"):
+        on_ray(Buggy(), tmp_path / "buggy")
+    deadline = time.monotonic() + 60
+    while actors() and time.monotonic() < deadline:  # Ray ends their processes in its own time
+        time.sleep(0.2)
+    assert actors() == []
+
+
+def test_a_node_with_other_code_or_without_the_model_is_refused_with_the_difference(nodes, tmp_path, monkeypatch):
+    with pytest.raises(
+        RefusedError, match=r"model of poisoned: .* -> missing \(no weights in models/painter\); .*; install"
+    ):
+        on_ray(Homebound(os.getpid()), tmp_path / "homebound")
+    older = {**environment_digest._sources(), "stages/outpaint.py": "0123456789ab", "stages/gone.py": "ba9876543210"}
+    monkeypatch.setattr(environment_digest, "_sources", lambda: older)
+    with pytest.raises(
+        RefusedError,
+        match=r"something else .* stages/outpaint\.py: 0123456789ab -> [0-9a-f]{12}.*install the same version",
+    ) as refused:
+        on_ray(Poisoned(), tmp_path / "code")
+    assert "stages/gone.py" in str(refused.value)
+    assert not (tmp_path / "homebound/poisoned").exists() and not (tmp_path / "code/poisoned").exists()
+
+
+def test_a_submitted_job_runs_on_the_cluster_it_is_submitted_to(nodes, undisturbed, tmp_path):
+    tools = Path(sys.executable).parent
+    run = [tools / "procrop-data", "run", "--until", "ingest", "--executor", "ray", "--work", tmp_path]
+    job = [
+        tools / "ray",
+        "job",
+        "submit",
+        "--address",
+        nodes.dashboard,
+        "--",
+        *run,
+        f"ingest.source={undisturbed / 'photos'}",
+    ]
+    alone = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    told = subprocess.run(list(map(str, job)), env=alone, capture_output=True, text=True, timeout=240, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert re.search(r"ingest +4 of 4 kept", told.stdout) and "succeeded" in told.stdout
+    assert len(list((tmp_path / "ingest").glob("*.tar"))) > 0
+
+
+def test_a_signal_lets_the_micro_batch_end_and_a_rerun_goes_on(nodes, tmp_path):
+    (tmp_path / "seen").mkdir()
+    stage = Slow(
+        images=True, how=str(tmp_path / "seen"), samples=120
+    )  # long enough that a late signal still finds it at work
+    timer = threading.Thread(target=lambda: (wait_for("seen/*", tmp_path), os.kill(os.getpid(), signal.SIGTERM)))
+    timer.start()
+    with pytest.raises(InterruptedRunError, match="run the same command to go on"):
+        on_ray(stage, tmp_path / "work")
+    timer.join()
+    assert list((tmp_path / "work/poisoned/journal").glob("*.jsonl")) and os.listdir(tmp_path / "work/locks") == []
+    assert {shard: r.n_kept for shard, r in on_ray(stage, tmp_path / "work").items()} == {0: 60, 1: 60}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere", "ray://127.0.0.1:10001"])
+def test_an_address_without_a_cluster_is_one_line_within_15_seconds(address):
+    started = time.monotonic()
+    with pytest.raises(UsageError) as caught:
+        connect(address, 1)
+    assert address in str(caught.value) and "\n" not in str(caught.value) and time.monotonic() - started < 15
+
+
+def test_a_port_that_does_not_answer_is_given_up_in_time():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(UsageError, match="no Ray cluster answers there"):
+            connect(f"127.0.0.1:{silent.getsockname()[1]}", 1)
+        assert time.monotonic() - started < 15
+
+
+def test_how_many_actors_a_cluster_has_room_for():
+    cluster = {"CPU": 8.0, "GPU": 2.0, "memory": 100.0}
+    assert room_for(Needs().of_cluster(), cluster) == 8
+    assert room_for(Needs(num_gpus=0.5).of_cluster(), cluster) == 4
+    assert room_for(Needs(memory=60).of_cluster(), cluster) == 1
+    assert room_for(Needs(custom={"a100": 1}).of_cluster(), cluster) == 1  # asked for even so: clusters grow
+    assert room_for(Needs(num_cpus=0).of_cluster(), cluster) == 8
+
+
+def test_without_ray_installed_the_command_names_the_extra(tmp_path):
+    code = "import sys; sys.modules['ray'] = None; from pipeline.cli.app import main; main()"
+    told = subprocess.run(
+        [sys.executable, "-c", code, "ingest", "--executor", "ray", "--work", str(tmp_path / "work")],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert told.returncode == 2 and told.stderr == (
+        "error: --executor ray needs Ray, which is not installed: pip install 'procrop-data[ray]'\n"
+    )

@@ -1,0 +1,73 @@
+"""Recipes: inheritance, overrides, and one line for each mistake."""
+
+import pytest
+
+from pipeline.core.errors import UsageError
+from pipeline.planning import recipe_files
+from stages.recipe import Recipe
+
+
+def parse(text, tmp_path, *overrides):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    return recipe_files.parse(Recipe, recipe_files.override(recipe_files.read_recipe(str(path)), overrides), "r.yaml")
+
+
+@pytest.mark.parametrize("name", recipe_files.recipe_names())
+def test_every_bundled_recipe_is_valid(name):
+    assert recipe_files.parse(Recipe, recipe_files.read_recipe(name), name).name == name
+
+
+def test_base_and_overrides(tmp_path):
+    recipe = parse("base: default\nname: mine\noutpaint: {variants: 2}", tmp_path, "outpaint.long_side=128", "seed=7")
+    assert (recipe.outpaint.variants, recipe.outpaint.long_side, recipe.seed) == (2, 128, 7)
+    assert recipe.ingest.source == "assets:photos"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\noutpaint: {variant: 2}", r"unknown key 'outpaint.variant'; allowed here: .*variants"),
+        ("name: x\nnope: 2", r"unknown key 'nope'; allowed here: build, .*"),
+        ("name: x\noutpaint: {variants: many}", r"outpaint.variants = 'many': .*integer"),
+        ("name: x\noutpaint: {variants: 0}", r"outpaint.variants = 0: .*greater than or equal to 1"),
+        ("name: Bad Name", r"name = 'Bad Name'"),
+        ("seed: 1", r"name.*required"),
+        ("[1, 2]", r"must be a mapping"),
+        ("name: [", r"not valid YAML"),
+        ("name: x\nfilter: {max_crops: 60}", r"filter.max_crops 60 exceeds refine.beam"),
+    ],
+)
+def test_mistakes_get_one_line_that_names_key_and_value(text, message, tmp_path):
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(text, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_off_is_a_word_in_yaml_too(tmp_path):
+    assert parse("name: x\nmodels: {captioner: {kind: off}}", tmp_path).models.captioner.kind == "off"
+
+
+def test_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(UsageError, match=r"known are .*default.*demo"):
+        recipe_files.find_recipe("nosuch")
+    with pytest.raises(UsageError, match="does not exist"):
+        recipe_files.find_recipe("nosuch.yaml")
+
+
+def test_an_override_without_a_value_is_refused():
+    with pytest.raises(UsageError, match="key=value"):
+        recipe_files.override({}, ["outpaint.variants"])
+
+
+def test_a_circle_of_bases_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"base: {tmp_path}/a.yaml")
+    with pytest.raises(UsageError, match="circle"):
+        recipe_files.read_recipe(str(tmp_path / "a.yaml"))
+
+
+def test_another_kind_of_model_does_not_inherit_parameters():
+    merged = recipe_files.merge({"m": {"kind": "a", "size": 3}}, {"m": {"kind": "b"}})
+    assert merged == {"m": {"kind": "b"}}
+    assert recipe_files.merge({"m": {"kind": "a", "size": 3}}, {"m": {"size": 4}}) == {"m": {"kind": "a", "size": 4}}

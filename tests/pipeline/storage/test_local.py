@@ -1,0 +1,64 @@
+"""Stores: whole files or none, one winner, one line when the disk will not have it."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.core.errors import StorageError, UsageError
+from pipeline.storage.local import LocalStore
+from pipeline.storage.open_store import open_store
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    return open_store(str(tmp_path / "run") if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+def test_write_read_replace_list_move_remove(store):
+    store.write("a/x.bin", b"one")
+    store.write("a/x.bin", b"three")
+    assert store.read("a/x.bin") == b"three"
+    assert store.read_range("a/x.bin", 1, 2) == b"hr"
+    assert store.size("a/x.bin") == 5
+    assert store.names("a") == ["x.bin"] and store.names("nowhere") == []
+    store.move("a", "b/c")
+    assert not store.exists("a/x.bin") and store.read("b/c/x.bin") == b"three"
+    store.remove("b")
+    assert not store.exists("b/c/x.bin")
+    store.remove("b")
+
+
+def test_missing_files_are_missing(store):
+    with pytest.raises(FileNotFoundError):
+        store.read("no/such")
+
+
+def test_create_has_one_winner(store):
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: store.create("receipt", b"%d" % i), range(8)))
+    if isinstance(store, LocalStore):  # the memory file system has no lock of its own
+        assert won.count(True) == 1
+        assert store.read("receipt") == b"%d" % won.index(True)
+    assert not store.create("receipt", b"late")
+
+
+def test_no_partial_files_stay(tmp_path):
+    store = LocalStore(tmp_path)
+    store.write("x", b"1")
+    store.create("x", b"2")
+    store.create("y", b"3")
+    assert sorted(os.listdir(tmp_path)) == ["x", "y"]
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "work").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        open_store(str(tmp_path / "work"))
+    with pytest.raises(StorageError, match=r"cannot write .* run the same command again"):
+        LocalStore(tmp_path).write("work/sub/x", b"1")
+
+
+def test_an_unknown_protocol_is_one_line():
+    with pytest.raises(UsageError, match=r"cannot open 'nosuch://bucket/run'.*protocols are s3://"):
+        open_store("nosuch://bucket/run")

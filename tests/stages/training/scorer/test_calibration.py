@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from stages.training.scorer.calibration import probability, reliability
+from stages.training.scorer.pairs import INSIDE, SHIFTED, Example
+
+
+def example_of(kinds: list[str]) -> Example:
+    """Pairs (0, 1), (2, 3) and so on, each of its kind."""
+    pairs = tuple((2 * number, 2 * number + 1, kind) for number, kind in enumerate(kinds))
+    return Example("p", np.zeros((4, 4, 3), np.uint8), np.zeros((2 * len(kinds), 4)), pairs)
+
+
+def scores_for(chances: np.ndarray) -> np.ndarray:
+    """A first crop with that chance against a second that scores 5."""
+    return np.stack([10 * chances, np.full(len(chances), 5.0)], 1).ravel()
+
+
+def test_probability_is_the_difference_of_log_odds_and_symmetric() -> None:
+    assert probability(np.array(8.0), np.array(5.0)) == pytest.approx(0.8)
+    a, b = np.array([0.0, 3.0, 10.0]), np.array([10.0, 6.0, 2.0])
+    assert probability(a, b) + probability(b, a) == pytest.approx(1.0)
+
+
+def test_an_honest_scorer_has_a_small_error_and_a_boastful_one_a_large_one() -> None:
+    rng = np.random.default_rng(0)
+    chances = rng.uniform(0.02, 0.98, 4000)
+    chances = np.where(rng.uniform(size=4000) < chances, chances, 1 - chances)  # the better one is first
+    example = example_of([SHIFTED] * 4000)
+    honest = reliability([example], [scores_for(chances)])[SHIFTED]
+    boastful = reliability([example], [scores_for(np.where(chances > 0.5, 0.999, 0.001))])[SHIFTED]
+    assert honest["error"] < 0.03 and boastful["error"] > 0.2
+    assert honest["right"] == boastful["right"]
+
+
+def test_all_counts_each_kind_alike() -> None:
+    kinds = [SHIFTED] * 1 + [INSIDE] * 9
+    chances = np.array([0.9] + [0.1] * 9)
+    told = reliability([example_of(kinds)], [scores_for(chances)])
+    assert told[SHIFTED]["right"] == 1.0 and told[INSIDE]["right"] == 0.0 and told["all"]["right"] == 0.5
+    assert sum(row["weight"] for row in told["bins"]) == pytest.approx(1.0)
