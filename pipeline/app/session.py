@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.app.recipe_for_run import read_recipe, with_kept_batch
 from pipeline.core.errors import UsageError
@@ -75,16 +76,14 @@ def open_existing(work: str) -> Session:
 
 def is_remote(session: Session) -> bool:
     """Whether the run directory is on another machine's file system."""
-    from pipeline.storage.local import LocalStore
-
-    return not isinstance(session.run.store, LocalStore)
+    return session.run.store.local_root is None
 
 
-def local_folder(session: Session, stages: Sequence[str] = ("build", "retrieve")) -> Any:
+def local_folder(session: Session, stages: Sequence[str] = ("build", "retrieve")) -> Path:
     """The run directory as a path; of a remote one, a copy of what ``stages`` committed, in the cache folder."""
-    store: Any = session.run.store
-    if not is_remote(session):
-        return store.root
+    root = session.run.store.local_root
+    if root is not None:
+        return root
     from pipeline.runs.download_cache import fetch
 
     return fetch(session.run, stages)

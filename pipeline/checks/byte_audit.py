@@ -16,7 +16,6 @@ from pipeline.runs.run_directory import Run
 from pipeline.shards.parquet import IMAGE_COLUMNS
 from pipeline.shards.tar_writer import members
 from pipeline.storage.base import Store
-from pipeline.storage.local import LocalStore
 
 CHUNK = 1 << 20
 ROWS_AT_A_TIME = 1024
@@ -52,8 +51,8 @@ def check_receipt(run: Run, stage: Stage, path: str, receipt: Receipt, progress:
 
 def open_file(store: Store, path: str) -> BinaryIO:
     """A seekable file of a run directory that never holds more than a few MB; raises FileNotFoundError."""
-    if isinstance(store, LocalStore):
-        return open(store.local(path), "rb")
+    if store.local_root is not None:
+        return open(store.local_root / path, "rb")
     return io.BufferedReader(_Ranges(store, path), 4 * CHUNK)
 
 

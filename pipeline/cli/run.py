@@ -243,10 +243,9 @@ def _leftovers(session: Session, removed: int) -> list[str]:
     """Places that may still hold something of photographs taken down; a remote run directory has none but its stages."""
     from pipeline.app.refresh_sources import known_files
     from pipeline.app.takedown_leftovers import leftovers
-    from pipeline.storage.local import LocalStore
 
-    store = session.run.store
-    return leftovers(store.root, known_files(session.run), removed=removed) if isinstance(store, LocalStore) else []
+    root = session.run.store.local_root
+    return [] if root is None else leftovers(root, known_files(session.run), removed=removed)
 
 
 def _lost_files(session: Session) -> list[dict[str, str]]:

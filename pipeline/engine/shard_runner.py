@@ -1,14 +1,11 @@
 """The one contract of every executor: ``run_shard(stage, shard) -> receipt``."""
 
 import contextlib
-import os
 import re
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.core.errors import (
@@ -28,7 +25,6 @@ from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run, receipt_path, recipe_of
 from pipeline.shards import parquet
 from pipeline.storage.base import describe
-from pipeline.storage.local import LocalStore
 from pipeline.storage.locks import shard_lock
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
@@ -152,10 +148,7 @@ def _of_the_other(run: Run, ours: Receipt) -> Receipt:
 def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
     if not stage.extensions:
         return RowSink()
-    if isinstance(run.store, LocalStore):
-        return Journal(run.store.local(f"{stage.name}/journal"), number, identity)
-    aside = Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}" / digest_of(run.store.url)[:12]
-    return Journal(aside / stage.name, number, identity)
+    return Journal(run.store.scratch_folder() / stage.name / "journal", number, identity)
 
 
 def _check_keys(tasks: Sequence[Task], stage: str) -> None:

@@ -7,7 +7,6 @@ from pipeline.report.reader import RunReader
 from pipeline.report.section import Material, Section
 from pipeline.runs.plan import Plan
 from pipeline.runs.run_directory import receipt_path
-from pipeline.storage.local import LocalStore
 
 SETTINGS = (
     ("photographs from", "ingest.source"),
@@ -64,11 +63,11 @@ def _splits(reader: RunReader) -> dict[str, int]:
 
 def newest_receipt(reader: RunReader) -> float:
     """When the last shard was done, as a Unix time; 0 where the store does not tell."""
-    store = reader.run.store
-    if not isinstance(store, LocalStore):
+    root = reader.run.store.local_root
+    if root is None:
         return 0.0
     paths = [receipt_path(stage.name, r.shard) for stage in reader.stages for r in reader.receipts(stage.name)]
-    return max((store.local(path).stat().st_mtime for path in paths), default=0.0)
+    return max(((root / path).stat().st_mtime for path in paths), default=0.0)
 
 
 def recipe_section(material: Material) -> Section:

@@ -23,6 +23,15 @@ class Store(Protocol):
 
     url: str
 
+    @property
+    def local_root(self) -> Path | None:
+        """The folder of this machine that the run directory is; None when it is on a remote store."""
+        ...
+
+    def scratch_folder(self) -> Path:
+        """Where a worker may write a file before ``adopt``: a local folder, the same one after a restart, perhaps not yet made."""
+        ...
+
     def read(self, path: str) -> bytes:
         """All bytes of a file; raises FileNotFoundError."""
         ...
@@ -76,7 +85,7 @@ class Store(Protocol):
         ...
 
     def unfinished(self) -> list[Any]:
-        """Uploads in parts that a killed process left (``storage_remote.Upload``)."""
+        """Uploads in parts that a killed process left (``pipeline.storage.object_store.Upload``)."""
         ...
 
     def abort(self, upload: Any) -> None:

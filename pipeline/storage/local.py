@@ -31,14 +31,14 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         if root.exists() and not root.is_dir():
             raise UsageError(f"the work directory '{root}' is a file")
-        self.root = root
+        self.local_root = root
         self.url = str(root)
         # Which folder of which disk this is. Pickled along, so that a worker started after an unmount knows better, too.
         self._identity = self._folder()
 
     def _folder(self) -> tuple[int, int] | None:
         try:
-            about = self.root.stat()
+            about = self.local_root.stat()
         except OSError:
             return None
         return about.st_dev, about.st_ino
@@ -56,9 +56,12 @@ class LocalStore:
     def abort(self, upload: Any) -> None:
         """There are none."""
 
+    def scratch_folder(self) -> Path:
+        return self.local_root  # the same disk, so that ``adopt`` is a rename
+
     def local(self, path: str) -> Path:
         """The real path of a file."""
-        return self.root / path
+        return self.local_root / path
 
     def read(self, path: str) -> bytes:
         try:

@@ -4,6 +4,8 @@ One complete upload a file, so a reader sees all of it or none. Every operation 
 that time cures (``pipeline.storage.retry``). docs/storage.md says what each store promises.
 """
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.errors import StorageError
+from pipeline.core.seeds import digest_of
 from pipeline.storage.fsspec_client import GCS, HADOOP, S3, asking, connect, protocol_of
 from pipeline.storage.hdfs import HadoopFiles, PyarrowFiles, WebHdfsFiles
 from pipeline.storage.retry import chain_of, code_of
@@ -46,6 +49,13 @@ class RemoteStore:
         self.url = url.rstrip("/")
         self._fs, root = connect(self.url, fresh=True)
         self._root = root.rstrip("/")
+
+    @property
+    def local_root(self) -> None:
+        return None
+
+    def scratch_folder(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}" / digest_of(self.url)[:12]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.url,)

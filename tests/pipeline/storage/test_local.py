@@ -1,6 +1,7 @@
 """Stores: whole files or none, one winner, one line when the disk will not have it."""
 
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,10 +38,19 @@ def test_missing_files_are_missing(store):
 def test_create_has_one_winner(store):
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda i: store.create("receipt", b"%d" % i), range(8)))
-    if isinstance(store, LocalStore):  # the memory file system has no lock of its own
+    if store.local_root is not None:  # the memory file system has no lock of its own
         assert won.count(True) == 1
         assert store.read("receipt") == b"%d" % won.index(True)
     assert not store.create("receipt", b"late")
+
+
+def test_local_root_and_scratch_folder(store, tmp_path):
+    """A local run keeps unfinished files on its own disk; a remote one in a folder of this machine that a restart finds again."""
+    scratch = store.scratch_folder()
+    if store.local_root is None:
+        assert scratch.is_relative_to(tempfile.gettempdir()) and scratch == open_store(store.url).scratch_folder()
+    else:
+        assert store.local_root == scratch == tmp_path / "run"
 
 
 def test_no_partial_files_stay(tmp_path):

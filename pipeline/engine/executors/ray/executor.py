@@ -30,7 +30,6 @@ from pipeline.engine.ready_shards import Flow
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
-from pipeline.storage.local import LocalStore
 
 LISTEN_S = 0.2
 PLACED_S = 30.0
@@ -104,7 +103,7 @@ class RayExecutor:
 
     def _errand(self, stage: Stage) -> Errand:
         store = self._run.store
-        url = str(store.root.absolute()) if isinstance(store, LocalStore) else store.url
+        url = store.url if store.local_root is None else str(store.local_root.absolute())
         return Errand(url, self._payload, stage.name, census(stage), self._post_name)
 
     def _room(self, stage: str) -> int:

@@ -210,7 +210,7 @@ def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work
         on_ray(Unlike(), tmp_path / "unlike")
     assert not (tmp_path / "unlike/poisoned").exists()
     run = run_in(tmp_path / "here")
-    run.store.root = tmp_path / "elsewhere"
+    run.store.local_root = tmp_path / "elsewhere"
     with RayExecutor(run, [Poisoned()], needs={"poisoned": Needs()}, on_event=lambda event: None) as executor:
         flow = Flow([Poisoned()], lambda stage: [0], lambda stage, shard: False)
         with pytest.raises(RefusedError, match=r"does not see the run in .*elsewhere"):
