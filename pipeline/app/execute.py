@@ -126,8 +126,7 @@ def _needs(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> 
     by_verb = {str(verb): needs for verb, needs in session.recipe.ray.items()}
     given = by_verb.get(stage.name.split("/")[0], Needs())
     if given.num_gpus is None:
-        roles = [getattr(session.recipe.models, role, None) for role in stage.models()] if has_gpu else []
-        on_gpu = any(getattr(role, "device", "cpu") != "cpu" for role in roles)
+        on_gpu = has_gpu and not session.recipe.models.gpu_roles.isdisjoint(stage.models())
         given = given.model_copy(update={"num_gpus": 1.0 if on_gpu else 0.0})
     return given.model_copy(update={"most": workers}) if workers and not given.most else given
 

@@ -18,10 +18,12 @@ def workers_for(recipe: "Recipe", workers: int) -> int:
     """How many worker processes a command that makes data starts: by default one a GPU where the recipe's models use GPUs, for
     each loads its own weights, else one a core.
     """
-    roles = [getattr(recipe.models, name) for name in type(recipe.models).model_fields]
-    on_gpu = any(getattr(role, "device", "cpu") != "cpu" for role in roles)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = len([n for n in os.listdir("/dev") if n.startswith("nvidia") and n[6:].isdigit()]) if on_gpu else 0
+    gpus = (
+        len([n for n in os.listdir("/dev") if n.startswith("nvidia") and n[6:].isdigit()])
+        if recipe.models.gpu_roles
+        else 0
+    )
     if gpus and visible is not None:
         gpus = len([part for part in visible.split(",") if part.strip() and part.strip() != "-1"])
     return workers or gpus or worker_count(0)

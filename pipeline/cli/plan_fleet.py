@@ -41,12 +41,7 @@ class Asked:
     @property
     def on_gpu(self) -> set[str]:
         """Stages whose model the recipe puts on a GPU, or whose rate on one was given."""
-        roots = {
-            root
-            for role, used in USES.items()
-            if getattr(getattr(self.recipe.models, role), "device", "cpu") != "cpu"
-            for root in used
-        }
+        roots = {root for role in self.recipe.models.gpu_roles for root in USES.get(role, ())}
         return {stage.name for stage in self.stages if stage.name.split("/")[0] in roots} | set(self.rates)
 
 

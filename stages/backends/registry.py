@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
 from stages.backends.captioners.chat import ChatCaptionerSettings
 from stages.backends.captioners.hub import HubCaptionerSettings
@@ -28,7 +29,7 @@ from stages.backends.vision.u2net import U2NetSettings
 BY_KIND = Field(discriminator="kind")
 
 
-class NoComposerSettings(Settings):
+class NoComposerSettings(BackendSettings):
     """No regions are looked for; only a ControlNet needs them."""
 
     kind: Literal["none"] = "none"
@@ -51,6 +52,17 @@ class ModelSettings(Settings):
     )
     encoder: Annotated[Lite0Settings | SamEncoderSettings | HubEncoderSettings, BY_KIND] = Lite0Settings()
     composer: Annotated[NoComposerSettings | SamComposerSettings, BY_KIND] = NoComposerSettings()
+
+    def of_role(self, role: str) -> BackendSettings:
+        """Settings of the model that plays a role; KeyError for a role that does not exist."""
+        settings = dict(self)[role]
+        assert isinstance(settings, BackendSettings)
+        return settings
+
+    @property
+    def gpu_roles(self) -> frozenset[str]:
+        """Roles whose model computes on a GPU where the machine has one."""
+        return frozenset(role for role in type(self).model_fields if self.of_role(role).uses_gpu)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from pipeline.core.errors import ProcropError, SampleError
 from pipeline.core.resources import bundled
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.devices import pick
 from stages.backends.base.lazy_import import engine
 from stages.backends.base.protocols import Declined, Image, PaintRequest
@@ -53,7 +54,7 @@ def try_models(settings: ModelSettings, side: int) -> Iterator[Trial]:
         picture = np.asarray(photo.convert("RGB"))
     for role, use in _uses(built, picture, side).items():
         model = getattr(built, role)
-        yield _tried(role, getattr(settings, role), model, use)
+        yield _tried(role, settings.of_role(role), model, use)
 
 
 def _uses(models: Models, picture: Image, side: int) -> dict[str, Callable[[], str]]:
@@ -78,7 +79,7 @@ def _uses(models: Models, picture: Image, side: int) -> dict[str, Callable[[], s
     return uses
 
 
-def _tried(role: str, settings: Any, model: Any, use: Callable[[], str]) -> Trial:
+def _tried(role: str, settings: BackendSettings, model: Any, use: Callable[[], str]) -> Trial:
     try:
         digest = model.digest
         cuda = _watch(settings)
@@ -91,7 +92,7 @@ def _tried(role: str, settings: Any, model: Any, use: Callable[[], str]) -> Tria
         return Trial(role, model.name, False, " ".join(str(error).split()) or type(error).__name__)
     grown = (psutil.Process().memory_info().rss - before) / 2**20
     memory = cuda() if cuda else max(0.0, grown)
-    device = pick(getattr(settings, "device", "cpu"))
+    device = pick(settings.runs_on)
     measured = {
         "rate": round(rate, 4),
         "memory_mib": round(memory),
@@ -103,9 +104,9 @@ def _tried(role: str, settings: Any, model: Any, use: Callable[[], str]) -> Tria
     return Trial(role, model.name, True, found, first, rate, memory)
 
 
-def _watch(settings: Any) -> Callable[[], float] | None:
+def _watch(settings: BackendSettings) -> Callable[[], float] | None:
     """Peak MiB on the model's CUDA device from now on; None on a processor."""
-    device = pick(getattr(settings, "device", "cpu"))
+    device = pick(settings.runs_on)
     if device == "cpu":
         return None
     cuda = engine("torch:cuda")

@@ -3,12 +3,12 @@
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pipeline.core.seeds import digest_of
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import DeviceSettings
 from stages.backends.base.checkpoint_files import locate, weights_digest
 from stages.backends.base.lazy_import import engine
 
 
-class CheckpointSettings(Settings):
+class CheckpointSettings(DeviceSettings):
     """model: a folder, a file or a hub id that was downloaded; revision: of the hub; licence: of the weights."""
 
     model: str

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipeline.core.errors import ModelError, SampleError
 from pipeline.core.seeds import digest_of
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.protocols import Image, Prompts
 from stages.backends.captioners.chat_client import ChatClient
 from stages.backends.captioners.response_cache import AnswerCache
@@ -30,7 +30,7 @@ QUESTION = (
 )
 
 
-class ChatCaptionerSettings(Settings):
+class ChatCaptionerSettings(BackendSettings):
     """base_url: up to and with ``/v1``; key_env: environment variable with the key, which is never written anywhere.
 
     question: what is asked with each photo (``{title}`` is its title); the answer must be JSON with inside, beyond, negative.

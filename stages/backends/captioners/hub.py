@@ -28,7 +28,6 @@ class HubCaptionerSettings(CheckpointSettings):
     revision: str = ""
     licence: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float16"
-    device: str = "auto"
     batch: int = Field(8, ge=1)
     ask: str
     ask_beyond: str = ""

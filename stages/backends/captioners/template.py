@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pipeline.core.seeds import digest_of
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.protocols import Image, Prompts
 
 
-class CaptionSettings(Settings):
+class CaptionSettings(BackendSettings):
     """kind: ``off`` leaves prompts empty. ``{title}`` in a template is the photo's title, or ``untitled`` without one."""
 
     kind: Literal["off", "template"] = "template"

@@ -22,7 +22,6 @@ class HubEncoderSettings(CheckpointSettings):
     revision: str = ""
     licence: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"
     batch: int = Field(16, ge=1)
     size: int = Field(0, ge=0, le=2048)
     grid: int = Field(8, ge=1, le=64)

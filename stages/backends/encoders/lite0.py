@@ -6,13 +6,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.core.settings import Settings
 from procrop_model.network.lite0_files import encoder_digest
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.lazy_import import engine
 from stages.backends.base.protocols import Encoded, Image
 
 
-class Lite0Settings(Settings):
+class Lite0Settings(BackendSettings):
     """EfficientNet-Lite0; size: of the square input in pixels."""
 
     kind: Literal["lite0"] = "lite0"

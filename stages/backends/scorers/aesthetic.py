@@ -36,7 +36,6 @@ class AestheticSettings(CheckpointSettings):
     head: str
     licence: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"
     batch: int = Field(32, ge=1)
     fit: Literal["squash", "centre"] = "squash"
     keep: int = Field(0, ge=0)

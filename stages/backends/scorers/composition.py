@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from pipeline.core.errors import ModelError
 from pipeline.core.resources import bundled, file_digest
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.lazy_import import engine
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_files import VERSION, features_digest
 from stages.backends.vision.u2net import U2NetSegmenter
 
 
-class CompositionScorerSettings(Settings):
+class CompositionScorerSettings(BackendSettings):
     """The embedded scorer; folder: another one that ``procrop-data train-scorer`` wrote, empty for the bundled weights."""
 
     kind: Literal["composition"] = "composition"

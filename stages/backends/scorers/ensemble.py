@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.core.errors import ModelError
 from pipeline.core.seeds import digest_of
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.protocols import Floats, Image, Scorer
 from stages.backends.scorers.aesthetic import AestheticSettings
 from stages.backends.scorers.composition import CompositionScorer, CompositionScorerSettings
@@ -20,7 +20,7 @@ CODE_VERSION = 1
 MIDDLE, SPREAD = 5.0, 2.0  # of the scale that z-values are brought to: most scores lie within 1 and 9
 
 
-class EnsembleSettings(Settings):
+class EnsembleSettings(BackendSettings):
     """members: scorers, with ``weights`` (all 1 when left out). calibration: the JSON file with each member's mean and
     deviation, which ``procrop-data models --calibrate`` writes. keep: as of a single scorer, for all members together.
     """
@@ -32,6 +32,11 @@ class EnsembleSettings(Settings):
     weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
     calibration: str = "calibration.json"
     keep: int = Field(0, ge=0)
+
+    @property
+    def runs_on(self) -> str:
+        """The device of the first member that uses a GPU."""
+        return next((member.runs_on for member in self.members if member.uses_gpu), "cpu")
 
     def build(self) -> Scorer:
         """The backend; nothing is loaded yet."""

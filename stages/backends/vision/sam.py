@@ -22,7 +22,6 @@ class SamSettings(CheckpointSettings):
     revision: str = ""
     licence: str = "Apache-2.0"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"
     batch: int = Field(4, ge=1)
 
 

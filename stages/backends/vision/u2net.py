@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from pipeline.core.errors import ModelError
 from pipeline.core.resources import bundled, file_digest
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.protocols import Floats, Image
 
 VERSION = 1
@@ -30,7 +30,7 @@ def u2netp_path() -> Path:
     return bundled("assets") / "models" / "u2netp" / "u2netp.onnx"
 
 
-class U2NetSettings(Settings):
+class U2NetSettings(BackendSettings):
     """U2-NetP through onnxruntime."""
 
     kind: Literal["u2netp"] = "u2netp"

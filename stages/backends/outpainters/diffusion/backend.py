@@ -44,7 +44,6 @@ class DiffusionSettings(CheckpointSettings):
     aspects: tuple[float, ...] = Field((1.7778, 1.5, 1.3333, 1.0, 0.75, 0.6667, 0.5625), min_length=1)
     overlap: int = Field(8, ge=0, le=256)
     batch: Literal["auto"] | int = "auto"
-    device: str = "auto"
     offload: Literal["none", "model", "sequential"] = "none"
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
     channels_last: bool = False

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline.core.seeds import digest_of
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.lazy_import import engine
 from stages.backends.base.protocols import Image, PaintRequest
 
@@ -14,7 +14,7 @@ from stages.backends.base.protocols import Image, PaintRequest
 CODE_VERSION = 3
 
 
-class PatchDiffusionSettings(Settings):
+class PatchDiffusionSettings(BackendSettings):
     """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale."""
 
     kind: Literal["patch-diffusion"] = "patch-diffusion"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pipeline.core.seeds import digest_of
-from pipeline.core.settings import Settings
+from stages.backends.base.backend_settings import DeviceSettings
 from stages.backends.base.checkpoint_files import locate, weights_digest
 from stages.backends.base.lazy_import import engine
 from stages.backends.base.protocols import Image, PaintRequest
@@ -15,12 +15,11 @@ from stages.backends.outpainters.patch_diffusion.backend import PatchOutpainter
 CODE_VERSION = 1  # raised whenever the same request gives other pixels
 
 
-class SmallDiffusionSettings(Settings):
+class SmallDiffusionSettings(DeviceSettings):
     """model: a folder that ``train-outpainter`` wrote. steps: of the scheduler; batch: canvases painted together.
 
     detail: what is done beyond the model's few pixels: ``none`` enlarges its canvas, ``patch`` lets the patch diffusion
-    begin from it. licence: of the weights, which follows from the photographs that they were trained on. device: auto,
-    cpu, cuda or cuda:N.
+    begin from it. licence: of the weights, which follows from the photographs that they were trained on.
     """
 
     kind: Literal["small-diffusion"]
@@ -29,7 +28,6 @@ class SmallDiffusionSettings(Settings):
     batch: int = Field(8, ge=1)
     detail: Literal["none", "patch"] = "none"
     licence: str = "as the model's README.md says"
-    device: str = "auto"
 
     def build(self) -> "SmallOutpainter":
         """The backend; nothing is loaded yet."""
