@@ -9,7 +9,9 @@ RUN = $(BIN)/procrop-data
 AT = --work $(WORK) $(if $(CONFIG),--config $(CONFIG))
 READY = $(VENV)/.ready
 
-.PHONY: help setup test check bench eval report clean demo outpaint refine-proposals build train-weak
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+.PHONY: help setup test test-long check bench eval report clean demo outpaint refine-proposals build train-weak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -51,8 +53,11 @@ eval: setup ## the cropper on held-out photographs, beside baselines
 report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
-test: setup ## tests, a few minutes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: setup ## the quick tests, about 5 minutes
+	$(PYTEST) -m "not long"
+
+test-long: setup ## the long tests, about 5 minutes
+	$(PYTEST) -m long
 
 check: setup ## format, lint, types
 	$(BIN)/ruff format --check .
