@@ -10,7 +10,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads sleep; spinning, they take a core from others
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test workers fill two cores; sums do not depend on the machine's cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # two test workers fill two cores; sums do not depend on the machine's cores
 
 # Machines are shared, so no property test fails for being slow once.
 settings.register_profile("shared-machine", deadline=None, derandomize=True)
