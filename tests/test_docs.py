@@ -10,6 +10,7 @@ import importlib
 import re
 import subprocess
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -200,15 +201,16 @@ def tracked() -> tuple[str, ...]:
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0:
         return tuple(listed.stdout.splitlines())
-    return tuple(str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if ".venv" not in path.parts)
+    files = (path.relative_to(ROOT) for path in ROOT.rglob("*"))
+    return tuple(str(path) for path in files if ".venv" not in path.parts)
 
 
 def exists(span: str) -> bool:
-    """Whether a path, or the last part of one, is in the checkout; of a file ``NAME.py``, its folder."""
-    path = Path(span)
-    if PLACEHOLDER.search(path.name):
-        path = path.parent
-    return (ROOT / path).exists() or any(file == str(path) or file.endswith(f"/{path}") for file in tracked())
+    """Whether a path, or the last part of one, is in the checkout; a word in capitals (``ROLE/NAME.py``) stands for any name."""
+    if any(file == span or file.endswith(f"/{span}") for file in tracked()) or (ROOT / span).exists():
+        return True
+    pattern = re.sub(r"[A-Z]{2,}", "*", span)
+    return "/" in pattern and any(fnmatch(file, pattern) for file in tracked())
 
 
 def test_paths_exist(page):
