@@ -11,6 +11,7 @@ from pipeline.core.errors import MissingUpstreamError, RefusedError
 from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage
+from pipeline.engine.completion import holds
 from pipeline.runs.final_shard_diff import MANIFEST, encode, manifest_of
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
@@ -60,21 +61,22 @@ def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
 
 
 def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files]) -> None:
-    if _is_done(stage, run, step, inputs):
+    if _is_made(stage, run, step, inputs):
         return
     with shard_lock(run.store, stage.name, step) as lock:
-        if not _is_done(stage, run, step, inputs):  # another run may have done it while we waited
+        if not _is_made(stage, run, step, inputs):  # another run may have done it while we waited
             _do(stage, run, step, inputs, make, lock)
     give_back()
 
 
-def _is_done(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
+def _is_made(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
+    """Whether a step is done. Raises RefusedError when another recipe made it."""
     old = run.receipt_at(step_receipt_path(stage.name, step))
     if old is None:
         return False
     if old.recipe != recipe_of(stage):
         raise RefusedError(f"{stage.name} changed: {'; '.join(difference(old.recipe, recipe_of(stage)))}")
-    return old.inputs == inputs and all(run.store.exists(name) for name in old.outputs)
+    return holds(old, stage, run, inputs)
 
 
 def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files], lock: Lock) -> None:

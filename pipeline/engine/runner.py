@@ -1,12 +1,13 @@
 """The loop: for each stage in order, find the shards that are not done, hand them to an executor, close the stage."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from pipeline.core.errors import RefusedError
 from pipeline.core.stage import Stage
+from pipeline.engine.completion import Retry, ShardState, no_retry, reopen, reopen_outdated, shard_state
 from pipeline.engine.ready_shards import Flow, legs
 from pipeline.engine.run_level_steps import run_epilogue, run_prologue
 from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, sweep
@@ -57,7 +58,7 @@ class Watcher(Protocol):
 class Options:
     """retry: receipts to do again although they are done. accept_change: move what another recipe made aside."""
 
-    retry: Callable[[Receipt], bool] = lambda receipt: False
+    retry: Retry = no_retry
     accept_change: bool = False
 
 
@@ -112,9 +113,7 @@ def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage])
 def _one_by_one(stage: Stage, run: Run, executor: Executor, watcher: Watcher, options: Options) -> int:
     """Do what is to do of one stage; gives how many shards that were."""
     total = stage.shards(run.plan.work_shards)
-    todo = [shard for shard in range(total) if not is_done(stage, run, shard, options)]
-    if todo:
-        run.inputs_of(stage, todo[0])  # what is missing upstream is said before anything is started or written
+    todo = reopen_outdated(stage, run, range(total), options.retry)
     watcher.begin(stage.name, len(todo), total)
     for receipt in executor.map(stage, todo):
         watcher.shard_done(receipt)
@@ -126,10 +125,17 @@ def _flow(
 ) -> Counter[str]:
     """Do what is to do of several stages at once; gives how many shards of each that were."""
     shards = {stage.name: range(stage.shards(run.plan.work_shards)) for stage in leg}
-    flow = Flow(leg, lambda stage: shards[stage.name], lambda stage, shard: is_done(stage, run, shard, options))
+
+    def is_done(stage: Stage, shard: int) -> bool:
+        state = shard_state(stage, run, shard, options.retry)
+        if state is ShardState.OUTDATED:
+            reopen(stage, run, shard)
+        return state is ShardState.DONE
+
+    flow = Flow(leg, lambda stage: shards[stage.name], is_done)
     for stage in leg:
         if flow.waiting(stage.name):
-            run.inputs_of(stage, flow.first(stage.name))  # as above
+            run.inputs_of(stage, flow.first(stage.name))  # a missing upstream is reported before any work begins
     for stage in leg:
         watcher.begin(stage.name, flow.left(stage.name), len(shards[stage.name]))
     done_now: Counter[str] = Counter()
@@ -174,18 +180,6 @@ def changed_recipe(stage: Stage, run: Run) -> list[str]:
                 f"shards: {receipt.shards} -> {stage.shards(run.plan.work_shards)}"
             ]
     return []
-
-
-def is_done(stage: Stage, run: Run, shard: int, options: Options) -> bool:
-    """Whether a shard has a receipt for today's inputs and all its files; removes a receipt that is out of date."""
-    receipt = run.receipt(stage.name, shard)
-    if receipt is None:
-        return False
-    same = receipt.inputs == run.inputs_of(stage, shard)
-    if same and not options.retry(receipt) and all(run.store.exists(path) for path in receipt.outputs):
-        return True
-    run.store.remove(receipt_path(stage.name, shard))
-    return False
 
 
 def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:

@@ -18,6 +18,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import FAILED, Outcome, Shard, SplitStage, Stage, Task
+from pipeline.engine.completion import holds
 from pipeline.engine.prefetch import Steps, overlapped
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
 from pipeline.runs.journal import Journal
@@ -96,9 +97,9 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     with shard_lock(run.store, stage.name, number) as lock:
         clock = [time.perf_counter()]
         inputs = run.inputs_of(stage, number)
-        done = _done_meanwhile(stage, run, number, inputs)
-        if done is not None:
-            return done
+        done = run.receipt(stage.name, number)
+        if done is not None and holds(done, stage, run, inputs):
+            return done  # by another process, since this one looked
         identity = digest_of([recipe_of(stage), inputs])
         shard = run.shard(stage, number)
         tasks = stage.tasks(shard)
@@ -122,14 +123,6 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         if deadly:
             run.store.remove(crashed_path(stage.name, number))
         return receipt
-
-
-def _done_meanwhile(stage: Stage, run: Run, number: int, inputs: dict[str, str]) -> Receipt | None:
-    """The receipt that another run in this directory wrote since this one looked, if it is for the same work."""
-    receipt = run.receipt(stage.name, number)
-    if receipt is None or receipt.recipe != recipe_of(stage) or receipt.inputs != inputs:
-        return None
-    return receipt if all(run.store.exists(path) for path in receipt.outputs) else None
 
 
 def _of_the_other(run: Run, ours: Receipt) -> Receipt:

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from pipeline.core.errors import HeldError, InterruptedRunError, MissingUpstreamError, RefusedError
 from pipeline.core.stage import Stage
 from pipeline.engine.array_share import Share
+from pipeline.engine.completion import reopen_outdated
 from pipeline.engine.executors.local import LocalExecutor
-from pipeline.engine.runner import Options, StageResult, Watcher, close_stage, is_done, open_stage
+from pipeline.engine.runner import Options, StageResult, Watcher, close_stage, open_stage
 from pipeline.runs.run_directory import Run
 from pipeline.storage.base import Store
 from pipeline.storage.locks import living, shard_lock
@@ -101,9 +102,7 @@ class ArrayTask:
     def _shards(self, stage: Stage, options: Options) -> int:
         """Do what is to do of the share; gives how many shards that were."""
         mine = self._share.of(stage.shards(self._run.plan.work_shards))
-        todo = [shard for shard in mine if not is_done(stage, self._run, shard, options)]
-        if todo:
-            self._run.inputs_of(stage, todo[0])
+        todo = reopen_outdated(stage, self._run, mine, options.retry)
         self._watcher.begin(stage.name, len(todo), len(mine))
         started, left = time.monotonic(), todo
         while left:
@@ -114,7 +113,7 @@ class ArrayTask:
                 if time.monotonic() - started > HELD_LONGEST_S:
                     raise RefusedError(str(error)) from error
                 self._pause()
-            left = [shard for shard in left if not is_done(stage, self._run, shard, Options())]
+            left = reopen_outdated(stage, self._run, left)
         return len(todo)
 
     def _close(self, stage: Stage, before: dict[str, str] | None, done_now: int) -> StageResult:
