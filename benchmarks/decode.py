@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
 from benchmarks.payload import photographs, quiet_folder, write_dataset
-from pipeline.shards.dataset import Sample, ShardSet
+from pipeline.shards.dataset import ShardSample, ShardSet
 from pipeline.shards.epoch_order import EpochOrder, Feed
 from procrop_model.training.loading import SampleLoader, decode_small
 
@@ -29,7 +29,7 @@ PEER = "webdataset + PIL"
 WORKERS, BATCH, SHARDS, ENCODED_SIDE = 2, 32, 4, 1024
 
 
-def make(sample: Sample, side: int, detail: int) -> tuple[str, Any]:
+def make(sample: ShardSample, side: int, detail: int) -> tuple[str, Any]:
     """Key and pixels of one of our samples."""
     return sample.key, decode_small(sample.parts["jpg"], side, detail)
 

@@ -17,7 +17,7 @@ from pipeline.app.session import Session
 from pipeline.core.errors import ProcropError
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options, run_stages
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 from stages.recipe import Recipe, stages_with
@@ -40,7 +40,7 @@ def session_for(source: Path, work: Path) -> Session:
         }
     )
     store = open_store(str(work))
-    plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
+    plan = freeze_plan(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
     return Session(recipe, Run(store, plan), stages_with(recipe, stand_ins()))
 
 

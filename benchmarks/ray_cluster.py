@@ -36,7 +36,7 @@ from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.executors.ray.cluster import NICENESS, STORE_BYTES, connect
 from pipeline.engine.executors.ray.executor import RayExecutor
 from pipeline.engine.ready_shards import Flow
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 
@@ -91,7 +91,7 @@ def naps(work: Path, shards: int, seconds: float) -> tuple[Run, Sleeper]:
     """An empty run directory for the stage that sleeps."""
     shutil.rmtree(work, ignore_errors=True)
     store = open_store(str(work))
-    return Run(store, freeze(store, Plan("naps", 0, shards))), Sleeper(seconds)
+    return Run(store, freeze_plan(store, Plan("naps", 0, shards))), Sleeper(seconds)
 
 
 def local_seconds(work: Path, shards: int, seconds: float) -> float:

@@ -20,8 +20,8 @@ from benchmarks.harness import environment, finish
 from pipeline.core.records import Source
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from pipeline.engine.executors.local import LocalExecutor
-from pipeline.planning.cluster_simulation import Fleet, Step, simulate, spread_of
-from pipeline.runs.plan import Plan, freeze
+from pipeline.planning.cluster_simulation import SimulatedFleet, SimulatedStage, simulate, spread_of
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
@@ -60,7 +60,7 @@ class Sleeping(Stage):
 def real(home: Path, workers: int, options: argparse.Namespace) -> tuple[float, list[Receipt]]:
     """Seconds by the clock of a real run, and its receipts."""
     store = open_store(str(home / f"run-{workers}"))
-    run = Run(store, freeze(store, Plan("sleeping", 0, options.shards)))
+    run = Run(store, freeze_plan(store, Plan("sleeping", 0, options.shards)))
     stage = Sleeping(options.seconds, options.sigma)
     started = time.perf_counter()
     with LocalExecutor(run, [stage], workers=workers, on_event=lambda event: None) as executor:
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str]) -> None:
         runs = {workers: real(Path(folder), workers, options) for workers in (1, 2, 4)}
     alone, receipts = runs[1]
     seconds = [sum(receipt.seconds.values()) for receipt in receipts]
-    step = Step("sleeping", options.shards, statistics.mean(seconds), sigma=spread_of(seconds))
-    fleets = {workers: Fleet(workers, start=max(0.0, alone - sum(seconds))) for workers in runs}
+    step = SimulatedStage("sleeping", options.shards, statistics.mean(seconds), sigma=spread_of(seconds))
+    fleets = {workers: SimulatedFleet(workers, start=max(0.0, alone - sum(seconds))) for workers in runs}
     errors = {}
     for workers, (took, _) in runs.items():
         told = statistics.mean(simulate([step], fleets[workers], seed).seconds for seed in range(SEEDS))

@@ -33,7 +33,7 @@ from pipeline.app.session import Session
 from pipeline.core.stage import Stage
 from pipeline.engine.run_level_steps import run_prologue
 from pipeline.engine.shard_runner import Control, run_shard
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run, receipt_path
 from pipeline.storage.open_store import open_store
 from stages.backends.base.protocols import PaintRequest
@@ -81,7 +81,7 @@ def prepare(home: Path, painter: Painter, options: argparse.Namespace) -> tuple[
     }  # fmt: skip
     recipe = Recipe.model_validate(body)
     store = open_store(str(home / "work"))
-    run = Run(store, freeze(store, Plan(recipe.name, recipe.seed, 1, recipe.model_dump(mode="json"))))
+    run = Run(store, freeze_plan(store, Plan(recipe.name, recipe.seed, 1, recipe.model_dump(mode="json"))))
     session = Session(recipe, run, stages_with(recipe, replace(stand_ins(), outpainter=painter)))
     refresh_sources(session, Display(quiet=True))
     for stage in session.stages:

@@ -13,7 +13,7 @@ from pipeline.core.seeds import shard_of
 from pipeline.core.stage import Outcome, Stage, Task
 from pipeline.engine.run_level_steps import run_prologue
 from pipeline.engine.shard_runner import Control, run_shard
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.shards import parquet
 from pipeline.storage.open_store import open_store
@@ -161,7 +161,7 @@ def canned_run(work: Path, until: str = "retrieve", *, skip: tuple[str, int] | N
     """A run directory done up to a stage ('' for nothing), and its stages. skip: a (stage, shard) to leave undone."""
     stages, sources = canned_stages(shards)
     config = {"build": {"name": "canned"}, "outpaint": {"variants": VARIANTS}, "models": {"scorer": {"kind": "canned"}}}
-    run = Run(open_store(str(work)), freeze(open_store(str(work)), Plan("canned-recipe", 7, shards, config)))
+    run = Run(open_store(str(work)), freeze_plan(open_store(str(work)), Plan("canned-recipe", 7, shards, config)))
     rows = [parquet.row_of(Outcome.kept(source)) for source in sorted(sources, key=lambda s: s.key)]
     run.store.write("sources.parquet", parquet.encode(rows, parquet.schema_of(Source)))
     names = [stage.name for stage in stages]

@@ -10,7 +10,7 @@ from pipeline.app.refresh_sources import refresh_sources
 from pipeline.app.session import Session
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options, run_stages
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 from stages.backends.captioners.template import CaptionSettings, TemplateCaptioner
@@ -51,7 +51,7 @@ def recipe_for(source: Path, **over) -> Recipe:
 def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpainter=None, segmenter=None) -> Session:
     """A recipe with stand-in models bound to a run directory."""
     store = open_store(str(work))
-    plan = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
+    plan = freeze_plan(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
     captioner = TemplateCaptioner(CaptionSettings())
     segmenter, scorer, encoder = segmenter or FakeSegmenter(), FakeScorer(), FakeEncoder()
     stages = stages_with(

@@ -8,7 +8,7 @@ from pipeline.app.refresh_sources import refresh_sources
 from pipeline.engine.runner import Options, run_stages
 from pipeline.engine.shard_runner import Control, run_shard
 from pipeline.runs.receipts import Receipt
-from pipeline.storage.stale_uploads import sweep
+from pipeline.storage.stale_uploads import abort_stale_uploads
 from tests.chain import recipe_for, session_for
 
 
@@ -32,7 +32,7 @@ def small_session(photos, work):
 def run_inline(session, display=None, until=""):
     """All stages, or those up to ``until``."""
     display = display or Display(quiet=True)
-    sweep(session.run.store)
+    abort_stale_uploads(session.run.store)
     refresh_sources(session, display)
     names = [stage.name for stage in session.stages]
     stages = session.stages[: names.index(until) + 1] if until else session.stages

@@ -15,7 +15,7 @@ def settled(session: Session, names: list[str], say: Any) -> Session:
     from dataclasses import replace
     from multiprocessing import get_context
 
-    from pipeline.runs.plan import record
+    from pipeline.runs.plan import store_plan
     from stages.backends.outpainters.diffusion.batch_size import find_batch
     from stages.recipe import stages_of
 
@@ -25,5 +25,5 @@ def settled(session: Session, names: list[str], say: Any) -> Session:
     say(f"outpaint: {batch} canvases fit the device together; kept in plan.json")
     recipe = with_batch(session.recipe, batch)
     session.run.plan = replace(session.run.plan, config=recipe.model_dump(mode="json"))
-    record(session.run.store, session.run.plan)
+    store_plan(session.run.store, session.run.plan)
     return Session(recipe, session.run, stages_of(recipe))

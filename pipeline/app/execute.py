@@ -153,12 +153,12 @@ def _prepared(session: Session, asked: Asked, share: "Share", display: Display) 
     """What comes before all shards, done by the first task and found by the others: the list of input files, the batch."""
     from pipeline.app.session import with_plan
     from pipeline.engine.executors.array import once
-    from pipeline.runs.plan import load
+    from pipeline.runs.plan import load_plan
     from pipeline.runs.run_directory import SOURCES
 
     display.say(f"{share}, in '{session.run.store.url}'")
     with once(session.run.store, "prepare"):
-        plan = load(session.run.store) or session.run.plan  # another task may have written it since
+        plan = load_plan(session.run.store) or session.run.plan  # another task may have written it since
         session = with_plan(session, plan)
         session = settled(session, list(asked.names), display.say)
         # Listed once: a list that changed while other tasks are at work would take their shards' inputs from under them.
@@ -169,9 +169,9 @@ def _prepared(session: Session, asked: Asked, share: "Share", display: Display) 
 
 def finished(done: Done, asked: Asked) -> Session:
     """The session whose recipe is to be remembered: of an array's task, beside what other tasks have recorded."""
-    from pipeline.runs.plan import load
+    from pipeline.runs.plan import load_plan
 
     session = done.session
     if asked.kind == "array":
-        session.run.plan = load(session.run.store) or session.run.plan
+        session.run.plan = load_plan(session.run.store) or session.run.plan
     return session

@@ -17,7 +17,7 @@ def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = Non
     from stages.recipe import Recipe
 
     if config or plan is None:
-        data = recipe_files.read_recipe(config or DEFAULT_CONFIG)
+        data = recipe_files.read_recipe_mapping(config or DEFAULT_CONFIG)
         origin = f"'{config or DEFAULT_CONFIG}'"
     else:
         data, origin = dict(plan.config), f"of '{plan.name}' in plan.json"

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.app.progress import Display
 from pipeline.app.session import Session
 from pipeline.core.release_memory import give_back
-from pipeline.runs.plan import record
+from pipeline.runs.plan import store_plan
 from pipeline.runs.run_directory import SOURCES, Run
 from pipeline.shards import parquet
 
@@ -35,7 +35,7 @@ def refresh_sources(session: Session, display: Display) -> int:
         gone = _gone(run, found.sources)
         run.store.write(f"{SOURCES}.parquet", parquet.encode_table(found.sources, ROWS_A_GROUP))
         run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
-        record(run.store, run.plan)
+        store_plan(run.store, run.plan)
         run.forget_sources()
     del known, found
     give_back()

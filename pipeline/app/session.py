@@ -29,16 +29,16 @@ def open_session(config: str, work: str, overrides: Sequence[str] | None, *, sta
 
     start: whether this command may begin a run; one that must find others' work there writes nothing where there is none.
     """
-    from pipeline.runs.plan import Plan, freeze, load
+    from pipeline.runs.plan import Plan, freeze_plan, load_plan
     from pipeline.runs.run_directory import Run
     from pipeline.storage.open_store import open_store
     from stages.recipe import stages_of
 
     store = open_store(work)
-    plan = load(store)
+    plan = load_plan(store)
     recipe = read_recipe(config, overrides or [], plan)
     body = recipe.model_dump(mode="json")
-    frozen = freeze(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body), start=start)
+    frozen = freeze_plan(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body), start=start)
     return Session(recipe, Run(store, frozen), stages_of(recipe))
 
 
@@ -55,21 +55,21 @@ def remember(session: Session) -> None:
     """Make the recipe of a command that succeeded the one that later commands use without ``--config``."""
     from dataclasses import replace
 
-    from pipeline.runs.plan import record
+    from pipeline.runs.plan import store_plan
 
     session.run.plan = replace(session.run.plan, config=session.recipe.model_dump(mode="json"))
-    record(session.run.store, session.run.plan)
+    store_plan(session.run.store, session.run.plan)
 
 
 def open_existing(work: str) -> Session:
     """A run directory that is there, with the recipe that it was made with; raises UsageError when there is none."""
-    from pipeline.runs.plan import require
+    from pipeline.runs.plan import require_plan
     from pipeline.runs.run_directory import Run
     from pipeline.storage.open_store import open_store
     from stages.recipe import stages_of
 
     store = open_store(work)
-    plan = require(store)
+    plan = require_plan(store)
     recipe = read_recipe("", [], plan)
     return Session(recipe, Run(store, plan), stages_of(recipe))
 

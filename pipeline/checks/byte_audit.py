@@ -1,9 +1,9 @@
-"""Every byte that one receipt vouches for: size, sha256, rows of the table, members of the tar."""
+"""Checks the files of one receipt: size, sha256, rows of the table, members of the tar."""
 
 import hashlib
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,28 +15,39 @@ from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run
 from pipeline.shards.parquet import IMAGE_COLUMNS
 from pipeline.shards.tar_writer import members
-from pipeline.storage.base import Store
+from pipeline.storage.base import FileInfo, Store
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CHUNK = 1 << 20
-ROWS_AT_A_TIME = 1024
+ROWS_AT_A_TIME = 1024  # a row group may hold megabytes of vectors; only a part of it is decoded at once
 Progress = Callable[[int], None]
-Places = dict[str, tuple[int, int, str]]
+ImagePlaces = dict[str, tuple[int, int, str]]  # by key: offset, size and sha256 of the image in the tar
 
 
 def check_receipt(run: Run, stage: Stage, path: str, receipt: Receipt, progress: Progress) -> list[Finding]:
-    """What is wrong with the files of a receipt. progress(n): so many more bytes were read."""
-    findings, places = [], None  # type: list[Finding], Places | None
+    """What is wrong with the files of a receipt.
+
+    Args:
+        run: the run directory.
+        stage: whose receipt it is.
+        path: of the receipt in the run directory.
+        receipt: as it was read.
+        progress: is called with the number of bytes read since the last call.
+    """
+    findings, places = [], None  # type: list[Finding], ImagePlaces | None
     for name in sorted(
         receipt.outputs, key=lambda name: name.endswith(".tar")
-    ):  # the table says what the tar must hold
-        promise = receipt.outputs[name]
+    ):  # the table lists what the tar must hold
+        recorded = receipt.outputs[name]
         try:
             with open_file(run.store, name) as file:
                 hashed = _Hashed(file, progress)
                 problem = ""
                 if receipt.shard >= 0 and name.endswith(".tar"):
                     problem = _tar_problem(hashed, places, stage.extensions[:1])
-                problem = _byte_problem(hashed, promise, problem)
+                problem = _byte_problem(hashed, recorded, problem)
             if not problem and receipt.shard >= 0 and name.endswith(".parquet"):
                 with open_file(run.store, name) as file:
                     problem, places = _table_problem(file, receipt, images=bool(stage.extensions))
@@ -50,14 +61,14 @@ def check_receipt(run: Run, stage: Stage, path: str, receipt: Receipt, progress:
 
 
 def open_file(store: Store, path: str) -> BinaryIO:
-    """A seekable file of a run directory that never holds more than a few MB; raises FileNotFoundError."""
+    """A seekable file of a run directory, read in chunks of a few MB; raises FileNotFoundError."""
     if store.local_root is not None:
         return open(store.local_root / path, "rb")
     return io.BufferedReader(_Ranges(store, path), 4 * CHUNK)
 
 
 class _Ranges(io.RawIOBase):
-    """Reads a remote file by ranges."""
+    """A remote file, read by ranges."""
 
     def __init__(self, store: Store, path: str) -> None:
         self._store, self._path = store, path
@@ -76,10 +87,11 @@ class _Ranges(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._size - self._at))
+    def readinto(self, buffer: "Buffer") -> int:
+        view = memoryview(buffer)
+        wanted = min(len(view), max(0, self._size - self._at))
         data = self._store.read_range(self._path, self._at, wanted) if wanted else b""
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self._at += len(data)
         return len(data)
 
@@ -99,25 +111,25 @@ class _Hashed:
         return data
 
     def finish(self) -> str:
-        """Digest of the whole file: what was read so far and the rest."""
+        """sha256 of the whole file, after reading the rest of it."""
         while self.read(CHUNK):
             pass
         return self._digest.hexdigest()
 
 
-def _byte_problem(hashed: _Hashed, promise: dict[str, Any], detail: str) -> str:
+def _byte_problem(hashed: _Hashed, recorded: FileInfo, detail: str) -> str:
     digest = hashed.finish()
-    if hashed.size != promise["size"]:
-        problem = f"has {hashed.size} bytes, the receipt says {promise['size']}"
-    elif digest != promise["sha256"]:
-        problem = f"its sha256 is {digest[:12]}..., the receipt says {str(promise['sha256'])[:12]}..."
+    if hashed.size != recorded["size"]:
+        problem = f"has {hashed.size} bytes, the receipt says {recorded['size']}"
+    elif digest != recorded["sha256"]:
+        problem = f"its sha256 is {digest[:12]}..., the receipt says {str(recorded['sha256'])[:12]}..."
     else:
         return detail
     return f"{problem} ({detail})" if detail else problem
 
 
-def _tar_problem(hashed: _Hashed, places: Places | None, first: tuple[str, ...]) -> str:
-    """How the members differ from the table's rows; reads on to the end of the archive."""
+def _tar_problem(hashed: _Hashed, places: ImagePlaces | None, first: tuple[str, ...]) -> str:
+    """The first difference between members and rows of the table; reads to the end of the archive."""
     left = dict(places or {})
     try:
         for name, start, data in members(hashed):  # type: ignore[arg-type]  # it only reads
@@ -133,29 +145,29 @@ def _tar_problem(hashed: _Hashed, places: Places | None, first: tuple[str, ...])
     return f"'{next(iter(left))}' of the table is not in it" if left else ""
 
 
-def _table_problem(file: BinaryIO, receipt: Receipt, *, images: bool) -> tuple[str, Places | None]:
-    """What is wrong with a table, and where its rows say that images are."""
-    places: Places = {}
-    verdicts: list[dict[str, Any]] = []
+def _table_problem(file: BinaryIO, receipt: Receipt, *, images: bool) -> tuple[str, ImagePlaces | None]:
+    """What is wrong with a table, and where its rows place the images; None when it cannot be read."""
+    places: ImagePlaces = {}
+    verdicts: list[tuple[str, str]] = []
     keys: set[str] = set()
     try:
         table = pq.ParquetFile(file, pre_buffer=False, buffer_size=CHUNK)
         for batch in table.iter_batches(ROWS_AT_A_TIME):  # every column: a page that cannot be decoded must be found
             rows = batch.select(["key", "status", "reason", *(IMAGE_COLUMNS if images else ())]).to_pylist()
-            verdicts += [{"status": row["status"], "reason": row["reason"]} for row in rows]
+            verdicts += [(row["status"], row["reason"]) for row in rows]
             keys.update(row["key"] for row in rows)
             if images:
-                found = {r["key"]: tuple(r[name] for name in IMAGE_COLUMNS) for r in rows}
-                places.update({key: place for key, place in found.items() if place[1] is not None})
+                with_image = [row for row in rows if row["image_size"] is not None]
+                places.update({row["key"]: tuple(row[name] for name in IMAGE_COLUMNS) for row in with_image})
         n_kept, rejected, failed = counts(verdicts)
     except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
         return f"is not a table of this stage: {' '.join(str(error).split())[:200]}", None
     if len(keys) != len(verdicts):
         return f"has {len(verdicts)} rows but {len(keys)} different keys", places
-    there = (len(verdicts), n_kept, rejected, failed)
-    said = (receipt.n_in, receipt.n_kept, receipt.n_rejected, receipt.n_failed)
-    if there != said:
-        return f"holds {_tally(*there)}, the receipt says {_tally(*said)}: the receipt was edited", places
+    counted = (len(verdicts), n_kept, rejected, failed)
+    recorded = (receipt.n_in, receipt.n_kept, receipt.n_rejected, receipt.n_failed)
+    if counted != recorded:
+        return f"holds {_tally(*counted)}, the receipt says {_tally(*recorded)}: the receipt was edited", places
     return "", places
 
 

@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass
-class Ledger:
+class ReceiptAudit:
     """Receipts by stage and shard, and by stage and step; only those that are readable and in their place.
 
     broken: (stage, shard) whose receipt is not, with -1 for a step. changed: how today's recipe of a stage differs from the
@@ -64,9 +64,9 @@ class Ledger:
             yield receipt_path(stage, number), receipt
 
 
-def read_ledger(run: Run, stages: Sequence[Stage]) -> Ledger:
+def audit_receipts(run: Run, stages: Sequence[Stage]) -> ReceiptAudit:
     """Every receipt of ``stages``. Raises RefusedError when a newer version of this program wrote one."""
-    ledger = Ledger()
+    ledger = ReceiptAudit()
     for stage in stages:
         ledger.shards[stage.name], ledger.steps[stage.name] = {}, {}
         for name in run.store.names(stage.name):
@@ -77,7 +77,7 @@ def read_ledger(run: Run, stages: Sequence[Stage]) -> Ledger:
     return ledger
 
 
-def _enter(ledger: Ledger, run: Run, stage: Stage, stem: str) -> None:
+def _enter(ledger: ReceiptAudit, run: Run, stage: Stage, stem: str) -> None:
     path, number = f"{stage.name}/{stem}{SUFFIX}", int(stem) if stem.isdigit() else -1
     problem = ""
     try:
@@ -137,7 +137,7 @@ def expected_outputs(stage: Stage, run: Run, number: int) -> set[str] | None:
     return {table, *([tar] if stage.extensions else []), *([index] if index else [])}
 
 
-def _compare_recipes(ledger: Ledger, run: Run, stage: Stage) -> None:
+def _compare_recipes(ledger: ReceiptAudit, run: Run, stage: Stage) -> None:
     """A stage made with another recipe throughout is a change of recipe; single shards of another recipe were mixed in."""
     recipe, total = recipe_of(stage), stage.shards(run.plan.work_shards)
     other: dict[str, list[str]] = {}
@@ -159,7 +159,7 @@ def _compare_recipes(ledger: Ledger, run: Run, stage: Stage) -> None:
         ledger.findings.append(Finding(DAMAGE, path, what, REPAIR, stage.name, path))
 
 
-def freshness(run: Run, stages: Sequence[Stage], ledger: Ledger) -> Iterator[Finding]:
+def freshness(run: Run, stages: Sequence[Stage], ledger: ReceiptAudit) -> Iterator[Finding]:
     """What was made from other upstream bytes than there are now, or from none. Says nothing of what a broken receipt hides."""
     for stage in stages:
         for number, receipt in ledger.shards[stage.name].items():
@@ -168,7 +168,7 @@ def freshness(run: Run, stages: Sequence[Stage], ledger: Ledger) -> Iterator[Fin
         yield from _step_freshness(run, stages, stage, ledger)
 
 
-def _shard_freshness(run: Run, stage: Stage, receipt: Receipt, ledger: Ledger) -> Iterator[Finding]:
+def _shard_freshness(run: Run, stage: Stage, receipt: Receipt, ledger: ReceiptAudit) -> Iterator[Finding]:
     path = receipt_path(stage.name, receipt.shard)
     try:
         now = run.inputs_of(stage, receipt.shard)
@@ -189,7 +189,7 @@ def _other_inputs(receipt: Receipt, now: dict[str, str]) -> str:
     return f"made from other bytes of {', '.join(names)} than there are now"
 
 
-def _step_freshness(run: Run, stages: Sequence[Stage], stage: Stage, ledger: Ledger) -> Iterator[Finding]:
+def _step_freshness(run: Run, stages: Sequence[Stage], stage: Stage, ledger: ReceiptAudit) -> Iterator[Finding]:
     counts = {other.name: other.shards(run.plan.work_shards) for other in stages}
     broken = {name for name, _ in ledger.broken}
     for step, receipt in ledger.steps[stage.name].items():

@@ -15,14 +15,14 @@ from pipeline.storage.locks import shard_lock
 
 
 @dataclass(frozen=True)
-class Workshop:
+class RepairTools:
     """How stages are run: an executor for some of them, and who watches."""
 
     executor: Callable[[Sequence[Stage]], AbstractContextManager[Executor]]
     watcher: Watcher
 
 
-def repair(run: Run, stages: Sequence[Stage], found: Verification, workshop: Workshop) -> list[Finding]:
+def repair(run: Run, stages: Sequence[Stage], found: Verification, workshop: RepairTools) -> list[Finding]:
     """Make good what a stage can make good, and after it what is then out of date. Gives notes on bytes that changed.
 
     Only shards that were done before, or that others were made from, are worked on. Raises RefusedError, with nothing touched,

@@ -1,6 +1,6 @@
 """``verify``: every byte of a run directory against its receipt, and every receipt against what it was made from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +12,15 @@ from pipeline.checks.receipt_audit import (
     STALE,
     SUFFIX,
     Finding,
-    Ledger,
+    ReceiptAudit,
+    audit_receipts,
     expected_outputs,
     freshness,
-    read_ledger,
 )
 from pipeline.core.stage import Stage
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import SOURCES, Run
+from pipeline.storage.base import FileInfo
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Verification:
         }  # fmt: skip
 
 
-def verify(
+def verify_run(
     run: Run, stages: Sequence[Stage], *, threads: int = 1,
     begin: Callable[[int], None] = lambda total: None, progress: Callable[[int], None] = lambda read: None,
 ) -> Verification:  # fmt: skip
@@ -54,7 +55,7 @@ def verify(
 
     begin(total), progress(n): bytes to read, and bytes read since the last call (from any thread).
     """
-    ledger = read_ledger(run, stages)
+    ledger = audit_receipts(run, stages)
     work = [(stage, path, receipt) for stage in stages for path, receipt in ledger.entries(stage.name)]
     promises = [about for _, _, receipt in work for about in receipt.outputs.values()]
     result = Verification(len(work), len(promises), _total(promises), changed=ledger.changed)
@@ -72,7 +73,7 @@ def verify(
     return result
 
 
-def _total(promises: list[dict[str, Any]]) -> int:
+def _total(promises: Iterable[FileInfo]) -> int:
     return sum(about["size"] for about in promises if isinstance(about["size"], int))
 
 
@@ -101,7 +102,7 @@ def _plan(run: Run) -> Iterator[Finding]:
             yield Finding(DAMAGE, "plan.json", what, "put back the value that the run was made with")
 
 
-def _strays(run: Run, stages: Sequence[Stage], ledger: Ledger) -> Iterator[Finding]:
+def _strays(run: Run, stages: Sequence[Stage], ledger: ReceiptAudit) -> Iterator[Finding]:
     """Files that nothing vouches for: no damage, since nobody reads them."""
     known = {name for stage in stages for _, receipt in ledger.entries(stage.name) for name in receipt.outputs}
     by_name = {stage.name: stage for stage in stages}

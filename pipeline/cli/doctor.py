@@ -79,11 +79,11 @@ def _calibrate(overrides: list[str], config: str, work: str, canvases: int, json
 def doctor(overrides: Overrides = None, config: Config = "", work: Work = "work", json: Json = False) -> None:
     """Check the machine, and that each model of a recipe loads and makes one valid sample. Exit code 2 when one does not."""
     from pipeline.app.machine_checks import look_at_machine
-    from pipeline.runs.plan import load
+    from pipeline.runs.plan import load_plan
     from pipeline.storage.open_store import open_store
     from stages.backends.smoke_test import try_models
 
-    recipe = read_recipe(config, overrides or [], load(open_store(work)))
+    recipe = read_recipe(config, overrides or [], load_plan(open_store(work)))
     lines = look_at_machine(work)
     if not json:
         for line in lines:

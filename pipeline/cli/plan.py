@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.cli.plan_fleet import Asked
     from pipeline.core.stage import Stage
     from pipeline.planning.cost_model import Forecast
-    from pipeline.planning.wall_clock import Means, Scale
+    from pipeline.planning.wall_clock import Fleet, WallClockForecast
     from stages.recipe import Recipe
 
 Photos = Annotated[int, typer.Option(help="Number of photographs; 0: as many as the source lists.", min=0)]
@@ -43,18 +43,18 @@ def plan(
 ) -> None:  # fmt: skip
     """Say what a run would do: photographs, canvases, shards, models; hours, bytes, requests and money by measured rates."""
     from pipeline.cli.plan_fleet import Asked, scaled, simulated
-    from pipeline.planning.wall_clock import Means
-    from pipeline.runs.plan import load
+    from pipeline.planning.wall_clock import Fleet
+    from pipeline.runs.plan import load_plan
     from pipeline.storage.open_store import open_store
     from stages.recipe import stages_of
 
     store = open_store(work)
-    known = load(store)
+    known = load_plan(store)
     drawn = [f"outpaint.variants={variants}", f"outpaint.held_out_variants={variants}"] if variants else []
     recipe = read_recipe(config, [*(overrides or []), *drawn], known)
     stages = stages_of(recipe)
     asked = Asked(recipe, stages, store, known, _rates(rate or [], stages))
-    means = Means(worker_count(workers) if workers or not gpus else gpus, gpus, price, gpu_price)
+    means = Fleet(worker_count(workers) if workers or not gpus else gpus, gpus, price, gpu_price)
     found, told = _forecast(asked, photos=photos, means=means)
     by_clock, assumed, passed = scaled(asked, found, told, means)
     fleets = simulated(asked, found, means, {"lost": lost, "away": away, "start": start}) if simulate else []
@@ -98,7 +98,7 @@ def _digests(stage: "Stage") -> dict[str, str]:
         return {f"of {stage.name}": "not on this machine yet (see 'procrop-data doctor')"}
 
 
-def _forecast(asked: "Asked", *, photos: int, means: "Means") -> "tuple[Forecast, dict[str, Any]]":
+def _forecast(asked: "Asked", *, photos: int, means: "Fleet") -> "tuple[Forecast, dict[str, Any]]":
     from pipeline.planning.cost_model import REFERENCE, REFERENCE_KEPT, Size, forecast, rates_of
     from stages.photos.source_readers import list_inputs
 
@@ -162,7 +162,7 @@ def _print(
 
 
 def _print_scale(
-    scale: "Scale", means: "Means", assumed: list[str], passed: list[str], fleets: list[dict[str, Any]]
+    scale: "WallClockForecast", means: "Fleet", assumed: list[str], passed: list[str], fleets: list[dict[str, Any]]
 ) -> None:
     slow = scale.slowest
     print(

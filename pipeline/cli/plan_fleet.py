@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.stage import Stage
-from pipeline.planning.cluster_simulation import Fleet, Step, simulate, spread_of
+from pipeline.planning.cluster_simulation import SimulatedFleet, SimulatedStage, simulate, spread_of
 from pipeline.planning.cost_model import REFERENCE, Forecast
-from pipeline.planning.wall_clock import Limit, Means, Scale, kind_of, limits, scale, single_steps
+from pipeline.planning.wall_clock import (
+    Fleet,
+    Limit,
+    WallClockForecast,
+    kind_of,
+    limits,
+    single_steps,
+    wall_clock_forecast,
+)
 from pipeline.runs.plan import Plan
 from pipeline.runs.run_directory import Run, step_receipt_path
 from pipeline.storage.base import Store
@@ -46,12 +54,12 @@ class Asked:
 
 
 def scaled(
-    asked: Asked, found: Forecast, told: Mapping[str, int], means: Means
-) -> tuple[Scale, list[str], list[Limit]]:
+    asked: Asked, found: Forecast, told: Mapping[str, int], means: Fleet
+) -> tuple[WallClockForecast, list[str], list[Limit]]:
     """The forecast by the clock, what it assumes, and the limits that it passes."""
     single = single_steps(told["photos"], _own_steps(asked))
     a_shard = (max(1, told["kept"] // told["shards"]), _final_bytes(found) // told["shards"])
-    by_clock = scale(found, means, asked.on_gpu, single)
+    by_clock = wall_clock_forecast(found, means, asked.on_gpu, single)
     return by_clock, _assumed(asked, found, means), limits(found, means, told["photos"], a_shard)
 
 
@@ -71,7 +79,7 @@ def _final_bytes(found: Forecast) -> int:
     return sum(cost.bytes for cost in found.costs if cost.stage == "build")
 
 
-def _assumed(asked: Asked, found: Forecast, means: Means) -> list[str]:
+def _assumed(asked: Asked, found: Forecast, means: Fleet) -> list[str]:
     """What stands in the place of a measurement."""
     told = []
     for cost in found.costs if means.gpus else []:
@@ -92,18 +100,18 @@ def _assumed(asked: Asked, found: Forecast, means: Means) -> list[str]:
     return told
 
 
-def steps_of(asked: Asked, found: Forecast, means: Means) -> list[Step]:
+def steps_of(asked: Asked, found: Forecast, means: Fleet) -> list[SimulatedStage]:
     """The stages for a simulation; shards spread as this run's receipts do."""
     run, by_name = asked.run, {stage.name: stage for stage in asked.stages}
     photos = max(cost.samples for cost in found.costs if cost.stage == "ingest")
     single = single_steps(photos, _own_steps(asked))
-    steps = [Step("sources", 1, 0.0, before=single.pop("sources", 0.0))]
+    steps = [SimulatedStage("sources", 1, 0.0, before=single.pop("sources", 0.0))]
     for cost in found.costs:
         stage = by_name[cost.stage]
         seconds = [sum(receipt.seconds.values()) for receipt in run.receipts(cost.stage)] if run else []
         a_sample = cost.seconds / max(1, cost.samples)
         steps.append(
-            Step(
+            SimulatedStage(
                 cost.stage,
                 cost.shards,
                 cost.seconds / cost.shards,
@@ -116,12 +124,12 @@ def steps_of(asked: Asked, found: Forecast, means: Means) -> list[Step]:
     return steps
 
 
-def simulated(asked: Asked, found: Forecast, means: Means, told: Mapping[str, float]) -> list[dict[str, Any]]:
+def simulated(asked: Asked, found: Forecast, means: Fleet, told: Mapping[str, float]) -> list[dict[str, Any]]:
     """Runs of the plan on fleets of 1 to 1,000 workers of each kind, and on the one that was asked for."""
     steps, fleets = steps_of(asked, found, means), []
     for count in sorted({*SIZES, max(means.workers, means.gpus)}):
         result = simulate(
-            steps, Fleet(count, start=told["start"], lost=told["lost"], away=told["away"]), asked.recipe.seed
+            steps, SimulatedFleet(count, start=told["start"], lost=told["lost"], away=told["away"]), asked.recipe.seed
         )
         fleets.append(
             {

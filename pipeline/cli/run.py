@@ -208,7 +208,7 @@ def _work(session: Session, names: list[str], options: RunOptions) -> None:
     from pipeline.app.execute import Asked, carry_out, finished, require_executor
     from pipeline.app.progress import Display, summary_of
     from pipeline.engine.runner import Options
-    from pipeline.storage.stale_uploads import sweep
+    from pipeline.storage.stale_uploads import abort_stale_uploads
 
     def retry(receipt: "Receipt") -> bool:
         failed = receipt.n_failed
@@ -220,7 +220,7 @@ def _work(session: Session, names: list[str], options: RunOptions) -> None:
     if "build" in names:
         _require_folders(session.recipe.build.exclude_near)
     display = Display(quiet=options.quiet or options.json)
-    sweep(session.run.store)
+    abort_stale_uploads(session.run.store)
     done = carry_out(session, asked, told, display)
     session, results = finished(done, asked), done.results
     remember(session)

@@ -68,7 +68,7 @@ def _sum_up(found: "Verification", *, repaired: bool) -> None:
 
 def _verify(session: Session, workers: int, silent: bool) -> "Verification":
     from pipeline.checks.receipt_audit import DAMAGE, REPAIR, Finding
-    from pipeline.checks.verify import verify as check
+    from pipeline.checks.verify import verify_run as check
     from pipeline.runs.run_directory import SOURCES
 
     with _byte_bar("verify", silent) as (begin, progress):
@@ -95,7 +95,7 @@ def _edited_sources(session: Session) -> bool:
 def _repair(session: Session, found: "Verification", workers: int, silent: bool) -> list[Any]:
     from pipeline.app.progress import Display
     from pipeline.app.refresh_sources import refresh_sources
-    from pipeline.checks.repair import Workshop, repair
+    from pipeline.checks.repair import RepairTools, repair
     from pipeline.engine.executors.local import LocalExecutor
     from pipeline.runs.run_directory import SOURCES
 
@@ -110,7 +110,7 @@ def _repair(session: Session, found: "Verification", workers: int, silent: bool)
     def executor(stages: Sequence[Any]) -> LocalExecutor:
         return LocalExecutor(run, stages, workers=worker_count(workers), on_event=display.on_event)
 
-    return repair(run, session.stages, found, Workshop(executor, display))
+    return repair(run, session.stages, found, RepairTools(executor, display))
 
 
 def _refuse_other_photos(session: Session, display: Any) -> None:

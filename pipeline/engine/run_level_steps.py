@@ -12,7 +12,7 @@ from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage
 from pipeline.engine.completion import holds
-from pipeline.runs.final_shard_diff import MANIFEST, encode, manifest_of
+from pipeline.runs.final_shard_diff import MANIFEST, encode_manifest, manifest_of
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
 from pipeline.storage.base import describe
@@ -43,7 +43,7 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
 def _manifest(stage: Stage, run: Run) -> Iterator[tuple[str, bytes]]:
     """What the next run tells the changes by; work shards keep their names, so they need none."""
     if stage.regroups:
-        yield f"{stage.name}/{MANIFEST}", encode(manifest_of(stage, run))
+        yield f"{stage.name}/{MANIFEST}", encode_manifest(manifest_of(stage, run))
 
 
 def _under(stage: Stage, files: Files) -> Iterator[tuple[str, bytes | Path]]:

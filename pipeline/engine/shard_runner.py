@@ -25,7 +25,7 @@ from pipeline.runs.journal import Journal
 from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run, receipt_path, recipe_of
 from pipeline.shards import parquet
-from pipeline.storage.base import describe
+from pipeline.storage.base import FileInfo, describe
 from pipeline.storage.locks import shard_lock
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
@@ -227,9 +227,9 @@ def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
     return outcomes
 
 
-def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str, dict[str, Any]]:
+def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str, FileInfo]:
     tar_path, table_path = stage.paths(shard.number, shard.shared)
-    outputs = {}
+    outputs: dict[str, FileInfo] = {}
     if isinstance(sink, Journal):
         outputs[tar_path] = sink.finish()
         run.store.adopt(sink.tar_path, tar_path)
@@ -245,9 +245,9 @@ def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str,
 
 
 def _receipt(
-    stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, Any], rows: list[dict[str, Any]]
+    stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, FileInfo], rows: list[dict[str, Any]]
 ) -> Receipt:
-    n_kept, rejected, failed = counts(rows)
+    n_kept, rejected, failed = counts((row["status"], row["reason"]) for row in rows)
     unknown = set(rejected) - set(stage.reasons)
     if unknown:
         raise ProcropError(

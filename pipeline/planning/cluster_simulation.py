@@ -17,7 +17,7 @@ HOUR = 3600.0
 
 
 @dataclass(frozen=True)
-class Step:
+class SimulatedStage:
     """A stage. shards of ``seconds`` each in the mean, ``sigma``: standard deviation of their logarithm. before: seconds of what is
     done once by one process meanwhile all wait (prologue, epilogue). load: seconds until a worker has the models. batch: seconds
     of work that a lost worker loses at most, where there is a journal; 0: all of the shard. on: which kind of worker.
@@ -34,7 +34,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class SimulatedFleet:
     """workers; kinds: how many of a kind where it is another number. start: seconds until a new worker is ready; lost: times an
     hour that a worker is pre-empted or fails; away: seconds until it, or another, begins to start again. hand: seconds to hand
     over a shard, one at a time.
@@ -53,7 +53,7 @@ class Fleet:
 
 
 @dataclass
-class Told:
+class SimulationResult:
     """What came of it. by_step: seconds by the clock. work: seconds of shards if nothing were lost. idle: of workers without a
     shard while others still had theirs. redone: seconds of work lost. losses: how many times a worker was.
     """
@@ -71,9 +71,9 @@ class Told:
         return self.seconds / HOUR
 
 
-def simulate(steps: Sequence[Step], fleet: Fleet, seed: int) -> Told:
+def simulate(steps: Sequence[SimulatedStage], fleet: SimulatedFleet, seed: int) -> SimulationResult:
     """Run the steps once."""
-    told = Told()
+    told = SimulationResult()
     for step in steps:
         took = step.before + _stage(step, fleet, seed, told)
         told.by_step[step.name] = took
@@ -81,7 +81,7 @@ def simulate(steps: Sequence[Step], fleet: Fleet, seed: int) -> Told:
     return told
 
 
-def _stage(step: Step, fleet: Fleet, seed: int, told: Told) -> float:
+def _stage(step: SimulatedStage, fleet: SimulatedFleet, seed: int, told: SimulationResult) -> float:
     """Seconds by the clock of the shards of one stage."""
     todo = deque(durations(step, seed).tolist())
     told.work += sum(todo)
@@ -116,13 +116,13 @@ def _stage(step: Step, fleet: Fleet, seed: int, told: Told) -> float:
     return last
 
 
-def durations(step: Step, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def durations(step: SimulatedStage, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Seconds of each shard: lognormal with the step's mean."""
     draws = np.random.default_rng(seed_for(seed, "shards", step.name)).standard_normal(step.shards)
     return np.asarray(step.seconds * np.exp(step.sigma * draws - step.sigma**2 / 2), np.float64)
 
 
-def _losses(fleet: Fleet, seed: int) -> Iterator[float]:
+def _losses(fleet: SimulatedFleet, seed: int) -> Iterator[float]:
     """Seconds until each next loss of a worker: exponential, without end."""
     if not fleet.lost:
         while True:

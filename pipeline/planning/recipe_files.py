@@ -32,7 +32,7 @@ def find_recipe(name: str) -> Path:
     return bundled_path
 
 
-def read_recipe(name: str, depth: int = 0) -> dict[str, Any]:
+def read_recipe_mapping(name: str, depth: int = 0) -> dict[str, Any]:
     """The merged mapping of a recipe and of the recipes that it is based on."""
     path = find_recipe(name)
     try:
@@ -46,7 +46,7 @@ def read_recipe(name: str, depth: int = 0) -> dict[str, Any]:
         return data
     if depth >= MAX_DEPTH:
         raise UsageError(f"config '{path}': 'base' goes {MAX_DEPTH} deep; is it a circle?")
-    return merge(read_recipe(str(base), depth + 1), data)
+    return merge(read_recipe_mapping(str(base), depth + 1), data)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

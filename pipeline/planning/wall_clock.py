@@ -30,7 +30,7 @@ FILES_A_SHARD = 3
 
 
 @dataclass(frozen=True)
-class Means:
+class Fleet:
     """Workers and GPUs at hand, and the price of each for an hour. Without GPUs a worker does all stages."""
 
     workers: int
@@ -44,7 +44,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Clock:
+class StageTime:
     """Hours by the clock of a stage, or of a step that one process does. busy: how many of the kind have a shard."""
 
     what: str
@@ -54,10 +54,10 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Scale:
+class WallClockForecast:
     """All of it. slowest: the first bottleneck."""
 
-    clocks: list[Clock]
+    clocks: list[StageTime]
     gpu_hours: float
     worker_hours: float
     money: float
@@ -69,7 +69,7 @@ class Scale:
         return sum(clock.hours for clock in self.clocks)
 
     @property
-    def slowest(self) -> Clock:
+    def slowest(self) -> StageTime:
         """What takes most of the time."""
         return max(self.clocks, key=lambda clock: clock.hours)
 
@@ -87,26 +87,28 @@ class Scale:
         }
 
 
-def scale(found: Forecast, means: Means, on_gpu: Set[str], single: Mapping[str, float]) -> Scale:
+def wall_clock_forecast(
+    found: Forecast, means: Fleet, on_gpu: Set[str], single: Mapping[str, float]
+) -> WallClockForecast:
     """The forecast by the clock. on_gpu: stages that GPUs do, where there are some; single: seconds of steps by name."""
     clocks = [_clock(cost, means, on_gpu) for cost in found.costs]
-    clocks += [Clock(name, ALONE, seconds / 3600, 1) for name, seconds in single.items()]
+    clocks += [StageTime(name, ALONE, seconds / 3600, 1) for name, seconds in single.items()]
     gpu = sum(cost.seconds for cost in found.costs if kind_of(cost.stage, means, on_gpu) == GPU) / 3600
     rest = found.worker_hours - gpu + sum(single.values()) / 3600
     requests = sum(requests_of(cost) for cost in found.costs)
-    return Scale(clocks, gpu, rest, gpu * means.gpu_price + rest * means.price, requests)
+    return WallClockForecast(clocks, gpu, rest, gpu * means.gpu_price + rest * means.price, requests)
 
 
-def kind_of(stage: str, means: Means, on_gpu: Set[str]) -> str:
+def kind_of(stage: str, means: Fleet, on_gpu: Set[str]) -> str:
     """Who does a stage."""
     return GPU if means.gpus and stage in on_gpu else WORKER
 
 
-def _clock(cost: Cost, means: Means, on_gpu: Set[str]) -> Clock:
+def _clock(cost: Cost, means: Fleet, on_gpu: Set[str]) -> StageTime:
     kind = kind_of(cost.stage, means, on_gpu)
     busy = min(means.of(kind), cost.shards)
     rounds = math.ceil(cost.shards / busy)  # the last of them may be a part, and all wait for it
-    return Clock(cost.stage, kind, rounds * cost.seconds / cost.shards / 3600, busy)
+    return StageTime(cost.stage, kind, rounds * cost.seconds / cost.shards / 3600, busy)
 
 
 def requests_of(cost: Cost) -> int:
@@ -130,12 +132,12 @@ class Limit:
     change: str
 
 
-def limits(found: Forecast, means: Means, photos: int, final: tuple[int, int]) -> list[Limit]:
+def limits(found: Forecast, means: Fleet, photos: int, final: tuple[int, int]) -> list[Limit]:
     """What a run of this size passes. final: samples and bytes a final shard."""
     return [limit for limit in _limits(found, means, photos, final) if limit is not None]
 
 
-def _limits(found: Forecast, means: Means, photos: int, final: tuple[int, int]) -> Sequence[Limit | None]:
+def _limits(found: Forecast, means: Fleet, photos: int, final: tuple[int, int]) -> Sequence[Limit | None]:
     widest = max(cost.shards for cost in found.costs)
     most = max(means.workers, means.gpus)
     work = min(cost.shards for cost in found.costs if cost.stage != "build")

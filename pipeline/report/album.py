@@ -38,7 +38,7 @@ class Album:
         side: longest side in pixels, THUMB, MEDIUM or LARGE. Raises OSError for bytes that are no picture.
         """
         if name not in self.pictures:
-            small, size = shrink(data, side)
+            small, size = thumbnail_jpeg(data, side)
             uri = "data:image/jpeg;base64," + base64.b64encode(small).decode()
             self.pictures[name] = Picture(f"p{len(self.pictures)}", uri, *size)
         return self.pictures[name]
@@ -48,7 +48,7 @@ class Album:
         self.photos.add(photo)
 
 
-def shrink(data: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
+def thumbnail_jpeg(data: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
     """JPEG bytes of at most ``side`` pixels and the cap for that size, and the upright size of the original.
 
     A small upright JPEG is passed on as it is, so that what is shown is what the dataset holds.

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline.core.stage import KEPT
 from pipeline.report.album import MEDIUM, THUMB
-from pipeline.report.reader import pick
+from pipeline.report.reader import sample_rows
 from pipeline.report.section import Material, Section
 
 STORIES, SHEET, RETRIEVALS = 4, 24, 6
@@ -20,7 +20,7 @@ def story_section(material: Material) -> Section:
     if not kept:
         return Section("stories", title, missing="No canvas has its verdict yet", command=material.command("filter"))
     rich = [row for row in kept if len(row["boxes"]) > 2] or kept
-    stories = [story for row in pick(rich, STORIES, "stories") if (story := _story(material, row)) is not None]
+    stories = [story for row in sample_rows(rich, STORIES, "stories") if (story := _story(material, row)) is not None]
     data = [{"key": story["key"], "title": story["title"], "scores": story["scores"]} for story in stories]
     return Section("stories", title, data=data, view={"stories": stories})
 
@@ -67,7 +67,9 @@ def sheet_section(material: Material) -> Section:
         kept, title = _unjudged(material), "Painted canvases, not judged yet"
     if not kept:
         return Section("sheet", title, missing="No canvas was kept yet", command=material.command("filter"))
-    cells = [cell for row in pick(kept, SHEET, "sheet") if (cell := canvas_view(material, row, MEDIUM)) is not None]
+    cells = [
+        cell for row in sample_rows(kept, SHEET, "sheet") if (cell := canvas_view(material, row, MEDIUM)) is not None
+    ]
     data = {"judged": reader.has("filter"), "shown": [cell["key"] for cell in cells], "crops": _crop_counts(kept)}
     return Section("sheet", title, data=data, view={"cells": cells})
 
@@ -93,7 +95,9 @@ def retrieval_section(material: Material) -> Section:
         return Section(
             "retrieval", title, missing="No neighbours were looked up yet", command=material.command("retrieve")
         )
-    examples = [item for row in pick(rows, RETRIEVALS, "retrieval") if (item := _retrieved(material, row)) is not None]
+    examples = [
+        item for row in sample_rows(rows, RETRIEVALS, "retrieval") if (item := _retrieved(material, row)) is not None
+    ]
     best = [row["similarities"][0] for row in rows]
     data = {
         "canvases": len(rows),

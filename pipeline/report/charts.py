@@ -76,7 +76,7 @@ def histogram(
     return _chart(out, label)
 
 
-def lines(
+def line_chart(
     xs: Sequence[float],
     series: Sequence[Series],
     *,

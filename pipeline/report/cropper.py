@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.core.errors import DamagedDataError
 from pipeline.report.album import LARGE, THUMB
-from pipeline.report.charts import Series, intervals, lines
+from pipeline.report.charts import Series, intervals, line_chart
 from pipeline.report.section import Material, Section
 
 HISTORY = "history.json"
@@ -40,11 +40,15 @@ def training_section(material: Material) -> Section:
         for index, name in enumerate(losses)
     ]
     charts = [
-        {"title": "Loss", "series": curves, "svg": lines(epochs, curves, label="Mean loss by epoch", x_label="epoch")}
+        {
+            "title": "Loss",
+            "series": curves,
+            "svg": line_chart(epochs, curves, label="Mean loss by epoch", x_label="epoch"),
+        }
     ]
     if all("val_iou" in row for row in history):
         value = Series("IoU on the validation split", [row["val_iou"] for row in history], "s0")
-        svg = lines(epochs, [value], label="Validation IoU by epoch", x_label="epoch", y_range=(0.0, 1.0))
+        svg = line_chart(epochs, [value], label="Validation IoU by epoch", x_label="epoch", y_range=(0.0, 1.0))
         charts.append({"title": "IoU of the top crop, validation split", "series": [value], "svg": svg})
     facts = {
         name: summary[name] for name in ("epochs", "best_epoch", "val_iou", "samples", "seconds") if name in summary

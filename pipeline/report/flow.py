@@ -18,7 +18,7 @@ def stage_title(stage: str) -> str:
     return f"{root}, {part.replace('-0', ' ').replace('-', ' ')}" if part else root
 
 
-def unit(stage: str) -> str:
+def counted_unit(stage: str) -> str:
     """What a stage counts."""
     return UNITS.get(stage.split("/")[0], "canvases")
 
@@ -27,7 +27,12 @@ def funnel_section(material: Material) -> Section:
     """Kept and dropped, by stage and reason."""
     begun = [status for status in material.reader.funnel if status.done]
     rows = [
-        {"status": status, "title": stage_title(status.stage), "unit": unit(status.stage), "bar": _funnel_bar(status)}
+        {
+            "status": status,
+            "title": stage_title(status.stage),
+            "unit": counted_unit(status.stage),
+            "bar": _funnel_bar(status),
+        }
         for status in begun
     ]
     waiting = [status.stage for status in material.reader.funnel if not status.complete]
@@ -63,7 +68,7 @@ def time_section(material: Material) -> Section:
         parts = [(phase, seconds, f"s{index}") for index, (phase, seconds) in enumerate(phases.items())]
         svg = stacked_bar([*parts, ("", longest - spent, "none")], f"{status.stage}: {spent:.1f} seconds")
         rows.append(
-            {"title": stage_title(status.stage), "unit": unit(status.stage), "phases": phases, "seconds": spent,
+            {"title": stage_title(status.stage), "unit": counted_unit(status.stage), "phases": phases, "seconds": spent,
              "rate": status.rate, "n": status.n_in, "svg": svg, "where": ", ".join(status.devices)}
         )  # fmt: skip
     data = {

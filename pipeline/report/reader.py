@@ -99,7 +99,7 @@ def photo_of(key: str) -> str:
     return key.split("-")[0]
 
 
-def pick(rows: Iterable[dict[str, Any]], count: int, purpose: str) -> Rows:
+def sample_rows(rows: Iterable[dict[str, Any]], count: int, purpose: str) -> Rows:
     """``count`` rows chosen by hash of their keys, of different photos as far as possible."""
     ranked = sorted(rows, key=lambda row: (seed_for(0, f"report/{purpose}", row["key"]), row["key"]))
     seen: Counter[str] = Counter()

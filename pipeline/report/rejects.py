@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.core.stage import FAILED, KEPT, REJECTED
 from pipeline.report.album import THUMB
-from pipeline.report.reader import pick
+from pipeline.report.reader import sample_rows
 from pipeline.report.section import Material, Section
 
 MAX_LISTED = 300
@@ -81,7 +81,7 @@ def _groups(material: Material, stage: str) -> Iterable[dict[str, Any]]:
     counts = next((s.rejected for s in material.reader.funnel if s.stage == stage), {})
     rows = [row for row in material.reader.rows(stage, ()) if row["status"] == REJECTED]
     for reason, count in counts.items():
-        chosen = pick([row for row in rows if row["reason"] == reason], EXAMPLES, f"reject/{reason}")
+        chosen = sample_rows([row for row in rows if row["reason"] == reason], EXAMPLES, f"reject/{reason}")
         examples = [example for row in chosen if (example := _example(material, row)) is not None]
         yield {"stage": stage, "reason": reason, "count": count, "examples": examples}
 

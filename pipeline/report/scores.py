@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.stage import Rows
-from pipeline.report.charts import Series, histogram, lines
+from pipeline.report.charts import Series, histogram, line_chart
 from pipeline.report.reader import RunReader
 from pipeline.report.section import Material, Section
 
@@ -86,9 +86,11 @@ def round_section(material: Material) -> Section:
         "mean of a canvas's best distinct crops", [found[0]["before"], *(row["after"] for row in found)], "s1"
     )
     label = Series("photo's own rectangle", [found[0]["label"]] * len(xs), "s0")
-    chart = lines(xs, [beam, label], label="Mean score by round", x_label="round (0: the proposals)")
+    chart = line_chart(xs, [beam, label], label="Mean score by round", x_label="round (0: the proposals)")
     active = Series("canvases still active", [1.0, *(row["active"] for row in found)], "s3")
-    share = lines(xs, [active], label="Share of canvases still active by round", x_label="round", y_range=(0.0, 1.0))
+    share = line_chart(
+        xs, [active], label="Share of canvases still active by round", x_label="round", y_range=(0.0, 1.0)
+    )
     return Section("rounds", title, data=found, view={"chart": chart, "active": share})
 
 

@@ -42,7 +42,7 @@ def manifest_of(stage: Stage, run: Run) -> dict[str, str]:
     return {path: about["sha256"] for receipt in run.receipts(stage.name) for path, about in receipt.outputs.items()}
 
 
-def encode(manifest: Mapping[str, str]) -> bytes:
+def encode_manifest(manifest: Mapping[str, str]) -> bytes:
     """JSON bytes."""
     return (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
 
@@ -68,7 +68,7 @@ def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Chang
     )
 
 
-def sweep(run: Run, named: Mapping[str, Any]) -> None:
+def remove_unnamed_files(run: Run, named: Mapping[str, Any]) -> None:
     """Remove tars, tables and indices that no receipt names from the folders of those named.
 
     A final shard's name holds its split, so when splits grow or shrink, files of old names would stay and be read.

@@ -1,8 +1,9 @@
-"""The journal of a shard in the making: a pre-empted shard loses at most one micro-batch.
+"""The journal of an unfinished shard: an interrupted shard loses at most one micro-batch.
 
-Images go into ``journal/NNNNNN.tar``; after each micro-batch that file is flushed, then one line with its length, its sha256 so
-far and its rows is flushed to ``journal/NNNNNN.jsonl``. A torn last line is a micro-batch that never happened. The tar is hashed
-as it is written: a journal that is taken up again reads what is there once, and starts anew when it is not what the lines say.
+Images are appended to ``journal/NNNNNN.tar``. After each micro-batch that file is flushed, then one line with its length, its
+sha256 so far and the rows of the micro-batch is appended to ``journal/NNNNNN.jsonl`` and flushed. An incomplete last line is
+ignored, as if its micro-batch had not been done. The tar is hashed as it is written: a journal that is resumed reads the tar once,
+and starts from nothing when the sha256 differs.
 """
 
 import contextlib
@@ -10,21 +11,33 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pipeline.core.seeds import digest_of
-from pipeline.core.stage import Outcome
+from pipeline.core.stage import Outcome, Rows
 from pipeline.shards.hashing_file import HashedFile
 from pipeline.shards.index import ShardIndex
 from pipeline.shards.parquet import row_of
 from pipeline.shards.tar_writer import TarWriter, places_of
-from pipeline.storage.base import storage_errors
+from pipeline.storage.base import FileInfo, storage_errors
+
+
+class _Entry(TypedDict, total=False):
+    """One line: ``identity`` in the first, the others in those of micro-batches. end: length of the tar after it."""
+
+    identity: str
+    end: int
+    sha256: str
+    rows: Rows
 
 
 class Journal:
-    """Appends outcomes durably. ``batches`` of them, with ``rows``, were there already when it was opened.
+    """Appends outcomes durably. ``batches`` micro-batches, with ``rows``, were in it when it was opened.
 
-    identity: fingerprint of the shard; a journal of another one is discarded.
+    Args:
+        folder: of the journals of a stage, on a local disk; it is created when missing.
+        shard: number of the shard.
+        identity: fingerprint of the shard; the journal of another fingerprint is discarded.
     """
 
     def __init__(self, folder: Path, shard: int, identity: str) -> None:
@@ -32,7 +45,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             self.tar_path = folder / f"{shard:06d}.tar"
             self._lines_path = folder / f"{shard:06d}.jsonl"
-            self.rows: list[dict[str, Any]] = []
+            self.rows: Rows = []
             self.batches = 0
             length, lines_length, digest = self._recover(identity)
             self._tar = HashedFile(self.tar_path, length)
@@ -51,14 +64,14 @@ class Journal:
             return places_of(file, length)
 
     def _recover(self, identity: str) -> tuple[int, int, str]:
-        """Lengths of the tar and of the journal up to the last whole micro-batch, and what the tar hashes to."""
+        """Lengths of the tar and of the journal up to the last complete micro-batch, and the sha256 of that part of the tar."""
         if not self._lines_path.exists() or not self.tar_path.exists():
             return 0, 0, ""
         tar_length, lines_length, digest = 0, 0, ""
-        have = self.tar_path.stat().st_size
+        tar_size = self.tar_path.stat().st_size
         for index, line in enumerate(self._lines_path.read_bytes().splitlines(keepends=True)):
-            entry = _whole_entry(line)
-            if entry is None or (index == 0 and entry != {"identity": identity}) or entry.get("end", 0) > have:
+            entry = _complete_entry(line)
+            if entry is None or (index == 0 and entry != {"identity": identity}) or entry.get("end", 0) > tar_size:
                 break
             lines_length += len(line)
             if index > 0:
@@ -68,7 +81,7 @@ class Journal:
         return tar_length, lines_length, digest
 
     def append(self, outcomes: list[Outcome]) -> None:
-        """Make one micro-batch durable: its files, then its line. Raises StorageError when the disk will not have it."""
+        """Write one micro-batch durably: its files, then its line. Raises StorageError when the disk is full or lost."""
         with storage_errors(str(self.tar_path)):
             self._append(outcomes)
 
@@ -83,40 +96,42 @@ class Journal:
         self.rows += rows
         self._line({"end": self._writer.offset, "sha256": self._tar.hexdigest(), "rows": rows})
 
-    def _line(self, entry: dict[str, Any]) -> None:
+    def _line(self, entry: "_Entry") -> None:
         body = json.dumps(entry, ensure_ascii=False)
         self._lines.write(f"{digest_of(entry)[:16]} {body}\n".encode())
         self._lines.flush()
         os.fsync(self._lines.fileno())
 
-    def finish(self) -> dict[str, Any]:
-        """End the tar; it is then whole and can be adopted. Gives its size and sha256. Raises StorageError."""
+    def finish(self) -> FileInfo:
+        """End the tar, so that it can be adopted; gives its size and sha256. Raises StorageError."""
         with storage_errors(str(self.tar_path)):
             self._writer.finish()
             self._tar.sync()
         return {"size": self._writer.offset, "sha256": self._tar.hexdigest()}
 
     def index(self) -> ShardIndex:
-        """Where each member of the finished tar lies."""
+        """The index of the finished tar."""
         return ShardIndex.of(self._writer.places, self._writer.offset, str(self.tar_path))
 
     def close(self) -> None:
-        """Let go of the files, keeping what they hold."""
+        """Close the files and keep them."""
         for file in (self._tar, self._lines):
-            with contextlib.suppress(OSError):  # a full disk fails again on what is still buffered; it is redone anyway
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk fails again on buffered bytes; that micro-batch is redone anyway
                 file.close()
 
     def discard(self) -> None:
-        """Remove the journal of a shard that is committed."""
+        """Delete the journal, after its shard was committed."""
         self.tar_path.unlink(missing_ok=True)
         self._lines_path.unlink(missing_ok=True)
 
 
-def _whole_entry(line: bytes) -> dict[str, Any] | None:
-    """The entry of a journal line, or None when it is torn."""
+def _complete_entry(line: bytes) -> _Entry | None:
+    """The entry of a journal line, or None for an incomplete line."""
     digest, _, body = line.partition(b" ")
     try:
-        entry: dict[str, Any] = json.loads(body)
+        entry: _Entry = json.loads(body)
     except ValueError:
         return None
     return entry if line.endswith(b"\n") and digest.decode("ascii", "replace") == digest_of(entry)[:16] else None

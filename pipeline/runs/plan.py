@@ -38,7 +38,7 @@ class Plan:
         return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def load(store: Store) -> Plan | None:
+def load_plan(store: Store) -> Plan | None:
     """The plan of a run directory, or None for a new one; raises DamagedDataError or RefusedError for foreign ones."""
     try:
         data = store.read(PATH)
@@ -55,24 +55,24 @@ def load(store: Store) -> Plan | None:
         raise DamagedDataError(f"'{store.url}/{PATH}' is not a plan: {error}") from error
 
 
-def freeze(store: Store, plan: Plan, *, start: bool = True) -> Plan:
+def freeze_plan(store: Store, plan: Plan, *, start: bool = True) -> Plan:
     """Write the plan of a new run directory, or check that an old one has the same identity.
 
     Gives the plan as it is stored. Raises RefusedError with the difference when seed, shards or name differ. Other
     parameters are checked stage by stage against their receipts, so that a stage not yet run may still change; what a
     command was told is recorded when it has succeeded (``record``). start: whether a new run may begin here.
     """
-    old = load(store)
+    old = load_plan(store)
     if old is None:
         _refuse_foreign(store)
         if not start:
             return plan
         if store.create(PATH, plan.encode()):
             return plan
-        old = load(store)
+        old = load_plan(store)
         assert old is not None
     if not old.sources and start:  # a command that failed before it found any input has started nothing
-        record(store, plan)
+        store_plan(store, plan)
         return plan
     identity = ("name", "run_seed", "work_shards")
     changed = difference({k: getattr(old, k) for k in identity}, {k: getattr(plan, k) for k in identity})
@@ -83,9 +83,9 @@ def freeze(store: Store, plan: Plan, *, start: bool = True) -> Plan:
     return old
 
 
-def record(store: Store, plan: Plan) -> None:
+def store_plan(store: Store, plan: Plan) -> None:
     """Store a plan that has changed: another list of sources, or a recipe that a command has carried out."""
-    if load(store) != plan:
+    if load_plan(store) != plan:
         store.write(PATH, plan.encode())
 
 
@@ -97,9 +97,9 @@ def _refuse_foreign(store: Store) -> None:
         )
 
 
-def require(store: Store) -> Plan:
+def require_plan(store: Store) -> Plan:
     """The plan of a run directory that must exist; raises UsageError that says how to start one."""
-    plan = load(store)
+    plan = load_plan(store)
     if plan is None:
         raise UsageError(f"no run in '{store.url}': start one with 'procrop-data run --work {store.url}'")
     return plan

@@ -1,31 +1,55 @@
-"""The receipt: the JSON that says a shard of a stage is done, written last. Readers trust only what a receipt names."""
+"""Receipts: the JSON file that marks a shard of a stage as done, written last. Readers use only files that a receipt names."""
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from pipeline.core.errors import DamagedDataError
+from pipeline.core.json_types import JsonObject
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import FAILED, KEPT, REJECTED
+from pipeline.storage.base import FileInfo
 
 FORMAT = 1
 
 
+class StageRecipe(TypedDict):
+    """The part of a fingerprint that a user can change: code version, settings, and digest of each model by role."""
+
+    version: int
+    settings: JsonObject
+    models: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Receipt:
-    """What was done and what came of it; ``n_in == n_kept + sum(n_rejected) + sum(n_failed)`` always holds.
+    """What a shard was made from and what it holds; ``n_in == n_kept + sum(n_rejected) + sum(n_failed)`` always holds.
 
-    recipe: version, settings, models: what a user can change. inputs: digests of what the shard was made from.
-    outputs: path in the run directory -> size and sha256. seconds: by phase. run: which run it is of (``Plan.identity``).
+    Args:
+        stage: name of the stage.
+        shard: number of the shard; -1 for a run-level step.
+        shards: how many shards the stage has.
+        recipe: of the stage; another recipe is refused without ``--accept-change``.
+        inputs: name -> digest of what the shard was made from.
+        outputs: path in the run directory -> size and sha256.
+        n_in: samples that came in.
+        n_kept: samples that go on.
+        n_rejected: samples by reason of rejection.
+        n_failed: samples by class of error.
+        seconds: by phase (``read``, ``compute``, ``write`` ...).
+        host: machine that made it.
+        device: what the models ran on.
+        run: identity of the run (``Plan.identity``); empty in receipts of older versions.
+        format: of this JSON.
     """
 
     stage: str
     shard: int
     shards: int
-    recipe: dict[str, Any]
+    recipe: StageRecipe
     inputs: dict[str, str]
-    outputs: dict[str, dict[str, Any]]
+    outputs: dict[str, FileInfo]
     n_in: int
     n_kept: int
     n_rejected: dict[str, int]
@@ -45,7 +69,7 @@ class Receipt:
 
     @property
     def output_digest(self) -> str:
-        """Hash of the files; what downstream shards record as their input."""
+        """Hash of ``outputs``; downstream shards record it as their input."""
         return digest_of(self.outputs)
 
     def encode(self) -> bytes:
@@ -56,7 +80,7 @@ class Receipt:
 
     @staticmethod
     def decode(data: bytes, where: str) -> "Receipt":
-        """A receipt from its bytes; raises DamagedDataError for torn, edited or newer ones."""
+        """A receipt from its bytes; raises DamagedDataError for an incomplete, edited or newer one."""
         try:
             body = json.loads(data)
             fingerprint, seal = body.pop("fingerprint"), body.pop("seal", "")
@@ -80,19 +104,19 @@ class Receipt:
             raise DamagedDataError(f"receipt {where}: {self.n_in} in, but {total} kept, rejected and failed")
 
 
-def counts(rows: Iterable[Mapping[str, Any]]) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Kept, rejected by reason and failed by reason of table rows."""
+def counts(verdicts: Iterable[tuple[str, str]]) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Number kept, rejected by reason and failed by reason. verdicts: (status, reason) of each row."""
     n_kept, rejected, failed = 0, {}, {}  # type: int, dict[str, int], dict[str, int]
-    for row in rows:
-        if row["status"] == KEPT:
+    for status, reason in verdicts:
+        if status == KEPT:
             n_kept += 1
         else:
-            tally = {REJECTED: rejected, FAILED: failed}[row["status"]]
-            tally[row["reason"]] = tally.get(row["reason"], 0) + 1
+            tally = {REJECTED: rejected, FAILED: failed}[status]
+            tally[reason] = tally.get(reason, 0) + 1
     return n_kept, dict(sorted(rejected.items())), dict(sorted(failed.items()))
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+def difference(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
     """Lines ``key: old -> new`` for every leaf that differs."""
     lines = []
     for key in sorted({*old, *new}):

@@ -8,7 +8,7 @@ from pipeline.core.errors import DamagedDataError, MissingUpstreamError
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Rows, Shard, Stage, Tables
 from pipeline.runs.plan import Plan
-from pipeline.runs.receipts import Receipt
+from pipeline.runs.receipts import Receipt, StageRecipe
 from pipeline.shards import parquet
 from pipeline.storage.base import Store
 
@@ -187,6 +187,6 @@ class Run:
         return str(receipt.outputs[f"{stage}/shared/{name}"]["sha256"])
 
 
-def recipe_of(stage: Stage) -> dict[str, Any]:
-    """The part of a fingerprint that a user can change: code version, settings, model digests."""
+def recipe_of(stage: Stage) -> StageRecipe:
+    """The recipe of a stage as receipts record it."""
     return {"version": stage.version, "settings": stage.settings(), "models": stage.models()}

@@ -49,10 +49,10 @@ class StageStatus:
 
 def funnel(run: Run, stages: Sequence[Stage]) -> list[StageStatus]:
     """The status of each stage, in their order. Raises DamagedDataError for a receipt that is torn or edited."""
-    return [status_of(stage, run) for stage in stages]
+    return [stage_status(stage, run) for stage in stages]
 
 
-def status_of(stage: Stage, run: Run) -> StageStatus:
+def stage_status(stage: Stage, run: Run) -> StageStatus:
     """One stage's counts and times, from its receipts."""
     total = stage.shards(run.plan.work_shards)
     receipts = [receipt for receipt in run.receipts(stage.name) if receipt.shard < total]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError
-from pipeline.shards.index import ShardIndex, scan
+from pipeline.shards.index import ShardIndex, scan_tar
 
 OPEN_FILES = 64
 
 
-class Sample(NamedTuple):
+class ShardSample(NamedTuple):
     """One sample as it is stored: its key, and the bytes of each part by extension."""
 
     key: str
@@ -32,7 +32,7 @@ class _Open:
             os.close(self.number)
 
 
-class ShardSet(Sequence[Sample]):
+class ShardSet(Sequence[ShardSample]):
     """All samples of some tars as one sequence: those of the first tar, then of the second.
 
     Reads are ``pread`` into bytes of their own, so memory holds the indexes (some 70 bytes a sample) and nothing else, any
@@ -70,10 +70,10 @@ class ShardSet(Sequence[Sample]):
         shard = bisect_right(self._starts, position) - 1
         return shard, position - self._starts[shard]
 
-    def __getitem__(self, position: int) -> Sample:  # type: ignore[override]  # no slices: they would load many samples
+    def __getitem__(self, position: int) -> ShardSample:  # type: ignore[override]  # no slices: they would load many samples
         return self.read(*self.locate(position))
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[ShardSample]:
         for shard, index in enumerate(self.indexes):
             for row in range(len(index)):
                 yield self.read(shard, row)
@@ -83,7 +83,7 @@ class ShardSet(Sequence[Sample]):
         for index in self.indexes:
             yield from (key.decode("utf-8", "surrogateescape") for key in index.keys.tolist())
 
-    def read(self, shard: int, row: int, extensions: Sequence[str] | None = None) -> Sample:
+    def read(self, shard: int, row: int, extensions: Sequence[str] | None = None) -> ShardSample:
         """A sample by its place; ``extensions``: of the parts to read, all unless given."""
         index = self.indexes[shard]
         file = self._file(shard)
@@ -97,7 +97,7 @@ class ShardSet(Sequence[Sample]):
                     f"{self.tars[shard]} ends within a sample: {len(data)} of {size} bytes at {offset}"
                 )
             parts[extension] = data
-        return Sample(index.keys[row].decode("utf-8", "surrogateescape"), parts)
+        return ShardSample(index.keys[row].decode("utf-8", "surrogateescape"), parts)
 
     def _file(self, shard: int) -> _Open:
         found = self._open.get(shard)
@@ -126,7 +126,7 @@ def _index_of(tar: Path) -> ShardIndex:
     try:
         data = beside.read_bytes()
     except FileNotFoundError:
-        return scan(tar)
+        return scan_tar(tar)
     index, size = ShardIndex.decode(data, str(beside)), tar.stat().st_size
     if index.tar_size != size:
         raise DamagedDataError(

@@ -14,7 +14,7 @@ ORDER = ("count", "size", "seed", "drop_last", "lanes")  # what a place in an or
 
 
 @dataclass(frozen=True)
-class Share:
+class LoaderRank:
     """Who asks. rank of ranks: a process of the training, counted over all nodes; worker of workers: a loader within it."""
 
     rank: int = 0
@@ -53,9 +53,9 @@ class EpochOrder:
         """All positions [count], each once, in the order of an epoch."""
         return np.random.default_rng(seed_for(self.seed, "order", str(epoch))).permutation(self.count)
 
-    def batches(self, epoch: int, share: Share | None = None, start: int = 0) -> Iterator[list[int]]:
+    def batches(self, epoch: int, share: LoaderRank | None = None, start: int = 0) -> Iterator[list[int]]:
         """A rank's batches of an epoch from number ``start`` on; worker w of W makes the ones with numbers start + w + n W."""
-        share = share or Share()
+        share = share or LoaderRank()
         order = self.permutation(epoch)
         if self.lanes:
             order = in_lanes(order, self.size)
@@ -63,7 +63,7 @@ class EpochOrder:
             whole = order[number * self.size : (number + 1) * self.size].tolist()
             yield whole[share.rank :: share.ranks] or whole[:1]
 
-    def has_own(self, number: int, share: Share) -> bool:
+    def has_own(self, number: int, share: LoaderRank) -> bool:
         """Whether a rank's part of a batch is its own; else it is a copy, and counts for nothing."""
         return share.rank < min(self.size, self.count - number * self.size)
 
@@ -95,7 +95,7 @@ class Feed:
     def __init__(self, order: EpochOrder, rank: int = 0, ranks: int = 1) -> None:
         self.order = order
         self.epoch = self.step = 0
-        self.share = Share(rank, ranks)
+        self.share = LoaderRank(rank, ranks)
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.of_worker():
@@ -106,7 +106,7 @@ class Feed:
         """What one of several loaders makes from here to the end of the epoch, counting nothing: who collects from them in turn
         adds to ``step``.
         """
-        share = Share(self.share.rank, self.share.ranks, worker, workers)
+        share = LoaderRank(self.share.rank, self.share.ranks, worker, workers)
         return self.order.batches(self.epoch, share, self.step)
 
     def end_epoch(self) -> None:

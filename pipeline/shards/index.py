@@ -113,7 +113,7 @@ def _damaged(where: str, what: str) -> DamagedDataError:
     return DamagedDataError(f"the index {where} is damaged: {what}; remove it, or make it anew with verify --repair")
 
 
-def scan(tar: Path) -> ShardIndex:
+def scan_tar(tar: Path) -> ShardIndex:
     """The index of any uncompressed tar, from its headers: one small read a member. Raises DamagedDataError, also for a tar that
     ends early.
     """

@@ -43,7 +43,7 @@ def header(name: str, size: int) -> bytes:
     return encoded.ljust(100, b"\0") + _MIDDLE + length + _AFTER_SIZE + checksum + _AFTER_SUM
 
 
-class Sink(Protocol):
+class TarOutput(Protocol):
     """What a tar is written to: an open binary file, or a HashedFile."""
 
     def write(self, data: bytes, /) -> object: ...
@@ -52,7 +52,7 @@ class Sink(Protocol):
 class TarWriter:
     """Appends members to a file; ``add`` tells where the member's bytes lie, and ``places`` all of them in order."""
 
-    def __init__(self, out: Sink, offset: int = 0, places: Iterable[tuple[str, int, int]] = ()) -> None:
+    def __init__(self, out: TarOutput, offset: int = 0, places: Iterable[tuple[str, int, int]] = ()) -> None:
         self._out = out
         self.offset = offset
         self.places = list(places)

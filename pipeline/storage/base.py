@@ -1,4 +1,4 @@
-"""What every store promises: a reader never sees half a file, and ``create`` succeeds for one writer only."""
+"""The storage protocol. A reader never sees a partial file, and ``create`` succeeds for one writer only."""
 
 import contextlib
 import errno
@@ -6,20 +6,44 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypedDict
 
 from pipeline.core.errors import StorageError
 
-PIECE = 1 << 20
+CHUNK = 1 << 20
 _FULL_OR_READ_ONLY = {
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
     errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT,
 }  # fmt: skip
 
 
+class FileInfo(TypedDict):
+    """What a receipt records about a file: its size in bytes and its sha256 in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload that was neither completed nor aborted.
+
+    Args:
+        path: of the file, relative to the run directory.
+        number: the upload id that the store gave.
+        begun: when it was started, with time zone.
+    """
+
+    path: str
+    number: str
+    begun: datetime
+
+
 class Store(Protocol):
-    """A run directory. Paths are relative, with '/'."""
+    """A run directory. Paths are relative to it, with '/' between folders. Failed writes raise StorageError."""
 
     url: str
 
@@ -41,23 +65,23 @@ class Store(Protocol):
         ...
 
     def write(self, path: str, data: bytes) -> None:
-        """Put a whole file in place, replacing one of that name."""
+        """Write a whole file, replacing one of that name."""
         ...
 
     def create(self, path: str, data: bytes) -> bool:
-        """Put a whole file in place unless there is one; False when another writer was first."""
+        """Write a whole file unless the name exists; False when it does."""
         ...
 
     def adopt(self, local: Path, path: str) -> None:
-        """Take a finished local file into the store under ``path``."""
+        """Move a finished local file into the store under ``path``."""
         ...
 
     def copy_in(self, local: Path, path: str) -> None:
-        """Put a copy of a local file in place, whatever disk it is on, a piece at a time."""
+        """Copy a local file, from whatever disk it is on, into the store in chunks."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there."""
+        """Whether a file or folder exists."""
         ...
 
     def size(self, path: str) -> int:
@@ -69,7 +93,7 @@ class Store(Protocol):
         ...
 
     def remove(self, path: str) -> None:
-        """Delete a file or folder, if it is there."""
+        """Delete a file or folder, if it exists."""
         ...
 
     def move(self, path: str, to: str) -> None:
@@ -77,25 +101,25 @@ class Store(Protocol):
         ...
 
     def guard(self, path: str) -> contextlib.AbstractContextManager[bool]:
-        """A block that one process at a time enters for the folder of ``path``; gives whether the store can promise that."""
+        """A critical section for the folder of ``path``; yields whether the store guarantees that only one process is in it."""
         ...
 
     def ensure(self) -> None:
-        """Raise StorageError when the run directory is no longer where it was."""
+        """Raise StorageError when the run directory was unmounted or moved away."""
         ...
 
-    def unfinished(self) -> list[Any]:
-        """Uploads in parts that a killed process left (``pipeline.storage.object_store.Upload``)."""
+    def unfinished(self) -> list[Upload]:
+        """Multipart uploads under the run directory that were not completed; empty where the store has none."""
         ...
 
-    def abort(self, upload: Any) -> None:
-        """Drop what is there of an unfinished upload."""
+    def abort(self, upload: Upload) -> None:
+        """Delete the parts of an unfinished upload."""
         ...
 
 
 @contextmanager
 def storage_errors(where: str) -> Iterator[None]:
-    """Turn the errors of a full, read-only or vanished disk into one line; others pass."""
+    """Raise StorageError in place of the OSError of a full, read-only or lost disk; other errors pass."""
     try:
         yield
     except OSError as error:
@@ -108,16 +132,16 @@ def storage_errors(where: str) -> Iterator[None]:
 
 
 def sha256_of(file: BinaryIO) -> tuple[str, int]:
-    """Digest and size of the rest of an open file."""
+    """sha256 and number of bytes of an open file, from its current position to its end."""
     digest, size = hashlib.sha256(), 0
-    while chunk := file.read(PIECE):
+    while chunk := file.read(CHUNK):
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size
 
 
-def describe(data: bytes | Path) -> dict[str, Any]:
-    """What a receipt says of a file, given its bytes or where it is: its size and sha256."""
+def describe(data: bytes | Path) -> FileInfo:
+    """What a receipt records about a file, given as bytes or as a local path."""
     with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as file:
         sha256, size = sha256_of(file)
     return {"size": size, "sha256": sha256}

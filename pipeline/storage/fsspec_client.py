@@ -1,20 +1,24 @@
-"""Reaching a file system by URL: fsspec's client for it, without caches that others would make stale, and errors that teach.
+"""fsspec's client for a URL, without listing caches (other machines write, too), and with errors that say what to do.
 
-Credentials come from the environment alone (that of the client library: ``AWS_*``, ``GOOGLE_*``, ``FSSPEC_<PROTOCOL>_*``). A
-password inside a URL is refused, since URLs are printed and recorded.
+Credentials come from the environment only (the client library's ``AWS_*``, ``GOOGLE_*``, ``FSSPEC_<PROTOCOL>_*``). A password
+in a URL is refused, since URLs are printed and recorded.
 """
 
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
 
 from pipeline.core.errors import ProcropError, StorageError, UsageError
-from pipeline.storage.retry import chain_of, code_of, is_transient, patiently, redacted, status_of
+from pipeline.core.json_types import Json
+from pipeline.storage.retry import cause_chain, error_code, http_status, is_transient, redacted, with_retries
 from pipeline.storage.webhdfs import make_strict
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 Result = TypeVar("Result")
 
@@ -25,8 +29,19 @@ EXTRAS = {
     "hdfs": "it needs Hadoop's libhdfs, Java and CLASSPATH (docs/storage.md), or use webhdfs://",
 }
 CLIENTS = {"botocore", "aiobotocore", "aiohttp", "requests", "urllib3", "gcsfs", "google", "adlfs", "azure"}
-# At their DEBUG level these write signed headers and URLs.
-_TALKATIVE = ("botocore", "aiobotocore", "s3fs", "fsspec", "gcsfs", "urllib3", "webhdfs", "google", "azure", "asyncio")
+# Loggers that write signed headers and URLs at level DEBUG.
+_DEBUG_LEAKS = (
+    "botocore",
+    "aiobotocore",
+    "s3fs",
+    "fsspec",
+    "gcsfs",
+    "urllib3",
+    "webhdfs",
+    "google",
+    "azure",
+    "asyncio",
+)
 
 
 def protocol_of(url: str) -> str:
@@ -34,10 +49,12 @@ def protocol_of(url: str) -> str:
     return url.split("://", 1)[0] if "://" in url else ""
 
 
-def connect(url: str, *, fresh: bool = False) -> tuple[Any, str]:
-    """fsspec's client for a URL and the path in it; nothing is asked yet. Raises UsageError for what cannot be reached so.
+def open_filesystem(url: str, *, fresh: bool = False) -> "tuple[AbstractFileSystem, str]":
+    """fsspec's client for a URL and the path within it; no request is made yet. Raises UsageError for an unusable URL.
 
-    fresh: a client of its own, with today's credentials; else one may be shared with others of this process.
+    Args:
+        url: with its protocol, e.g. ``s3://bucket/folder``.
+        fresh: make a new client, with the current credentials; else fsspec may give one that this process uses already.
     """
     protocol = protocol_of(url)
     if urlsplit(url).password is not None:
@@ -45,31 +62,30 @@ def connect(url: str, *, fresh: bool = False) -> tuple[Any, str]:
             f"'{redacted(url)}' has a password in it, which would be printed and recorded: leave it out and give it by the "
             f"environment (docs/storage.md; for example FSSPEC_{protocol.upper()}_PASSWORD)"
         )
-    for name in _TALKATIVE:
+    for name in _DEBUG_LEAKS:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().getEffectiveLevel()))
     try:
         fs, root = fsspec.core.url_to_fs(url, **_options(protocol), **({"skip_instance_cache": True} if fresh else {}))
     except ImportError as error:
         how = EXTRAS.get(protocol, "install the fsspec package for it")
         raise UsageError(
-            f"cannot open '{url}': {protocol}:// needs a package that is not here ({error.name}): {how}"
+            f"cannot open '{url}': {protocol}:// needs a package that is not installed ({error.name}): {how}"
         ) from error
     except (ValueError, OSError) as error:
         known = "s3://, gs://, webhdfs://, hdfs://, or another of fsspec's"
         how = EXTRAS.get(protocol, f"protocols are {known}")
         raise UsageError(f"cannot open '{url}': {_short(error)}; {how}") from error
     if protocol in S3:
-        fs.retries = (
-            1  # botocore tries each request again, ``patiently`` each operation; a third loop only multiplies the waits
-        )
+        # botocore retries each request and ``with_retries`` each operation; a third loop would only multiply the waits.
+        fs.retries = 1
     if protocol.lower() == "webhdfs":
         make_strict(fs)
     return fs, str(root)
 
 
-def _options(protocol: str) -> dict[str, Any]:
-    """No listing is kept: another machine may have written meanwhile."""
-    options: dict[str, Any] = {}
+def _options(protocol: str) -> dict[str, Json]:
+    """Arguments of fsspec's client. Listings are not cached: another machine may have written meanwhile."""
+    options: dict[str, Json] = {}
     if protocol in (*S3, *GCS):
         options["use_listings_cache"] = False
     if protocol in S3 and not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & set(os.environ):
@@ -80,70 +96,82 @@ def _options(protocol: str) -> dict[str, Any]:
 
 
 def _endpoint() -> str:
-    """Asked for here, since fsspec reads its variables when it is imported and keeps a client for whatever address that had."""
+    """Read at each call, since fsspec reads its variables once, when it is imported."""
     names = ["FSSPEC_S3_ENDPOINT_URL"]
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
         names += ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
     return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
-def asking(where: str, call: Callable[[], Result], also: Callable[[Exception], bool] = lambda error: False) -> Result:
-    """What ``call`` gives, with patience. Raises FileNotFoundError, FileExistsError, or an error that says what to do."""
+def call_store(
+    where: str, call: Callable[[], Result], also_transient: Callable[[Exception], bool] = lambda error: False
+) -> Result:
+    """The result of ``call``, with retries. Raises FileNotFoundError, FileExistsError, or an error that says what to do.
+
+    Args:
+        where: URL of the file, for the message.
+        call: one operation of a client.
+        also_transient: of an error, whether to retry although ``is_transient`` says no.
+    """
     try:
-        return patiently(call, also=also)
+        return with_retries(call, also_transient=also_transient)
     except ProcropError:
         raise
-    except Exception as error:  # noqa: BLE001 - clients raise what they like; a bug of ours keeps its words and its cause
+    except Exception as error:  # noqa: BLE001 - clients raise any class; an unknown error passes unchanged
         if _exists_already(error):
             raise FileExistsError(where) from None
-        told = explained(error, where)
-        if isinstance(told, FileNotFoundError):
-            raise told from None
-        # The cause would be printed with --debug; it is left out where its words hold a secret.
-        raise told from (error if redacted(error) == " ".join(str(error).split()) else None)
+        translated = store_error(error, where)
+        if isinstance(translated, FileNotFoundError):
+            raise translated from None
+        # The cause would be printed with --debug; it is left out when its message holds a secret.
+        raise translated from (error if redacted(error) == " ".join(str(error).split()) else None)
 
 
 def _exists_already(error: Exception) -> bool:
     return isinstance(error, FileExistsError) or any(
-        code_of(e) == "PreconditionFailed" or status_of(e) == 412 for e in chain_of(error)
+        error_code(e) == "PreconditionFailed" or http_status(e) == 412 for e in cause_chain(error)
     )
 
 
-def explained(error: Exception, where: str) -> Exception:
-    """The error of ours that a client's error stands for."""
+def store_error(error: Exception, where: str) -> Exception:
+    """A client's error as UsageError, StorageError or FileNotFoundError; an unknown error is given back as it is."""
     words = _short(error)
     container = "/".join(where.split("/")[:3])
-    codes = {code_of(one) for one in chain_of(error)}
+    codes = {error_code(one) for one in cause_chain(error)}
     if "NoSuchBucket" in codes or (isinstance(error, FileNotFoundError) and "bucket" in words and "exist" in words):
         return UsageError(f"there is no bucket '{container}': create it first, or correct the URL; nothing was written")
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(where)
-    if isinstance(error, PermissionError) or {status_of(one) for one in chain_of(error)} & {401, 403} or _no_key(error):
+    if (
+        isinstance(error, PermissionError)
+        or {http_status(one) for one in cause_chain(error)} & {401, 403}
+        or _no_key(error)
+    ):
         return StorageError(
             f"'{where}' is refused ({words}): the credentials in the environment are wrong, or lack a right on '{container}'; "
             "what was committed is intact, set them right and run the same command again"
         )
     if is_transient(error):
         return StorageError(
-            f"'{container}' does not answer as it should ({words}), tried again for a while in vain: "
+            f"'{container}' does not answer as it should ({words}), and all retries failed: "
             "what was committed is intact, run the same command again later"
         )
     if (
         isinstance(error, OSError | ValueError)
-        or {type(one).__module__.split(".")[0] for one in chain_of(error)} & CLIENTS
+        or {type(one).__module__.split(".")[0] for one in cause_chain(error)} & CLIENTS
     ):
         return StorageError(f"'{where}': {words}; what was committed is intact, run the same command again")
     return error
 
 
 def _short(error: Exception) -> str:
-    """What an error says, in a line that can be read: libhdfs names every folder that has no Java."""
+    """The message of an error on one line of at most 300 characters: libhdfs lists every folder without Java."""
     words = redacted(error) or type(error).__name__
     return words if len(words) <= 300 else f"{words[:300]} ..."
 
 
 def _no_key(error: Exception) -> bool:
-    names = {base.__name__ for one in chain_of(error) for base in type(one).__mro__}
+    names = {base.__name__ for one in cause_chain(error) for base in type(one).__mro__}
     return bool(
         names & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
     )

@@ -1,4 +1,7 @@
-"""A run directory in a local folder. A file is written aside, flushed, renamed, its folder flushed: durable against power loss."""
+"""A run directory in a local folder.
+
+A file is written under a temporary name, flushed (fsync) and renamed, and its folder is flushed: it survives a power loss.
+"""
 
 import contextlib
 import fcntl
@@ -10,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_native_id
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pipeline.core.errors import StorageError, UsageError
-from pipeline.storage.base import PIECE, storage_errors
+from pipeline.storage.base import CHUNK, Upload, storage_errors
 
 
 def fsync_folder(folder: Path) -> None:
@@ -33,15 +36,15 @@ class LocalStore:
             raise UsageError(f"the work directory '{root}' is a file")
         self.local_root = root
         self.url = str(root)
-        # Which folder of which disk this is. Pickled along, so that a worker started after an unmount knows better, too.
+        # Device and inode of the folder. They are pickled, so that a worker started after an unmount notices it, too.
         self._identity = self._folder()
 
     def _folder(self) -> tuple[int, int] | None:
         try:
-            about = self.local_root.stat()
+            stat = self.local_root.stat()
         except OSError:
             return None
-        return about.st_dev, about.st_ino
+        return stat.st_dev, stat.st_ino
 
     def ensure(self) -> None:
         if self._identity is not None and self._folder() != self._identity:
@@ -50,17 +53,17 @@ class LocalStore:
                 "the same command again, what was committed is intact"
             )
 
-    def unfinished(self) -> list[Any]:
+    def unfinished(self) -> list[Upload]:
         return []
 
-    def abort(self, upload: Any) -> None:
-        """There are none."""
+    def abort(self, upload: Upload) -> None:
+        """A local folder has no multipart uploads."""
 
     def scratch_folder(self) -> Path:
         return self.local_root  # the same disk, so that ``adopt`` is a rename
 
     def local(self, path: str) -> Path:
-        """The real path of a file."""
+        """The path of a file on this machine."""
         return self.local_root / path
 
     def read(self, path: str) -> bytes:
@@ -79,64 +82,64 @@ class LocalStore:
             self.ensure()
             raise
 
-    def _parent_of(self, target: Path) -> None:
-        """Make the folder of a file; never on the bare mount point of a disk that went away."""
+    def _make_parent(self, target: Path) -> None:
+        """Make the folder of a file. Raises StorageError rather than write to the mount point of an unmounted disk."""
         self.ensure()
         target.parent.mkdir(parents=True, exist_ok=True)
         self._identity = self._identity or self._folder()
 
-    def _write_aside(self, path: str, data: bytes | BinaryIO) -> Path:
+    def _write_temporary(self, path: str, data: bytes | BinaryIO) -> Path:
         target = self.local(path)
-        self._parent_of(target)
-        aside = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}-{get_native_id()}")
+        self._make_parent(target)
+        temporary = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}-{get_native_id()}")
         try:
-            with open(aside, "wb") as file:
-                shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, PIECE)
+            with open(temporary, "wb") as file:
+                shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, CHUNK)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                aside.unlink()  # a full disk needs its bytes back
+                temporary.unlink()  # frees the space on a full disk
             raise
-        return aside
+        return temporary
 
     def write(self, path: str, data: bytes) -> None:
         with storage_errors(f"{self.url}/{path}"):
-            aside = self._write_aside(path, data)
-            os.replace(aside, self.local(path))
+            temporary = self._write_temporary(path, data)
+            os.replace(temporary, self.local(path))
             fsync_folder(self.local(path).parent)
 
     def create(self, path: str, data: bytes) -> bool:
         with storage_errors(f"{self.url}/{path}"):
-            aside = self._write_aside(path, data)
+            temporary = self._write_temporary(path, data)
             try:
-                # A link fails when the name exists, and the file behind it is complete: O_EXCL alone could leave half a file.
-                os.link(aside, self.local(path))
+                # A hard link fails when the name exists, and the file is already complete; O_EXCL alone could leave a partial file.
+                os.link(temporary, self.local(path))
             except FileExistsError:
                 return False
             finally:
-                aside.unlink()
+                temporary.unlink()
             fsync_folder(self.local(path).parent)
             return True
 
     def adopt(self, local: Path, path: str) -> None:
         target = self.local(path)
         with storage_errors(f"{self.url}/{path}"):
-            self._parent_of(target)
+            self._make_parent(target)
             os.replace(local, target)
             fsync_folder(target.parent)
 
     def copy_in(self, local: Path, path: str) -> None:
         with open(local, "rb") as file, storage_errors(f"{self.url}/{path}"):
-            aside = self._write_aside(path, file)
-            os.replace(aside, self.local(path))
+            temporary = self._write_temporary(path, file)
+            os.replace(temporary, self.local(path))
             fsync_folder(self.local(path).parent)
 
     def exists(self, path: str) -> bool:
-        there = self.local(path).exists()
-        if not there:
+        exists = self.local(path).exists()
+        if not exists:
             self.ensure()
-        return there
+        return exists
 
     def size(self, path: str) -> int:
         return self.local(path).stat().st_size
@@ -157,7 +160,7 @@ class LocalStore:
 
     def move(self, path: str, to: str) -> None:
         with storage_errors(f"{self.url}/{to}"):
-            self._parent_of(self.local(to))
+            self._make_parent(self.local(to))
             os.replace(self.local(path), self.local(to))
             fsync_folder(self.local(to).parent)
 
@@ -165,13 +168,13 @@ class LocalStore:
     def guard(self, path: str) -> Iterator[bool]:
         folder = self.local(path).parent
         with storage_errors(str(folder)):
-            self._parent_of(folder / "any")
+            self._make_parent(folder / "any")
             descriptor = os.open(folder, os.O_RDONLY)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # let go by the kernel when its owner dies
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # released by the kernel when its owner dies
                 exclusive = True
-            except OSError:  # a network file system without it
+            except OSError:  # a network file system without flock
                 exclusive = False
             yield exclusive
         finally:

@@ -1,7 +1,7 @@
-"""A lock on one shard: an owner and a heartbeat, so that two runs never write one shard and a dead owner never blocks it.
+"""Locks on shards, with owner and heartbeat: two runs never write one shard, and a dead owner does not block it.
 
-Every look-then-change of a lock happens under the store's guard, so that of two who find the same stale lock one gets it,
-and nobody beats or removes a lock that is no longer his.
+Every read-then-write of a lock happens under the store's guard: of two processes that see the same stale lock one takes it, and
+no process renews or removes a lock that it no longer owns.
 """
 
 import contextlib
@@ -14,58 +14,84 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pipeline.core.errors import HeldError, RefusedError, StorageError
 from pipeline.storage.base import Store
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Times of a lock, in seconds. patience: how long a live owner is waited for; now: the wall clock.
+class LockTiming:
+    """Times of a lock, in seconds.
 
-    stale: a lock of another machine is doubted when its beat and our clock are further apart than this, whichever is ahead;
-    it is taken only after ``watch`` of our monotonic clock without a beat, so no jump of a clock ages a living owner's lock.
+    Args:
+        heartbeat: between two heartbeats of an owner.
+        stale: a lock of another machine is suspected dead when its last heartbeat and our clock differ by more, in either
+            direction.
+        watch: a suspected lock is taken over only after this long, by our monotonic clock, without a new heartbeat: a clock
+            that jumps does not make a live owner's lock look dead. More than two heartbeats, so that one may be missed.
+        timeout: how long to wait for a live owner before HeldError.
+        settle: wait before a lock is read back where the store cannot guarantee a single writer.
+        now: the wall clock.
     """
 
     heartbeat: float = 10.0
     stale: float = 120.0
     watch: float = 25.0
-    patience: float = 5.0
+    timeout: float = 5.0
     settle: float = 1.0
     now: Callable[[], float] = time.time
 
 
-PACE = Pace()
+class Holder(TypedDict, total=False):
+    """The JSON of a lock file: who holds it. Fields may be missing in locks of older versions."""
+
+    host: str
+    pid: int
+    place: str
+    started: str
+    token: str
+    beat: float
+
+
+LOCK_TIMING = LockTiming()
 
 
 @dataclass
 class Lock:
-    """A lock that is held, until somebody who thought us dead takes it over."""
+    """A lock that this process holds, unless another process took it for dead and took it over.
+
+    Args:
+        store: of the run directory.
+        path: of the lock file, relative to it.
+        timing: heartbeat and timeouts.
+        token: identifies this owner.
+        lost: whether another process has taken the lock over.
+    """
 
     store: Store
     path: str
-    pace: Pace
+    timing: LockTiming
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     lost: bool = False
 
     def check(self) -> None:
         """Raise RefusedError when the lock was taken over, as after a long sleep of this machine."""
-        if self.lost or not self._mine():
+        if self.lost or not self.is_ours():
             raise RefusedError(
-                f"'{self.store.url}/{self.path}' was taken over by {_named(_read(self.store, self.path))} while this "
+                f"'{self.store.url}/{self.path}' was taken over by {_owner(_read(self.store, self.path))} while this "
                 "process slept: nothing of this shard was committed here; run the same command again"
             )
 
     def body(self) -> bytes:
-        """What the lock says of its owner."""
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _started(os.getpid())}
-        return json.dumps({**who, "token": self.token, "beat": self.pace.now()}).encode()
+        """The bytes of the lock file, with a new heartbeat."""
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place(), "started": _started(os.getpid())}
+        return json.dumps({**owner, "token": self.token, "beat": self.timing.now()}).encode()
 
     def beat(self) -> None:
-        """Say that the owner lives."""
+        """Write a heartbeat; note when the lock was taken over."""
         with self.store.guard(self.path):
-            if self._mine():
+            if self.is_ours():
                 self.store.write(self.path, self.body())
             else:
                 self.lost = True
@@ -73,125 +99,138 @@ class Lock:
     def release(self) -> None:
         """Remove the lock, if it is still ours."""
         with self.store.guard(self.path):
-            if self._mine():
+            if self.is_ours():
                 self.store.remove(self.path)
 
-    def _mine(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether the lock file still names this owner."""
         holder = _read(self.store, self.path)
         return holder is not None and holder.get("token") == self.token
 
 
 @contextlib.contextmanager
-def shard_lock(store: Store, stage: str, part: int | str, pace: Pace = PACE) -> Iterator[Lock]:
-    """Hold a shard (or a step, by name) while the block runs.
+def shard_lock(store: Store, stage: str, part: int | str, timing: LockTiming = LOCK_TIMING) -> Iterator[Lock]:
+    """Hold a shard while the block runs.
 
-    Raises HeldError, with the owner, when another live process holds it, StorageError when the disk will not have a lock.
+    Args:
+        store: of the run directory.
+        stage: name of the stage.
+        part: number of the shard, or name of a run-level step.
+        timing: heartbeat and timeouts.
+
+    Raises HeldError, with the owner, when another live process holds it, StorageError when the lock cannot be written.
     """
     name = f"{part:06d}" if isinstance(part, int) else part
-    lock = Lock(store, f"locks/{stage.replace('/', '-')}-{name}.json", pace)
+    lock = Lock(store, f"locks/{stage.replace('/', '-')}-{name}.json", timing)
     _acquire(lock)
     released = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lock, released), daemon=True)
-    heart.start()
+    heartbeat = threading.Thread(target=_send_heartbeats, args=(lock, released), daemon=True)
+    heartbeat.start()
     try:
         yield lock
     finally:
         released.set()
-        heart.join()
-        with contextlib.suppress(StorageError, OSError):  # a disk that is gone has an error of its own to tell
+        heartbeat.join()
+        with contextlib.suppress(StorageError, OSError):  # a lost disk raises its own error elsewhere
             lock.release()
 
 
-def living(store: Store, prefix: str, pace: Pace = PACE) -> Iterator[tuple[str, str]]:
-    """(name, owner) of each lock whose name begins so and whose owner seems to live."""
+def live_locks(store: Store, prefix: str, timing: LockTiming = LOCK_TIMING) -> Iterator[tuple[str, str]]:
+    """(name, owner) of each lock whose name starts with ``prefix`` and whose owner seems alive."""
     for name in store.names("locks"):
         if name.startswith(prefix) and name.endswith(".json"):
             holder = _read(store, f"locks/{name}")
-            if holder is not None and not _is_dead(holder) and not _doubted(holder, pace):
-                yield name.removesuffix(".json"), _named(holder)
+            if holder is not None and not _is_dead(holder) and not _is_suspect(holder, timing):
+                yield name.removesuffix(".json"), _owner(holder)
 
 
 def _acquire(lock: Lock) -> None:
-    store, pace = lock.store, lock.pace
-    deadline, pause = time.monotonic() + pace.patience, 0.05
+    store, timing = lock.store, lock.timing
+    deadline, pause = time.monotonic() + timing.timeout, 0.05
     seen, since = None, time.monotonic()
     while True:
         holder = _read(store, lock.path)
         if holder != seen:
             seen, since = holder, time.monotonic()
-        doubted = holder is not None and _doubted(holder, pace)
-        if holder is None or _is_dead(holder) or (doubted and time.monotonic() - since > pace.watch):
+        suspect = holder is not None and _is_suspect(holder, timing)
+        if holder is None or _is_dead(holder) or (suspect and time.monotonic() - since > timing.watch):
             if _take(lock, holder):
                 return
-        elif not doubted and time.monotonic() > deadline:
+        elif not suspect and time.monotonic() > deadline:
             after = (
-                "" if _is_here(holder) else f"; a dead one's lock is free {pace.stale:.0f} s after its last heartbeat"
+                "" if _is_here(holder) else f"; a dead one's lock is free {timing.stale:.0f} s after its last heartbeat"
             )
-            raise HeldError(f"'{store.url}/{lock.path}' is held by {_named(holder)}: wait for it, or stop it{after}")
+            raise HeldError(f"'{store.url}/{lock.path}' is held by {_owner(holder)}: wait for it, or stop it{after}")
         time.sleep(pause)
-        pause = min(2 * pause, 0.5)  # each look at a remote lock is a request that is paid for
+        pause = min(2 * pause, 0.5)  # each read of a remote lock is a paid request
 
 
-def anybody_here(store: Store, pace: Pace = PACE) -> bool:
-    """Whether a lock of the run directory has a living owner."""
+def has_live_lock(store: Store, timing: LockTiming = LOCK_TIMING) -> bool:
+    """Whether any lock of the run directory has a live owner."""
     holders = (_read(store, f"locks/{name}") for name in store.names("locks"))
-    return any(holder is not None and not _is_dead(holder) and not _doubted(holder, pace) for holder in holders)
+    return any(holder is not None and not _is_dead(holder) and not _is_suspect(holder, timing) for holder in holders)
 
 
-def _take(lock: Lock, seen: dict[str, Any] | None) -> bool:
-    """Put our lock where there was none, or in place of the stale one that was seen; False when another was quicker."""
+def _take(lock: Lock, seen: Holder | None) -> bool:
+    """Write our lock where there was none, or over the stale one that was ``seen``; False when another process was first."""
     store = lock.store
     with store.guard(lock.path) as exclusive:
         if seen is None:
             if store.create(lock.path, lock.body()):
                 return True
             if _read(store, lock.path) is not None:
-                return False  # somebody's; otherwise it is torn, and as good as none
+                return False  # another owner's; an unreadable lock counts as none
         elif _read(store, lock.path) != seen:
             return False
         store.write(lock.path, lock.body())
-        if not exclusive:  # two may have come so far; the one who wrote last has it
-            time.sleep(lock.pace.settle)
-        return lock._mine()
+        if not exclusive:  # two processes may get here; the last writer has the lock
+            time.sleep(lock.timing.settle)
+        return lock.is_ours()
 
 
-def _read(store: Store, path: str) -> dict[str, Any] | None:
+def _read(store: Store, path: str) -> Holder | None:
     try:
-        holder = json.loads(store.read(path))
+        holder: Holder = json.loads(store.read(path))
     except (FileNotFoundError, ValueError):
         return None
     return holder if isinstance(holder, dict) else None
 
 
-def _named(holder: dict[str, Any] | None) -> str:
+def _owner(holder: Holder | None) -> str:
     return f"process {holder.get('pid')} on {holder.get('host')}" if holder else "nobody"
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
-    """A process of this machine that is gone, or whose number another process has now."""
+def _is_dead(holder: Holder) -> bool:
+    """Whether the owner is a process of this machine that has ended; its process id may have been used again."""
     if not _is_here(holder):
         return False
     pid = int(holder.get("pid", 0))
     started = _started(pid)
-    return not _alive(pid) or started == "zombie" or holder.get("started", started) != started or _is_forgotten(holder)
+    return (
+        not _alive(pid)
+        or started == "zombie"
+        or holder.get("started", started) != started
+        or _is_of_earlier_process(holder)
+    )
 
 
-def _is_forgotten(holder: dict[str, Any]) -> bool:
-    """A lock with our own process number but without a token: of an earlier process, where numbers are few."""
+def _is_of_earlier_process(holder: Holder) -> bool:
+    """Whether an earlier process with our process id left the lock: it has no token (containers reuse few ids)."""
     return holder.get("pid") == os.getpid() and "token" not in holder
 
 
-def _doubted(holder: dict[str, Any], pace: Pace) -> bool:
-    return not _is_here(holder) and abs(pace.now() - float(holder.get("beat", 0))) > pace.stale
+def _is_suspect(holder: Holder, timing: LockTiming) -> bool:
+    """Whether the owner is on another machine and its last heartbeat is too far from our clock."""
+    return not _is_here(holder) and abs(timing.now() - float(holder.get("beat", 0))) > timing.stale
 
 
-def _is_here(holder: dict[str, Any]) -> bool:
-    """Whether the owner's process number means something in this process: same machine, same start of it, same container."""
+def _is_here(holder: Holder) -> bool:
+    """Whether the owner's process id is valid here: same machine, same boot, same process namespace."""
     return holder.get("host") == socket.gethostname() and holder.get("place", _place()) == _place()
 
 
 def _place() -> str:
-    """Which start of which machine and which process namespace this is; empty where the system does not tell."""
+    """Boot id and process namespace of this machine; empty where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -199,7 +238,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks of the machine and so free of clock jumps; ``zombie`` when it has ended unheard."""
+    """When a process started, in clock ticks since boot (no clock jump changes it); ``zombie`` when it has ended unreaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -217,7 +256,9 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _beat(lock: Lock, released: threading.Event) -> None:
-    while not released.wait(lock.pace.heartbeat):
-        with contextlib.suppress(StorageError, OSError):  # a missed beat; the work itself will meet the disk's error
+def _send_heartbeats(lock: Lock, released: threading.Event) -> None:
+    while not released.wait(lock.timing.heartbeat):
+        with contextlib.suppress(
+            StorageError, OSError
+        ):  # a missed heartbeat; the work itself will meet the disk's error
             lock.beat()

@@ -1,53 +1,51 @@
 """A run directory on an object store, through fsspec: ``s3://``, ``gs://``, ``memory://`` and whatever else fsspec reaches.
 
-One complete upload a file, so a reader sees all of it or none. Every operation is tried again for a while when its error is one
-that time cures (``pipeline.storage.retry``). docs/storage.md says what each store promises.
+A file is one complete upload, so a reader sees all of it or none. Every operation is retried while its error is transient
+(``pipeline.storage.retry``). docs/storage.md lists what each store guarantees.
 """
 
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core.errors import StorageError
 from pipeline.core.seeds import digest_of
-from pipeline.storage.fsspec_client import GCS, HADOOP, S3, asking, connect, protocol_of
+from pipeline.storage.base import Upload
+from pipeline.storage.fsspec_client import GCS, HADOOP, S3, call_store, open_filesystem, protocol_of
 from pipeline.storage.hdfs import HadoopFiles, PyarrowFiles, WebHdfsFiles
-from pipeline.storage.retry import chain_of, code_of
+from pipeline.storage.retry import cause_chain, error_code
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 Result = TypeVar("Result")
 
-CREATES = (*S3, *GCS, "memory")  # clients that put a file only where there is none, when asked with mode="create"
-PART = 32 << 20  # of an upload in parts
-PARTS_AT_ONCE = 4
-
-
-@dataclass(frozen=True)
-class Upload:
-    """An upload in parts that was begun and neither finished nor aborted: the file it is of, its number, when it began."""
-
-    path: str
-    number: str
-    begun: datetime
+EXCLUSIVE_CREATE = (*S3, *GCS, "memory")  # protocols whose client has mode="create": fails when the file exists
+PART = 32 << 20  # bytes of a part of a multipart upload; S3 allows 10,000 parts, so files of up to 320 GiB
+PARTS_AT_ONCE = 4  # uploads of parts in parallel: at most 128 MiB of a file are in memory
 
 
 def remote_store(url: str) -> "RemoteStore":
-    """The store of a URL. Raises UsageError for one that cannot be reached from here; nothing is asked of the store yet."""
+    """The store of a URL. Raises UsageError for one that cannot be reached from here; no request is made yet."""
     kind = {**dict.fromkeys(S3, S3Store), **dict.fromkeys(HADOOP, HadoopStore)}.get(protocol_of(url), RemoteStore)
     return kind(url)
 
 
 class RemoteStore:
-    """A store of whole files. Pickled as its URL alone: a worker connects anew, with the credentials of its own environment."""
+    """A store of whole files. Only the URL is pickled: a worker connects again, with the credentials of its own environment.
+
+    Args:
+        url: fsspec URL of the run directory. Raises UsageError for one that cannot be opened.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._fs, root = connect(self.url, fresh=True)
+        fs, root = open_filesystem(self.url, fresh=True)
+        self._fs: AbstractFileSystem = fs
         self._root = root.rstrip("/")
 
     @property
@@ -57,19 +55,19 @@ class RemoteStore:
     def scratch_folder(self) -> Path:
         return Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}" / digest_of(self.url)[:12]
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["RemoteStore"], tuple[str]]:
         return type(self), (self.url,)
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
 
-    def _ask(
-        self, path: str, call: Callable[[], Result], also: Callable[[Exception], bool] = lambda error: False
+    def _request(
+        self, path: str, call: Callable[[], Result], also_transient: Callable[[Exception], bool] = lambda error: False
     ) -> Result:
-        return asking(f"{self.url}/{path}" if path else self.url, call, also)
+        return call_store(f"{self.url}/{path}" if path else self.url, call, also_transient)
 
     def read(self, path: str) -> bytes:
-        return self._ask(path, lambda: self._cat(self._path(path)))
+        return self._request(path, lambda: self._cat(self._path(path)))
 
     def _cat(self, path: str) -> bytes:
         data: bytes = self._fs.cat_file(path)
@@ -78,25 +76,25 @@ class RemoteStore:
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         if size <= 0:
             return b""
-        return self._ask(path, lambda: bytes(self._fs.cat_file(self._path(path), start=offset, end=offset + size)))
+        return self._request(path, lambda: bytes(self._fs.cat_file(self._path(path), start=offset, end=offset + size)))
 
     def write(self, path: str, data: bytes) -> None:
-        self._ask(path, lambda: self._fs.pipe_file(self._path(path), data))
+        self._request(path, lambda: self._fs.pipe_file(self._path(path), data))
 
     def create(self, path: str, data: bytes) -> bool:
-        """As the store's create-if-absent has it. An answer that was lost on its way makes the second try find our own file:
-        what is there with these very bytes is ours (or as good as).
+        """The store's own create-if-absent. When the response of the first attempt is lost, the retry meets our own file:
+        an existing file with exactly these bytes counts as ours.
         """
-        if protocol_of(self.url) not in CREATES:
-            return self._create_without(path, data)
+        if protocol_of(self.url) not in EXCLUSIVE_CREATE:
+            return self._create_without_exclusion(path, data)
         try:
-            self._ask(path, lambda: self._fs.pipe_file(self._path(path), data, mode="create"))
+            self._request(path, lambda: self._fs.pipe_file(self._path(path), data, mode="create"))
         except FileExistsError:
             return self.read(path) == data
         return True
 
-    def _create_without(self, path: str, data: bytes) -> bool:
-        """Look, write, look again: two writers within the same moment may both believe that they were first."""
+    def _create_without_exclusion(self, path: str, data: bytes) -> bool:
+        """Check, write, read back: two writers at the same moment may both succeed."""
         if self.exists(path):
             return False
         self.write(path, data)
@@ -107,25 +105,25 @@ class RemoteStore:
         local.unlink()
 
     def copy_in(self, local: Path, path: str) -> None:
-        self._ask(path, lambda: self._fs.put_file(str(local), self._path(path)))
+        self._request(path, lambda: self._fs.put_file(str(local), self._path(path)))
 
     def exists(self, path: str) -> bool:
         try:
-            self._ask(path, lambda: self._fs.info(self._path(path)))
+            self._request(path, lambda: self._fs.info(self._path(path)))
         except FileNotFoundError:
             return False
         return True
 
     def size(self, path: str) -> int:
-        return int(self._ask(path, lambda: self._fs.info(self._path(path)))["size"])
+        return int(self._request(path, lambda: self._fs.info(self._path(path)))["size"])
 
     def names(self, folder: str) -> list[str]:
         where = self._path(folder)
         try:
-            found = self._ask(folder, lambda: self._list(where))
+            paths = self._request(folder, lambda: self._list(where))
         except FileNotFoundError:
             return []
-        names = {str(name).rstrip("/").rsplit("/", 1)[-1] for name in found if str(name).strip("/") != where.strip("/")}
+        names = {str(name).rstrip("/").rsplit("/", 1)[-1] for name in paths if str(name).strip("/") != where.strip("/")}
         return sorted(names)
 
     def _list(self, where: str) -> list[str]:
@@ -133,109 +131,112 @@ class RemoteStore:
         return list(self._fs.ls(where, detail=False))
 
     def remove(self, path: str) -> None:
-        """A name with a dot inside is a file, as everywhere in a run directory: one request deletes it."""
+        """A name with a dot is a file, as everywhere in a run directory: it takes one request."""
         target = self._path(path)
         try:
             if "." in path.rsplit("/", 1)[-1]:
-                self._ask(path, lambda: self._fs.rm_file(target))
+                self._request(path, lambda: self._fs.rm_file(target))
             else:
-                self._ask(path, lambda: self._fs.rm(target, recursive=True))
+                self._request(path, lambda: self._fs.rm(target, recursive=True))
         except FileNotFoundError:
             return
 
     def move(self, path: str, to: str) -> None:
-        """A copy of each file, then the deletion of each: an interrupted move can be done again, and loses nothing."""
+        """Copy every file, then delete every file: an interrupted move can be repeated and loses nothing."""
         start, goal = self._path(path).strip("/"), self._path(to)
-        files = [str(name) for name in self._ask(path, lambda: self._fs.find(self._path(path)))]
+        files = [str(name) for name in self._request(path, lambda: self._fs.find(self._path(path)))]
         for name in files:
             rest = name.strip("/").removeprefix(start)
-            self._ask(path, partial(self._fs.cp_file, name, goal + rest))
+            self._request(path, partial(self._fs.cp_file, name, goal + rest))
         for name in files:
-            self._ask(path, partial(self._fs.rm_file, name))
+            self._request(path, partial(self._fs.rm_file, name))
 
     @contextmanager
     def guard(self, path: str) -> Iterator[bool]:
-        yield False  # no remote store has a lock that dies with its owner
+        yield False  # no remote store has a lock that is released when its owner dies
 
     def ensure(self) -> None:
-        """A store that is gone raises errors of its own."""
+        """Nothing to check: requests to a store that is gone raise errors themselves."""
 
     def unfinished(self) -> list[Upload]:
-        """Uploads in parts under this run that nobody finished; none where the store clears them away itself."""
         return []
 
     def abort(self, upload: Upload) -> None:
-        """Drop the parts of an unfinished upload."""
+        """Only S3 keeps the parts of unfinished uploads."""
 
 
 class S3Store(RemoteStore):
-    """S3 and what speaks like it. Large files go up in parts, which stay (and cost) when a process is killed between them."""
+    """S3 and compatible stores. Large files are multipart uploads, whose parts stay (and cost) when the process is killed."""
 
     def _cat(self, path: str) -> bytes:
-        data: bytes = self._fs.cat_file(path, max_concurrency=1)  # several at once would ask for the size first
+        data: bytes = self._fs.cat_file(
+            path, max_concurrency=1
+        )  # parallel ranges would need one more request for the size
         return data
 
     def copy_in(self, local: Path, path: str) -> None:
-        """Raises StorageError; what was uploaded of a file that failed is aborted."""
+        """Raises StorageError; the parts of a failed upload are aborted."""
         options = {"chunksize": PART, "max_concurrency": PARTS_AT_ONCE}
-        self._ask(path, lambda: self._fs.put_file(str(local), self._path(path), **options), also=_was_aborted)
+        self._request(
+            path, lambda: self._fs.put_file(str(local), self._path(path), **options), also_transient=_was_aborted
+        )
 
     def unfinished(self) -> list[Upload]:
         bucket, prefix, _ = self._fs.split_path(f"{self._root}/")
-        found: list[Upload] = []
-        place: dict[str, str] = {}
+        uploads: list[Upload] = []
+        position: dict[str, str] = {}
         while True:
-            ask = partial(self._fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **place)
-            page = self._ask("", ask)
+            list_page = partial(self._fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **position)
+            page = self._request("", list_page)
             for entry in page.get("Uploads", []):
-                if entry["Key"].startswith(prefix):  # some servers like S3 list more than was asked for
-                    found.append(Upload(entry["Key"].removeprefix(prefix), entry["UploadId"], entry["Initiated"]))
+                if entry["Key"].startswith(prefix):  # some compatible servers ignore the prefix
+                    uploads.append(Upload(entry["Key"].removeprefix(prefix), entry["UploadId"], entry["Initiated"]))
             if not page.get("IsTruncated"):
-                return found
-            place = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+                return uploads
+            position = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def abort(self, upload: Upload) -> None:
         bucket, key, _ = self._fs.split_path(self._path(upload.path))
         try:
-            self._ask(upload.path, lambda: self._fs.abort_mpu(bucket, key, upload.number))
+            self._request(upload.path, lambda: self._fs.abort_mpu(bucket, key, upload.number))
         except FileNotFoundError:
-            return  # finished meanwhile
+            return  # completed meanwhile
 
 
 def _was_aborted(error: Exception) -> bool:
-    """Whether an upload was taken for a dead process's and cleared away: it is begun again."""
-    return any(code_of(one) == "NoSuchUpload" for one in chain_of(error))
+    """Whether another process aborted this upload as stale: it must be started again."""
+    return any(error_code(one) == "NoSuchUpload" for one in cause_chain(error))
 
 
 class HadoopStore(RemoteStore):
-    """HDFS, over its own protocol or over WebHDFS: written aside and renamed, for a file is visible there while it is written."""
+    """HDFS, over its own protocol or WebHDFS. Files are written under a temporary name and renamed: HDFS shows partial files."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._files: HadoopFiles = PyarrowFiles(self._fs) if protocol_of(url) == "hdfs" else WebHdfsFiles(self._fs)
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        return self._ask(path, lambda: self._files.read(self._path(path), offset, size)) if size > 0 else b""
+        return self._request(path, lambda: self._files.read(self._path(path), offset, size)) if size > 0 else b""
 
     def _cat(self, path: str) -> bytes:
         return self._files.read(path)
 
     def write(self, path: str, data: bytes) -> None:
-        self._ask(path, lambda: self._files.put(self._path(path), data, replace=True))
+        self._request(path, lambda: self._files.put(self._path(path), data, replace=True))
 
     def create(self, path: str, data: bytes) -> bool:
-        if self._ask(path, lambda: self._files.put(self._path(path), data, replace=False)):
+        if self._request(path, lambda: self._files.put(self._path(path), data, replace=False)):
             return True
         return self.read(path) == data
 
     def copy_in(self, local: Path, path: str) -> None:
-        self._ask(path, lambda: self._files.put(self._path(path), local, replace=True))
+        self._request(path, lambda: self._files.put(self._path(path), local, replace=True))
 
     def remove(self, path: str) -> None:
-        self._ask(path, lambda: self._files.remove(self._path(path)))
+        self._request(path, lambda: self._files.remove(self._path(path)))
 
     def move(self, path: str, to: str) -> None:
-        self._ask(to, lambda: self._fs.makedirs(self._path(to).rsplit("/", 1)[0], exist_ok=True))
-        moved = self._ask(path, lambda: self._files.rename(self._path(path), self._path(to), replace=False))
-        if not moved and (self.exists(path) or not self.exists(to)):  # else it was done, and only the answer was lost
+        self._request(to, lambda: self._fs.makedirs(self._path(to).rsplit("/", 1)[0], exist_ok=True))
+        moved = self._request(path, lambda: self._files.rename(self._path(path), self._path(to), replace=False))
+        if not moved and (self.exists(path) or not self.exists(to)):  # else it was done, and only the response was lost
             raise StorageError(f"'{self.url}/{path}' cannot be moved to '{to}': is there one already?")

@@ -1,34 +1,48 @@
-"""fsspec's WebHDFS client with time limits, and with an error for every answer that is one.
+"""fsspec's WebHDFS client with timeouts, and with an exception for every HTTP status of 400 or more.
 
-By itself it waits for ever, and hands on a data node's error page as if it were the file.
+Without this change it waits without limit, and gives a data node's error page as if it were the file.
 """
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.storage.retry import redacted
 
-CONNECT_S, ANSWER_S = 10.0, 60.0
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+    from requests import PreparedRequest, Response
+
+    Timeout: TypeAlias = float | tuple[float | None, float | None] | None
+
+CONNECT_S, ANSWER_S = 10.0, 60.0  # a name node that is there connects within milliseconds; a busy one may answer late
 
 
-def make_strict(fs: Any) -> None:
-    """Change a client so. Errors are FileNotFoundError, FileExistsError, PermissionError or ``Refusal``."""
+def make_strict(fs: "AbstractFileSystem") -> None:
+    """Add the timeouts and checks to a client. Errors are FileNotFoundError, FileExistsError, PermissionError or ``Refusal``."""
     from requests.adapters import HTTPAdapter
 
     class Strict(HTTPAdapter):
-        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
-            options["timeout"] = options.get("timeout") or (CONNECT_S, ANSWER_S)
-            answer = super().send(request, **options)
-            if answer.status_code >= 400:
-                raise refusal(answer.status_code, answer.content)
-            return answer
+        def send(
+            self, request: "PreparedRequest", stream: bool = False, timeout: "Timeout" = None, verify: bool | str = True,
+            cert: str | tuple[str, str] | None = None, proxies: dict[str, str] | None = None,
+        ) -> "Response":  # fmt: skip
+            response = super().send(request, stream, timeout or (CONNECT_S, ANSWER_S), verify, cert, proxies)
+            if response.status_code >= 400:
+                raise refusal(response.status_code, response.content)
+            return response
 
     for scheme in ("http://", "https://"):
         fs.session.mount(scheme, Strict())
 
 
 class Refusal(OSError):
-    """An answer of 400 or more. status: of HTTP; word: the exception's name on the server."""
+    """A response with a status of 400 or more.
+
+    Args:
+        message: what the server says, without secrets.
+        status: HTTP status.
+        word: class name of the exception on the server; empty when the response names none.
+    """
 
     def __init__(self, message: str, status: int, word: str) -> None:
         super().__init__(message)
@@ -36,10 +50,10 @@ class Refusal(OSError):
 
 
 def refusal(status: int, body: bytes) -> OSError:
-    """The error that a WebHDFS answer of 400 or more stands for."""
+    """The exception for a WebHDFS response with a status of 400 or more."""
     try:
-        told = json.loads(body)["RemoteException"]
-        word, message = str(told["exception"]), redacted(told["message"])
+        exception = json.loads(body)["RemoteException"]
+        word, message = str(exception["exception"]), redacted(exception["message"])
     except (ValueError, KeyError, TypeError):
         word, message = "", f"HTTP status {status}"
     if word == "FileNotFoundException" or (status == 404 and not word):

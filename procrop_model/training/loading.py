@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pipeline.core.errors import DamagedDataError
-from pipeline.shards.dataset import Sample, ShardSet
+from pipeline.shards.dataset import ShardSample, ShardSet
 from pipeline.shards.epoch_order import Feed
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class SampleLoader(Generic[T]):
     ``feed.end_epoch()`` after an epoch. ``make`` and the samples travel to the workers, so they must pickle.
     """
 
-    def __init__(self, samples: ShardSet, feed: Feed, make: Callable[[Sample], T], *, workers: int = 0) -> None:
+    def __init__(self, samples: ShardSet, feed: Feed, make: Callable[[ShardSample], T], *, workers: int = 0) -> None:
         self._part = _Part(samples, feed, make)
         self._feed = feed
         self._workers = workers
@@ -42,7 +42,7 @@ def _as_made(batch: list[Any]) -> list[Any]:
 class _Part(IterableDataset[Any]):
     """What one worker makes: every W-th batch, which the loader collects in turn."""
 
-    def __init__(self, samples: ShardSet, feed: Feed, make: Callable[[Sample], Any]) -> None:
+    def __init__(self, samples: ShardSet, feed: Feed, make: Callable[[ShardSample], Any]) -> None:
         self._samples, self._feed, self._make = samples, feed, make
 
     def __iter__(self) -> Iterator[list[Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.core.geometry import iou
-from pipeline.shards.epoch_order import Share
+from pipeline.shards.epoch_order import LoaderRank
 from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.retrieval.database import Neighbour, ReferenceDatabase
@@ -21,7 +21,7 @@ BATCH = 16
 def top_ious(
     network: CropNetwork,
     views: Views,
-    share: Share,
+    share: LoaderRank,
     *,
     neighbours: dict[str, list[Neighbour]],
     database: ReferenceDatabase,

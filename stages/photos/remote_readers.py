@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.core.errors import ProcropError, StorageError
-from pipeline.storage.fsspec_client import asking, connect, protocol_of
+from pipeline.storage.fsspec_client import call_store, open_filesystem, protocol_of
 
 # How stores call what changes with a file's content, best first.
 VERSIONS = ("ETag", "md5Hash", "generation", "mtime", "modificationTime", "LastModified", "updated", "created")
@@ -22,10 +22,10 @@ def list_folder(url: str) -> list[tuple[str, str, int]]:
 
     Raises StorageError; a folder that is not there has no files.
     """
-    fs, root = connect(url)
+    fs, root = open_filesystem(url)
     how = {} if protocol_of(url) in WHOLE_LISTINGS else {"on_error": "raise"}  # else what cannot be listed is left out
     try:
-        found: dict[str, Any] = asking(url, lambda: fs.find(root, detail=True, **how))
+        found: dict[str, Any] = call_store(url, lambda: fs.find(root, detail=True, **how))
     except FileNotFoundError:
         return []
     start = root.strip("/")
@@ -46,31 +46,31 @@ def _stamp(about: dict[str, Any]) -> tuple[str, int]:
 
 def list_glob(pattern: str) -> list[str]:
     """Addresses that match a pattern on a remote file system. Raises StorageError."""
-    fs, root = connect(pattern)
+    fs, root = open_filesystem(pattern)
     base = pattern.removesuffix(root) if pattern.endswith(root) else ""
-    names: list[str] = asking(pattern, lambda: fs.glob(root))
+    names: list[str] = call_store(pattern, lambda: fs.glob(root))
     return sorted(f"{base}{name}" if base or is_remote(name) else fs.unstrip_protocol(name) for name in names)
 
 
 def read_file(folder: str, uri: str) -> bytes:
     """Bytes of a file in a remote folder. Raises FileNotFoundError; StorageError when the store itself is at fault."""
-    fs, path = connect(f"{folder.rstrip('/')}/{uri}")
-    return asking(f"{folder}/{uri}", lambda: bytes(fs.cat_file(path)))
+    fs, path = open_filesystem(f"{folder.rstrip('/')}/{uri}")
+    return call_store(f"{folder}/{uri}", lambda: bytes(fs.cat_file(path)))
 
 
 def read_address(address: str) -> bytes:
     """Bytes of a file by its own address, one of a list whose others may well be reached. Raises OSError alone."""
     try:
-        fs, path = connect(address)
-        return asking(address, lambda: bytes(fs.cat_file(path)))
+        fs, path = open_filesystem(address)
+        return call_store(address, lambda: bytes(fs.cat_file(path)))
     except StorageError as error:
         raise OSError(str(error)) from error
 
 
 def downloaded(url: str, to: str) -> None:
     """Put a copy of a remote file at a path of this machine. Raises OSError, StorageError."""
-    fs, path = connect(url)
-    asking(url, lambda: fs.get_file(path, to))
+    fs, path = open_filesystem(url)
+    call_store(url, lambda: fs.get_file(path, to))
 
 
 def expanded(spec: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.core.stage import Outcome, Stage, Task
 from pipeline.engine.executors.local import LocalExecutor
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 
@@ -53,7 +53,7 @@ class Poisoned(Stage):
 
 def run_in(work: Path, shards: int = 2) -> Run:
     store = open_store(str(work))
-    return Run(store, freeze(store, Plan("faults", 0, shards)))
+    return Run(store, freeze_plan(store, Plan("faults", 0, shards)))
 
 
 def do(stage, work: Path, *, workers=2, shards=(0, 1)):

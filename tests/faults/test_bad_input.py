@@ -12,7 +12,7 @@ import pytest
 from pipeline.cli.app import main
 from pipeline.core.errors import RefusedError, UsageError
 from pipeline.engine.shard_runner import Control, run_shard
-from pipeline.runs.plan import Plan, freeze
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.storage.open_store import open_store
 from stages.photos.source_readers import list_inputs
 from tests.chain import make_photos
@@ -80,12 +80,12 @@ def test_a_run_that_another_command_begins_at_this_moment_is_not_foreign(tmp_pat
     store = open_store(str(tmp_path))
     (tmp_path / "thesis.doc").write_text("words")
     with pytest.raises(RefusedError, match="is not a run directory"):
-        freeze(store, Plan("test", 0, 2, {}))
+        freeze_plan(store, Plan("test", 0, 2, {}))
     (tmp_path / "thesis.doc").rename(tmp_path / beside)
     seen = iter([False, True])  # the plan is not there, and then it is
     store.exists = lambda path: beside == "plan.json" and next(seen, True)
     store.read = lambda path: Plan("test", 0, 2, {}).encode()
-    assert freeze(store, Plan("test", 0, 2, {})).name == "test"
+    assert freeze_plan(store, Plan("test", 0, 2, {})).name == "test"
 
 
 def test_a_newer_directory(work, refused):

@@ -15,7 +15,7 @@ import webdataset as wds
 from PIL import Image
 
 from pipeline.shards.dataset import ShardSet
-from pipeline.shards.index import scan
+from pipeline.shards.index import scan_tar
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 KEYS = [
@@ -164,7 +164,7 @@ def test_each_shard_has_an_index_that_its_receipt_names_and_the_indexed_reader_a
         assert hashlib.sha256((dataset / name).read_bytes()).hexdigest() == receipt["outputs"][name]["sha256"]
     for path in tars(dataset):
         index = dataset / "dataset" / "index" / f"{path.stem}.idx"
-        assert index.read_bytes() == scan(path).encode()
+        assert index.read_bytes() == scan_tar(path).encode()
     with ShardSet(tars(dataset)) as shards:
         mine = [(sample.key, sample.parts) for sample in shards]
         assert [shards[n].key for n in range(len(shards))] == [key for key, _ in mine]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.progress import Display
-from pipeline.checks.verify import verify
+from pipeline.checks.verify import verify_run
 from pipeline.engine.completion import shards_to_do
 from pipeline.runs.download_cache import fetch
 from pipeline.runs.status import funnel
@@ -39,7 +39,7 @@ def local(photos, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server():
     with pytest.MonkeyPatch.context() as patch, s3_server(patch) as found:
-        patch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, first=0.02, most=0.1))
+        patch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, first_wait_s=0.02, max_wait_s=0.1))
         yield found
 
 
@@ -84,7 +84,7 @@ def look_at(session, faults) -> None:
     run, stages = session.run, session.stages
     assert all(s.done == s.total for s in funnel(run, stages))
     assert shards_to_do(stages[0], run) == []
-    assert verify(run, stages, threads=2, begin=lambda size: None, progress=lambda size: None).sound
+    assert verify_run(run, stages, threads=2, begin=lambda size: None, progress=lambda size: None).sound
     copy = fetch(run)
     tars = sorted((copy / "dataset" / "shards").glob("*.tar"))
     assert len(tars) == 2 and tars[0].read_bytes() == run.store.read(f"dataset/shards/{tars[0].name}")

@@ -9,7 +9,7 @@ from tests.webhdfs_server import webhdfs_server
 
 
 def test_embeddings_index_and_relations_go_to_hdfs(tmp_path, monkeypatch):
-    monkeypatch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, first=0.01, most=0.05))
+    monkeypatch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, first_wait_s=0.01, max_wait_s=0.05))
     photos = make_photos(tmp_path / "photos", 4)
     here = small_session(photos, tmp_path / "work")
     run_inline(here)

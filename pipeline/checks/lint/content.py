@@ -20,7 +20,7 @@ PICKLES = {"pkl", "pickle", "pyd", "pth", "pt", "ckpt", "joblib", "dill"}
 UNPICKLE = "unpickling runs code of whoever made the file: write npy, json or safetensors"
 DAMAGED = "replace the sample, or build the shard anew"
 # Parsers of Pillow and NumPy meet hostile bytes here; all that they are known to raise on them.
-ON_GARBAGE = (
+PARSER_ERRORS = (
     ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
     MemoryError, struct.error, zipfile.BadZipFile, Image.DecompressionBombError, Warning,
 )  # fmt: skip
@@ -50,7 +50,7 @@ def _check_image(kind: str, data: bytes, say: Say) -> None:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 found, size = image.format, image.size
-    except ON_GARBAGE as error:
+    except PARSER_ERRORS as error:
         say("image", f"does not open as an image: {' '.join(str(error).split(' at 0x')[0].split())[:120]}", DAMAGED)
         return
     if found != kind and not (found == "MPO" and kind == "JPEG"):
@@ -74,7 +74,7 @@ def npy_problem(data: bytes) -> str:
         header = ast.literal_eval(data[start - length : start].decode("utf-8").strip())
         kind = np.lib.format.descr_to_dtype(header["descr"])
         shape = tuple(int(side) for side in header["shape"])
-    except (*ON_GARBAGE, RecursionError) as error:
+    except (*PARSER_ERRORS, RecursionError) as error:
         return f"the array's header is not readable: {' '.join(str(error).split())[:100]}"
     if kind.hasobject:
         return "an array of Python objects, which is a pickle"
@@ -90,7 +90,7 @@ def _check_npz(data: bytes, say: Say) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             heads = {info.filename: archive.open(info).read(LONGEST_NPY_HEADER) for info in archive.infolist()[:100]}
-    except (*ON_GARBAGE, NotImplementedError) as error:
+    except (*PARSER_ERRORS, NotImplementedError) as error:
         say("npy", f"not an .npz file: {' '.join(str(error).split())[:100]}", DAMAGED)
         return
     for name, head in heads.items():

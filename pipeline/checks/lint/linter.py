@@ -10,22 +10,22 @@ from typing import Any, BinaryIO
 from pipeline.checks.lint.content import check_content
 from pipeline.checks.lint.json_schema import JsonSchema
 from pipeline.checks.lint.names import Shards, check_names, find_shards
-from pipeline.checks.lint.tar import Member, read, walk
+from pipeline.checks.lint.tar import Member, read_member, walk_members
 from pipeline.shards.tar_writer import MAX_NAME
 
-__all__ = ["ERROR", "NOTE", "Finding", "Linter", "find_shards"]
+__all__ = ["ERROR", "NOTE", "LintFinding", "Linter", "find_shards"]
 
 ERROR, NOTE = "error", "note"
 NOTES = {"left-over", "beside", "key-width", "shard-size", "huge-member"}
-EACH = 10  # findings of one rule that are listed in full for one file
+MAX_LISTED_PER_RULE = 10  # findings of one rule that are listed in full for one file
 MANY_SAMPLES = 10_000
 SMALL, LARGE = 100_000_000, 1_000_000_000
-MOST_BYTES = 256_000_000
+MAX_CHECKED_BYTES = 256_000_000
 KEY, EXTENSION = re.compile(r"^[a-z0-9_-]+$"), re.compile(r"^[a-z0-9]+$")
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """A broken rule: ``offset`` is the byte of the file where it shows (a member's header, for what a member holds)."""
 
     severity: str
@@ -64,10 +64,10 @@ class Linter:
         self._keys: dict[str, tuple[int, int]] = {}
         self._first: tuple[_Sample, str] | None = None
         self._schemas: dict[str, JsonSchema] = {}
-        self._found: list[Finding] = []
+        self._found: list[LintFinding] = []
         self._of_rule: Counter[str] = Counter()
 
-    def run(self, shards: Shards) -> Iterator[Finding]:
+    def run(self, shards: Shards) -> Iterator[LintFinding]:
         """Findings as they come; never raises for what files hold."""
         check_names(shards, lambda path, rule, what, fix: self._add(path, rule, 0, what, fix))
         self._of_rule.clear()
@@ -92,22 +92,22 @@ class Linter:
         severity = NOTE if rule in NOTES else ERROR
         self._counts[severity] += 1
         self._of_rule[rule] += 1
-        if self._of_rule[rule] <= EACH or path not in self._files:
-            self._found.append(Finding(severity, _printable(str(path)), offset, rule, _printable(what), fix))
+        if self._of_rule[rule] <= MAX_LISTED_PER_RULE or path not in self._files:
+            self._found.append(LintFinding(severity, _printable(str(path)), offset, rule, _printable(what), fix))
 
     def _more(self, path: Path) -> None:
         for rule, count in self._of_rule.items():
-            if count > EACH:
+            if count > MAX_LISTED_PER_RULE:
                 severity = NOTE if rule in NOTES else ERROR
-                what = f"{count - EACH} more of this rule in this file"
-                self._found.append(Finding(severity, _printable(str(path)), 0, rule, what, "as above"))
+                what = f"{count - MAX_LISTED_PER_RULE} more of this rule in this file"
+                self._found.append(LintFinding(severity, _printable(str(path)), 0, rule, what, "as above"))
         self._of_rule.clear()
 
-    def _take(self) -> list[Finding]:
+    def _take(self) -> list[LintFinding]:
         found, self._found = self._found, []
         return found
 
-    def _shard(self, path: Path) -> Iterator[Finding]:
+    def _shard(self, path: Path) -> Iterator[LintFinding]:
         try:
             size = path.stat().st_size
             with open(path, "rb") as file:
@@ -117,7 +117,7 @@ class Linter:
                 path, "readable", 0, f"cannot be read: {error.strerror or error}", "check the disk, or copy it again"
             )
 
-    def _members(self, path: Path, file: BinaryIO, size: int) -> Iterator[Finding]:
+    def _members(self, path: Path, file: BinaryIO, size: int) -> Iterator[LintFinding]:
         sample, here, seen_bytes = None, {}, 0  # type: _Sample | None, dict[str, set[str]], int
 
         def report(rule: str, offset: int, what: str, fix: str) -> None:
@@ -127,7 +127,7 @@ class Linter:
             report("plain-tar", 0, "an empty file", "the writer did not finish: remove it, or build it anew")
             return
         broken_before = self._counts[ERROR]
-        for member in walk(file, size, report):
+        for member in walk_members(file, size, report):
             self._progress(member.start + member.size - seen_bytes)
             seen_bytes = member.start + member.size
             key, extension = _split(member.name)
@@ -161,11 +161,11 @@ class Linter:
         def say(rule: str, what: str, fix: str) -> None:
             self._add(path, rule, member.offset, f"{member.name[:200]!r}: {what}", fix)
 
-        if member.size > MOST_BYTES:
+        if member.size > MAX_CHECKED_BYTES:
             say("huge-member", f"{member.size} bytes: not looked into", "keep samples small")
             return
         try:
-            data = read(file, member, member.size)
+            data = read_member(file, member, member.size)
         except OSError as error:
             say("readable", f"cannot be read: {error.strerror or error}", "check the disk, or copy the shard again")
             return

@@ -30,7 +30,7 @@ class Member:
     size: int
 
 
-def walk(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
+def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
     """Members of a tar of ``size`` bytes, as far as it can be read; never raises for what the bytes are."""
     offset, long_name, known = 0, "", False
     while offset < size:
@@ -79,7 +79,7 @@ def walk(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
     )
 
 
-def read(file: BinaryIO, member: Member, limit: int) -> bytes:
+def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
     """The bytes of a member, at most ``limit`` of them."""
     return _at(file, member.start, min(member.size, limit))
 

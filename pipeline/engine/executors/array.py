@@ -21,7 +21,7 @@ from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options, StageResult, Watcher, close_stage, open_stage
 from pipeline.runs.run_directory import Run
 from pipeline.storage.base import Store
-from pipeline.storage.locks import living, shard_lock
+from pipeline.storage.locks import live_locks, shard_lock
 
 AGAIN_S = 1.0
 HELD_LONGEST_S = 300.0  # longer than the lock of a dead owner on another machine stays doubtful
@@ -45,7 +45,7 @@ def at_work(store: Store, share: Share) -> Iterator[None]:
     at work in this run directory.
     """
     with patiently(lambda: shard_lock(store, LOCKS, f"{share.kind}-{share.index:06d}"), HELD_LONGEST_S):
-        for name, holder in living(store, f"{LOCKS}-"):
+        for name, holder in live_locks(store, f"{LOCKS}-"):
             kind = name.removeprefix(f"{LOCKS}-").rpartition("-")[0]
             if kind not in (share.kind, "once"):
                 raise RefusedError(

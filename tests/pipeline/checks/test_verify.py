@@ -14,13 +14,13 @@ import pytest
 
 from pipeline.app.progress import Display
 from pipeline.checks.receipt_audit import DAMAGE, NOTE, STALE
-from pipeline.checks.repair import Workshop, repair
-from pipeline.checks.verify import verify
+from pipeline.checks.repair import RepairTools, repair
+from pipeline.checks.verify import verify_run
 from pipeline.cli.app import main
 from pipeline.core.errors import RefusedError
 from pipeline.engine.runner import Options, run_stages
 from pipeline.engine.shard_runner import Control, run_shard
-from pipeline.runs.plan import require
+from pipeline.runs.plan import require_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 from tests.chain import make_photos, recipe_for, session_for
@@ -68,12 +68,12 @@ def session(made, work):
 
 
 def check(session, **options):
-    return verify(session.run, session.stages, **options)
+    return verify_run(session.run, session.stages, **options)
 
 
 def mend(session, found):
     executor = InProcess(session.run)
-    shop = Workshop(lambda stages: contextlib.nullcontext(executor), Display(quiet=True))
+    shop = RepairTools(lambda stages: contextlib.nullcontext(executor), Display(quiet=True))
     notes = repair(session.run, session.stages, found, shop)
     return executor.done, notes
 
@@ -297,7 +297,7 @@ def test_a_newer_receipt_is_refused_and_a_plan_edited_by_hand_named(session, wor
     body = json.loads((work / "plan.json").read_text())
     (work / "plan.json").write_text(json.dumps({**body, "run_seed": 77}))
 
-    found = verify(Run(open_store(str(work)), require(open_store(str(work)))), session.stages)
+    found = verify_run(Run(open_store(str(work)), require_plan(open_store(str(work)))), session.stages)
     assert "run_seed is 77, its config says 0" in next(f.what for f in found.findings if f.where == "plan.json")
     edit(work / f"{OUTPAINT}.receipt.json", format=2)
     with pytest.raises(RefusedError, match="newer version"):
@@ -310,9 +310,9 @@ def test_a_run_on_an_object_store_is_read_by_ranges(session, work):
         if path.is_file():
             store.write(str(path.relative_to(work)), path.read_bytes())
     remote = Run(store, session.run.plan)
-    assert verify(remote, session.stages, threads=2).findings == []
+    assert verify_run(remote, session.stages, threads=2).findings == []
     store.write(f"{OUTPAINT}.tar", bytes(700))
-    assert bad(verify(remote, session.stages)) == {(DAMAGE, f"{OUTPAINT}.tar")}
+    assert bad(verify_run(remote, session.stages)) == {(DAMAGE, f"{OUTPAINT}.tar")}
     store.remove("")
 
 

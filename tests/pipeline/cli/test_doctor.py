@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pipeline.app.machine_checks import Line, look_at_machine
 from pipeline.cli.app import app
 from pipeline.core.errors import ModelError, UsageError
-from pipeline.planning.recipe_files import read_recipe, recipe_names
+from pipeline.planning.recipe_files import read_recipe_mapping, recipe_names
 from stages.backends.catalogue import all_backends, measurements
 from stages.backends.registry import ModelSettings
 from stages.backends.smoke_test import try_models
@@ -106,7 +106,7 @@ def test_calibration_brings_an_ensemble_to_one_scale(run_with_proposals, tmp_pat
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_can_be_planned_before_its_models_are_here(name, tmp_path):
-    recipe = Recipe.model_validate(read_recipe(name))
+    recipe = Recipe.model_validate(read_recipe_mapping(name))
     assert stages_of(recipe)
     planned = said("plan", "--config", name, "--photos", 48400, "--variants", 5, "--work", tmp_path / "work", "--json")
     assert planned.exit_code == 0, planned.output

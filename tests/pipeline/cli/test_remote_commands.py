@@ -18,7 +18,7 @@ FEW = ["work_shards=1", "outpaint.variants=1", "outpaint.long_side=64"]
 @pytest.fixture(scope="module")
 def server():
     with pytest.MonkeyPatch.context() as patch, s3_server(patch) as found:
-        patch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, first=0.02, most=0.1))
+        patch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, first_wait_s=0.02, max_wait_s=0.1))
         yield found
 
 

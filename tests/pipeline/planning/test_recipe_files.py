@@ -10,12 +10,14 @@ from stages.recipe import Recipe
 def parse(text, tmp_path, *overrides):
     path = tmp_path / "r.yaml"
     path.write_text(text)
-    return recipe_files.parse(Recipe, recipe_files.override(recipe_files.read_recipe(str(path)), overrides), "r.yaml")
+    return recipe_files.parse(
+        Recipe, recipe_files.override(recipe_files.read_recipe_mapping(str(path)), overrides), "r.yaml"
+    )
 
 
 @pytest.mark.parametrize("name", recipe_files.recipe_names())
 def test_every_bundled_recipe_is_valid(name):
-    assert recipe_files.parse(Recipe, recipe_files.read_recipe(name), name).name == name
+    assert recipe_files.parse(Recipe, recipe_files.read_recipe_mapping(name), name).name == name
 
 
 def test_base_and_overrides(tmp_path):
@@ -64,7 +66,7 @@ def test_an_override_without_a_value_is_refused():
 def test_a_circle_of_bases_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text(f"base: {tmp_path}/a.yaml")
     with pytest.raises(UsageError, match="circle"):
-        recipe_files.read_recipe(str(tmp_path / "a.yaml"))
+        recipe_files.read_recipe_mapping(str(tmp_path / "a.yaml"))
 
 
 def test_another_kind_of_model_does_not_inherit_parameters():

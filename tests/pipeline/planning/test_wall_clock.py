@@ -17,8 +17,8 @@ from pipeline.app.session import Session
 from pipeline.engine.runner import Options, run_stages
 from pipeline.engine.shard_runner import Control, run_shard
 from pipeline.planning.cost_model import Cost, Size, forecast
-from pipeline.planning.wall_clock import GPU, REQUESTS, Means, limits, requests_of, scale, single_steps
-from pipeline.runs.plan import Plan, freeze
+from pipeline.planning.wall_clock import GPU, REQUESTS, Fleet, limits, requests_of, single_steps, wall_clock_forecast
+from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.local import LocalStore
 from stages.recipe import stages_with
@@ -30,7 +30,7 @@ FOUND = forecast(
 
 
 def test_a_stage_on_gpus_takes_whole_rounds_of_shards():
-    by_clock = scale(FOUND, Means(4, 30, price=1.0, gpu_price=10.0), {"outpaint"}, {"sources": 36.0})
+    by_clock = wall_clock_forecast(FOUND, Fleet(4, 30, price=1.0, gpu_price=10.0), {"outpaint"}, {"sources": 36.0})
     painting, _, sources = by_clock.clocks
     assert (painting.on, painting.busy) == (GPU, 30)
     assert painting.hours == pytest.approx(4 * 20 / 3600)  # 100 shards of 20 s on 30: four rounds
@@ -38,7 +38,7 @@ def test_a_stage_on_gpus_takes_whole_rounds_of_shards():
     assert by_clock.gpu_hours == pytest.approx(2000 / 3600)
     assert by_clock.slowest is painting
     assert by_clock.money == pytest.approx(10 * by_clock.gpu_hours + by_clock.worker_hours)
-    assert scale(FOUND, Means(4), {"outpaint"}, {}).gpu_hours == 0
+    assert wall_clock_forecast(FOUND, Fleet(4), {"outpaint"}, {}).gpu_hours == 0
 
 
 def test_single_steps_grow_and_receipts_come_first():
@@ -50,10 +50,10 @@ def test_single_steps_grow_and_receipts_come_first():
 
 
 def test_limits_say_what_to_change():
-    told = limits(FOUND, Means(100), 100_000_000, (10, 3_000_000_000))
+    told = limits(FOUND, Fleet(100), 100_000_000, (10, 3_000_000_000))
     assert {limit.what.split(" ", 1)[1].split(" of ")[-1] for limit in told} >= {"reference tokens"}
     assert any("work_shards=400" in limit.change for limit in told)
-    assert limits(FOUND, Means(2), 1000, (10, 3_000_000)) == []
+    assert limits(FOUND, Fleet(2), 1000, (10, 3_000_000)) == []
 
 
 class Counting(LocalStore):
@@ -82,7 +82,7 @@ def test_a_run_makes_the_requests_that_are_foretold_and_no_more(tmp_path):
     make_photos(tmp_path / "photos", 40)
     recipe = recipe_for(tmp_path / "photos", 40, 3, 4).model_copy(update={"work_shards": 4})
     store = Counting(tmp_path / "work")
-    plan = freeze(store, Plan(recipe.name, recipe.seed, 4, recipe.model_dump(mode="json")))
+    plan = freeze_plan(store, Plan(recipe.name, recipe.seed, 4, recipe.model_dump(mode="json")))
     session = Session(recipe, Run(store, plan), stages_with(recipe, stand_ins()))
     refresh_sources(session, Display(quiet=True))
     counts = {"ingest": 40, "dedup": 40, "caption": 40, "embed": 160}

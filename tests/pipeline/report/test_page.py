@@ -11,8 +11,8 @@ from PIL import Image
 from pipeline.core.errors import DamagedDataError, UsageError
 from pipeline.report import canvases, cropper, rejects, story_strip, write_report
 from pipeline.report.album import LARGE, MEDIUM, THUMB, Album
-from pipeline.report.charts import histogram, intervals, lines
-from pipeline.report.reader import MAX_SHARDS, RunReader, pick
+from pipeline.report.charts import histogram, intervals, line_chart
+from pipeline.report.reader import MAX_SHARDS, RunReader, sample_rows
 from pipeline.runs.status import funnel
 from tests.canned import canned_run, picture
 
@@ -275,16 +275,16 @@ def test_a_turned_photo_is_shown_upright(tmp_path):
 
 def test_picks_are_of_different_photos_and_independent_of_order():
     rows = [{"key": f"{photo}-{variant:02d}"} for photo in "abcdef" for variant in range(5)]
-    chosen = pick(rows, 6, "test")
+    chosen = sample_rows(rows, 6, "test")
     assert {row["key"][0] for row in chosen} == set("abcdef")
-    assert pick(rows[::-1], 6, "test") == chosen
+    assert sample_rows(rows[::-1], 6, "test") == chosen
 
 
 @pytest.mark.parametrize(
     "chart",
     [
         histogram([0, 1], [], marks=[("cut", 5.0, "s0")], label="none", x_label="x"),
-        lines([1], [], label="one", x_label="x"),
+        line_chart([1], [], label="one", x_label="x"),
         intervals([("only", 0.5, 0.5, 0.5)], label="flat", x_label="x"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.stage import Outcome
 from pipeline.runs.journal import Journal
-from pipeline.shards.index import scan
+from pipeline.shards.index import scan_tar
 
 
 @dataclass(frozen=True)
@@ -103,4 +103,4 @@ def test_size_digest_and_index_are_those_of_the_file_also_after_a_resume(half_do
         about = journal.finish()
         data = (half_done / "000007.tar").read_bytes()
         assert about == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        assert journal.index().encode() == scan(half_done / "000007.tar").encode()
+        assert journal.index().encode() == scan_tar(half_done / "000007.tar").encode()

@@ -53,13 +53,9 @@ def test_fingerprint_covers_recipe_and_inputs_but_not_times():
     assert replace(GOOD, recipe={"version": 2}).fingerprint != GOOD.fingerprint
 
 
-def test_counting_rows():
-    rows = [
-        {"status": "kept", "reason": ""},
-        {"status": "rejected", "reason": "blank"},
-        {"status": "failed", "reason": "OSError"},
-    ]
-    assert counts(rows * 2) == (2, {"blank": 2}, {"OSError": 2})
+def test_counting_verdicts():
+    verdicts = [("kept", ""), ("rejected", "blank"), ("failed", "OSError")]
+    assert counts(verdicts * 2) == (2, {"blank": 2}, {"OSError": 2})
 
 
 def test_difference_names_each_changed_leaf():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import RefusedError, UsageError
-from pipeline.shards.epoch_order import EpochOrder, Feed, Share, in_lanes
+from pipeline.shards.epoch_order import EpochOrder, Feed, LoaderRank, in_lanes
 
 COUNT, SIZE, RANKS = st.integers(1, 60), st.integers(1, 9), st.integers(1, 5)
 
@@ -26,7 +26,7 @@ def test_an_epoch_shows_each_sample_once_in_its_own_order():
 def test_ranks_get_equally_many_batches_and_together_everything(count, size, ranks, drop):
     order = EpochOrder(count, size, 5, drop_last=drop)
     whole = list(order.batches(2))
-    shares = [list(order.batches(2, Share(rank, ranks))) for rank in range(ranks)]
+    shares = [list(order.batches(2, LoaderRank(rank, ranks))) for rank in range(ranks)]
     assert {len(share) for share in shares} == {order.batches_an_epoch} == {len(whole)}
     for number, batch in enumerate(whole):
         dealt = [share[number] for share in shares]
@@ -41,7 +41,7 @@ def test_ranks_get_equally_many_batches_and_together_everything(count, size, ran
 @given(COUNT, SIZE, st.integers(1, 4), st.integers(0, 3))
 def test_workers_batches_collected_in_turn_are_the_ranks_batches(count, size, workers, start):
     order = EpochOrder(count, size, 1)
-    parts = [list(order.batches(0, Share(worker=w, workers=workers), start)) for w in range(workers)]
+    parts = [list(order.batches(0, LoaderRank(worker=w, workers=workers), start)) for w in range(workers)]
     turns = [part[n] for n in range(max(map(len, parts))) for part in parts if n < len(part)]
     assert turns == list(order.batches(0))[start:]
 
@@ -70,7 +70,7 @@ def test_in_lanes_a_sample_comes_to_the_same_rank_in_every_epoch(count, size, ra
         whole = list(order.batches(epoch))
         assert sorted(chain(*whole)) == list(range(count))
         for rank in range(ranks):
-            share = Share(rank, ranks)
+            share = LoaderRank(rank, ranks)
             for number, batch in enumerate(order.batches(epoch, share)):
                 if order.has_own(number, share):
                     assert all(homes.setdefault(position, rank) == rank for position in batch)
@@ -109,6 +109,6 @@ def test_a_state_of_another_order_is_refused():
 @pytest.mark.parametrize("share", [(2, 2, 0, 1), (-1, 1, 0, 1), (0, 1, 3, 3)])
 def test_shares_that_are_none(share):
     with pytest.raises(UsageError, match="no share"):
-        Share(*share)
+        LoaderRank(*share)
     with pytest.raises(UsageError, match="at least one sample"):
         EpochOrder(3, 0, 0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import DamagedDataError
-from pipeline.shards.index import ShardIndex, scan
+from pipeline.shards.index import ShardIndex, scan_tar
 from pipeline.shards.write_shard import write_shard
 
 PARTS = st.dictionaries(st.sampled_from(["jpg", "json", "npy"]), st.binary(max_size=1500), min_size=1)
@@ -28,7 +28,7 @@ def test_it_equals_the_headers_and_survives_its_file(tmp_path_factory, samples):
     tar = tmp_path_factory.mktemp("index") / "a.tar"
     about, index = write_shard(tar, samples.items())
     assert about["size"] == tar.stat().st_size == index.tar_size
-    assert same(scan(tar), index) and same(ShardIndex.decode(index.encode(), "here"), index)
+    assert same(scan_tar(tar), index) and same(ShardIndex.decode(index.encode(), "here"), index)
     data = tar.read_bytes()
     for key, row in zip(index.keys.tolist(), index.places.tolist(), strict=True):
         found = {e: data[o : o + n] for e, (o, n) in zip(index.extensions, row, strict=True) if o >= 0}
@@ -54,7 +54,7 @@ def test_a_tar_that_ends_early_is_found_at_every_block(tmp_path):
     for end in [*range(0, len(data) - 1024, 512), 700, 5000]:
         (tmp_path / "cut.tar").write_bytes(data[:end])
         with pytest.raises(DamagedDataError, match=r"cut\.tar is damaged"):
-            scan(tmp_path / "cut.tar")
+            scan_tar(tmp_path / "cut.tar")
 
 
 def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path):
@@ -63,7 +63,7 @@ def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path):
     data[index.places[2, 0, 0] - 512 + 3] ^= 1
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(DamagedDataError, match=r"a\.tar is damaged"):
-        scan(tmp_path / "a.tar")
+        scan_tar(tmp_path / "a.tar")
 
 
 def test_a_part_that_is_there_twice_is_refused(tmp_path):
@@ -71,4 +71,4 @@ def test_a_part_that_is_there_twice_is_refused(tmp_path):
         for _ in range(2):
             tar.addfile(tarfile.TarInfo("a.jpg"), io.BytesIO())
     with pytest.raises(DamagedDataError, match="twice in one sample"):
-        scan(tmp_path / "a.tar")
+        scan_tar(tmp_path / "a.tar")

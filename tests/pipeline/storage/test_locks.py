@@ -15,11 +15,11 @@ import pytest
 
 from pipeline.core.errors import RefusedError
 from pipeline.storage.local import LocalStore
-from pipeline.storage.locks import PACE, shard_lock
+from pipeline.storage.locks import LOCK_TIMING, shard_lock
 from pipeline.storage.open_store import open_store
 
 PATH = "locks/refine-round-01-000002.json"
-QUICK = replace(PACE, heartbeat=0.05, stale=120.0, watch=0.4, patience=0.2, settle=0.05)
+QUICK = replace(LOCK_TIMING, heartbeat=0.05, stale=120.0, watch=0.4, timeout=0.2, settle=0.05)
 
 
 def lock(store, pace=QUICK):
@@ -86,7 +86,7 @@ def test_a_zombie_and_a_recycled_process_number_do_not_hold(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(("age", "stale"), [(0, False), (PACE.stale * 2, True), (-3600, True)])
+@pytest.mark.parametrize(("age", "stale"), [(0, False), (LOCK_TIMING.stale * 2, True), (-3600, True)])
 def test_elsewhere_only_the_heartbeat_counts(tmp_path, age, stale):
     store = LocalStore(tmp_path)
     put(store, host="elsewhere", beat=time.time() - age)
@@ -128,10 +128,10 @@ import sys, time
 from dataclasses import replace
 from pathlib import Path
 from pipeline.core.errors import RefusedError
-from pipeline.storage.locks import PACE, shard_lock
+from pipeline.storage.locks import LOCK_TIMING, shard_lock
 from pipeline.storage.local import LocalStore
 root, rounds = Path(sys.argv[1]), int(sys.argv[2])
-pace = replace(PACE, patience=0.0)
+pace = replace(LOCK_TIMING, timeout=0.0)
 for number in range(rounds):
     while not (root / f"go-{number}").exists():
         pass
@@ -173,7 +173,7 @@ def test_of_many_who_see_the_same_stale_lock_one_gets_it(tmp_path):
 def test_two_never_hold_one_lock_at_a_time(tmp_path):
     """Threads take and release one lock, over and over, each time from a stale one."""
     store, inside, worst = LocalStore(tmp_path), [], []
-    pace = replace(QUICK, patience=30.0)
+    pace = replace(QUICK, timeout=30.0)
 
     def work(number):
         for _ in range(6):

@@ -15,7 +15,7 @@ from pipeline.core.errors import StorageError, UsageError
 from pipeline.storage import object_store, retry, stale_uploads
 from pipeline.storage.locks import shard_lock
 from pipeline.storage.open_store import open_store
-from pipeline.storage.stale_uploads import sweep
+from pipeline.storage.stale_uploads import abort_stale_uploads
 from tests.s3_server import s3_server
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(scope="module")
 def server():
     with pytest.MonkeyPatch.context() as patch, s3_server(patch) as found:
-        patch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, first=0.02, most=0.1))
+        patch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, first_wait_s=0.02, max_wait_s=0.1))
         yield found
 
 
@@ -112,10 +112,10 @@ def test_what_is_forbidden_or_missing_is_asked_for_once(store, server):
 def test_errors_that_stay_end_in_one_line(store, server):
     _, faults, _ = server
     faults.some(1.0, ("error", "reset"))
-    with pytest.raises(StorageError, match="tried again for a while in vain") as caught:
+    with pytest.raises(StorageError, match="all retries failed") as caught:
         store.read("x.json")
     assert caught.value.exit_code == 4 and "\n" not in str(caught.value)
-    tries = retry.PATIENCE.tries
+    tries = retry.RETRY_POLICY.attempts
     assert tries <= sum(faults.spoilt.values()) <= 2 * tries  # aiohttp asks once more where a kept connection was reset
 
 
@@ -162,9 +162,9 @@ def test_what_a_killed_upload_left_is_swept(store, server):
     begin_upload(store, client)
     begin_upload(store, client, "some/running-on/000001.tar")  # another run's
     store.write("locks/outpaint-000001.json", b'{"host": "gone", "pid": 1, "beat": 0}')  # a dead one's
-    assert sweep(store) == 1
+    assert abort_stale_uploads(store) == 1
     assert [upload["Key"] for upload in unfinished(store, client)] == ["some/running-on/000001.tar"]
-    assert sweep(store) == 0
+    assert abort_stale_uploads(store) == 0
 
 
 UPLOAD = """
@@ -192,17 +192,17 @@ def test_a_process_killed_while_it_uploads_leaves_nothing_after_the_sweep(store,
         assert reached.wait(120)
         process.kill()
     assert len(unfinished(store, client)) == 1 and not store.exists("a/large.tar")
-    assert sweep(store) == 1 and unfinished(store, client) == []
+    assert abort_stale_uploads(store) == 1 and unfinished(store, client) == []
 
 
 def test_while_others_work_only_old_uploads_are_swept(store, server, monkeypatch):
     _, _, client = server
     begin_upload(store, client)
     with shard_lock(store, "outpaint", 1):
-        monkeypatch.setattr(stale_uploads, "OLD_S", 1e12)  # the server says that all uploads began in 2010
-        assert sweep(store) == 0
-        monkeypatch.setattr(stale_uploads, "OLD_S", 60)
-        assert sweep(store) == 1
+        monkeypatch.setattr(stale_uploads, "STALE_AFTER_S", 1e12)  # the server says that all uploads began in 2010
+        assert abort_stale_uploads(store) == 0
+        monkeypatch.setattr(stale_uploads, "STALE_AFTER_S", 60)
+        assert abort_stale_uploads(store) == 1
     assert unfinished(store, client) == [] and store.names("locks") == []
 
 

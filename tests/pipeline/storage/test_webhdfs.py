@@ -18,7 +18,7 @@ from tests.webhdfs_server import webhdfs_server
 
 @pytest.fixture
 def served(monkeypatch):
-    monkeypatch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, first=0.01, most=0.05))
+    monkeypatch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, first_wait_s=0.01, max_wait_s=0.05))
     with webhdfs_server() as (address, tree):
         store = open_store(f"webhdfs://{address}/user/me/run")
         yield store, tree
@@ -109,7 +109,7 @@ def test_no_permission_is_one_line_asked_for_once(served):
 
 
 def test_a_server_that_is_not_there_is_one_line(monkeypatch):
-    monkeypatch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, tries=2, first=0.01))
+    monkeypatch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, attempts=2, first_wait_s=0.01))
     store = open_store("webhdfs://127.0.0.1:9/run")
     with pytest.raises(StorageError, match="does not answer as it should"):
         store.read("x.json")

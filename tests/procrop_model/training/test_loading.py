@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline.core.errors import DamagedDataError
-from pipeline.shards.dataset import Sample, ShardSet
+from pipeline.shards.dataset import ShardSample, ShardSet
 from pipeline.shards.epoch_order import EpochOrder, Feed
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.network.config import CropperConfig
@@ -19,7 +19,7 @@ from procrop_model.training.samples import read_split
 from procrop_model.training.views import Views
 
 
-def seen(sample: Sample) -> tuple[str, int]:
+def seen(sample: ShardSample) -> tuple[str, int]:
     return sample.key, int(decode_small(sample.parts["jpg"], 32).sum())
 
 

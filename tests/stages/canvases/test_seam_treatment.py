@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.planning.recipe_files import read_recipe
+from pipeline.planning.recipe_files import read_recipe_mapping
 from stages.canvases.detail_match import matched
 from stages.canvases.seam_treatment import UNTREATED, SeamSettings, degrade, enlarged, kept_psnr, treat
 from stages.recipe import Recipe
@@ -45,9 +45,9 @@ def test_words_name_all_that_is_in_use():
 
 
 def test_the_default_says_its_treatment_and_the_default_recipe_spells_it_out():
-    default = Recipe.model_validate(read_recipe("default")).outpaint.seam
+    default = Recipe.model_validate(read_recipe_mapping("default")).outpaint.seam
     assert default == SeamSettings()
-    assert {"match", "noise"} <= set(read_recipe("default")["outpaint"]["seam"])
+    assert {"match", "noise"} <= set(read_recipe_mapping("default")["outpaint"]["seam"])
     assert f"match {default.match}, noise {default.noise}" in default.words
 
 

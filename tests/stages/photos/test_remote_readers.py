@@ -34,7 +34,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(photos):
     with pytest.MonkeyPatch.context() as patch, s3_server(patch) as (endpoint, faults, client):
-        patch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, first=0.02, most=0.1))
+        patch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, first_wait_s=0.02, max_wait_s=0.1))
         client.create_bucket(Bucket="photos")
         for path in photos.iterdir():
             client.upload_file(str(path), "photos", f"mine/{path.name}")
@@ -103,7 +103,7 @@ def test_a_test_set_in_a_bucket_guards_as_one_here(photos, faults):
 
 def test_a_store_that_is_down_is_no_photographs_fault(faults):
     faults.some(1.0, ("error",))
-    with pytest.raises(StorageError, match="tried again for a while in vain"):
+    with pytest.raises(StorageError, match="all retries failed"):
         read_source("s3://photos/mine", "photo 1.jpg")
 
 
@@ -131,7 +131,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def test_one_address_that_is_gone_or_forbidden_is_that_photographs_fault(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(retry, "PATIENCE", replace(retry.PATIENCE, tries=2, first=0.01))
+    monkeypatch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, attempts=2, first_wait_s=0.01))
     web = ThreadingHTTPServer(("127.0.0.1", 0), lambda *rest: Quiet(*rest, directory=str(photos)))
     Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     base = f"http://127.0.0.1:{web.server_port}"

@@ -18,7 +18,7 @@ from pipeline.engine.crash_isolation import probe
 from pipeline.engine.environment_digest import census, told_apart
 from pipeline.engine.executors.process_worker import Said, portable
 from pipeline.engine.shard_runner import Control, Event, run_shard
-from pipeline.runs.plan import PATH, load
+from pipeline.runs.plan import PATH, load_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 
@@ -79,7 +79,7 @@ class ShardActor:
                     "every node"
                 )
             store = open_store(self._errand.url)
-            there = load(store) if store.exists(PATH) else None
+            there = load_plan(store) if store.exists(PATH) else None
             if there is None or there.identity != plan.identity:
                 raise RefusedError(
                     f"a {where} does not see the run in '{self._errand.url}': --work must be on a disk that all nodes share, or an "

@@ -18,7 +18,7 @@ from pipeline.cli.app import main
 from pipeline.core.errors import HeldError, RefusedError
 from pipeline.engine.array_share import Share
 from pipeline.engine.executors.array import at_work, patiently
-from pipeline.storage.locks import Pace, shard_lock
+from pipeline.storage.locks import LockTiming, shard_lock
 from pipeline.storage.open_store import open_store
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -154,7 +154,7 @@ def test_a_lock_is_waited_for_and_not_for_ever(tmp_path):
     store = open_store(str(tmp_path / "work"))
 
     def again():
-        return patiently(lambda: shard_lock(store, "array", "of-4-000000", Pace(patience=0.1)), 0.2)
+        return patiently(lambda: shard_lock(store, "array", "of-4-000000", LockTiming(timeout=0.1)), 0.2)
 
     with shard_lock(store, "array", "of-4-000000"), pytest.raises(HeldError, match="is held by process"), again():
         raise AssertionError
