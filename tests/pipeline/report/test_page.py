@@ -176,7 +176,7 @@ def test_photographs_shown_are_credited(full):
 def test_held_out_photos_that_are_gone_are_named(full):
     page, data, *_ = full
     assert data["sections"]["held_out"]["not_shown"] == ["gone.jpg"]
-    assert "guided by Guide <i>" in page.text
+    assert "references: Guide <i>" in page.text
 
 
 def test_a_canvas_never_meets_its_own_photo_and_references_are_best_first(full):
