@@ -1,14 +1,14 @@
-"""What a run will take, from measured rates: seconds, bytes and files by stage, hours, and money at a given price."""
+"""Cost model of a run: seconds, bytes and files by stage from measured rates, hours, and money at a given price."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TypedDict
 
 from pipeline.runs.receipts import Receipt
 
-# What one sample costs a stage: seconds of a one-thread worker, bytes written. Printed by ``procrop-data status --json`` for
-# the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them as soon as there are some.
+# Cost of one sample by stage: seconds of a one-thread worker, bytes written. Measured by ``procrop-data status --json`` for
+# the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them.
 REFERENCE: dict[str, tuple[float, float]] = {
     "ingest": (0.053, 172_000),
     "dedup": (0.236, 3_400),
@@ -22,12 +22,12 @@ REFERENCE: dict[str, tuple[float, float]] = {
     "retrieve": (0.005, 200),
 }
 REFERENCE_KEPT = 0.75  # of canvases, by the same run: 312 of 418
-FILES_A_SHARD = 3
+FILES_A_SHARD = 3  # tar, table and receipt
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One stage's share. measured: whether the rate comes from this run's receipts, else from the reference."""
+    """Cost of one stage. measured: whether the rate is of this run's receipts; else it is the reference."""
 
     stage: str
     samples: int
@@ -39,16 +39,29 @@ class Cost:
 
 @dataclass(frozen=True)
 class Size:
-    """What goes in: photographs, canvases painted, and the share of canvases that the filter keeps."""
+    """Size of a run: photographs, canvases painted, and the share of canvases that the filter keeps."""
 
     photos: int
     canvases: int
     kept: float
 
 
+class ForecastJson(TypedDict):
+    """The part of ``plan --json`` that a ``Forecast`` gives."""
+
+    stages: list[dict[str, str | int | float | bool]]
+    workers: int
+    worker_hours: float
+    hours: float
+    bytes: int
+    files: int
+    price_per_worker_hour: float
+    money: float
+
+
 @dataclass(frozen=True)
 class Forecast:
-    """All stages, on so many workers at a price an hour of a worker; ``hours`` assumes that they are all busy."""
+    """Costs of all stages. price: of a worker for an hour. ``hours`` assumes that all workers are busy all the time."""
 
     costs: list[Cost]
     workers: int
@@ -61,7 +74,7 @@ class Forecast:
 
     @property
     def hours(self) -> float:
-        """Hours by the clock."""
+        """Wall-clock hours."""
         return self.worker_hours / self.workers
 
     @property
@@ -69,10 +82,10 @@ class Forecast:
         """Cost at the given price."""
         return self.worker_hours * self.price
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ForecastJson:
         """The object of ``plan --json``."""
         return {
-            "stages": [vars(cost) for cost in self.costs],
+            "stages": [asdict(cost) for cost in self.costs],
             "workers": self.workers,
             "worker_hours": round(self.worker_hours, 3),
             "hours": round(self.hours, 3),
@@ -84,7 +97,7 @@ class Forecast:
 
 
 def rates_of(receipts: Sequence[Receipt]) -> tuple[float, float] | None:
-    """Seconds and bytes a sample that receipts tell, or None when they tell nothing."""
+    """Seconds and bytes a sample from receipts, or None when they hold no samples."""
     samples = sum(receipt.n_in for receipt in receipts)
     if not samples:
         return None

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import UsageError
+from pipeline.core.json_types import Json
 from pipeline.core.resources import bundled
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-MAX_DEPTH = 8
+MAX_DEPTH = 8  # of ``base:`` inheritance
 
 
 def recipe_names() -> list[str]:
@@ -32,8 +33,8 @@ def find_recipe(name: str) -> Path:
     return bundled_path
 
 
-def read_recipe_mapping(name: str, depth: int = 0) -> dict[str, Any]:
-    """The merged mapping of a recipe and of the recipes that it is based on."""
+def read_recipe_mapping(name: str, depth: int = 0) -> dict[str, Json]:
+    """A recipe merged into the recipes that its ``base`` names, as a mapping."""
     path = find_recipe(name)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -45,12 +46,12 @@ def read_recipe_mapping(name: str, depth: int = 0) -> dict[str, Any]:
     if base is None:
         return data
     if depth >= MAX_DEPTH:
-        raise UsageError(f"config '{path}': 'base' goes {MAX_DEPTH} deep; is it a circle?")
+        raise UsageError(f"config '{path}': 'base' is nested {MAX_DEPTH} deep: does a recipe name itself as its base?")
     return merge(read_recipe_mapping(str(base), depth + 1), data)
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the keys of ``over`` put in, mapping by mapping; neither is changed."""
+def merge(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]:
+    """``base`` updated with ``over``, recursively for mappings; neither is changed."""
     out = dict(base)
     for key, value in over.items():
         mine = out.get(key)
@@ -61,31 +62,32 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _same_kind(mine: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    """A backend of another kind has other parameters: inheriting them would only make it fail."""
+def _same_kind(mine: Mapping[str, Json], over: Mapping[str, Json]) -> bool:
+    """Whether both are of one ``kind``: a backend of another kind has other parameters, which must not be inherited."""
     return bool(over.get("kind", mine.get("kind")) == mine.get("kind"))
 
 
-def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """``data`` with ``a.b=value`` put in; values are read as YAML. Raises UsageError for a text without '='."""
+def override(data: Mapping[str, Json], assignments: Sequence[str]) -> dict[str, Json]:
+    """``data`` updated with ``a.b=value`` assignments; values are YAML. Raises UsageError for a text without '='."""
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"'{text}' is not an override: write key=value, for example outpaint.variants=4")
-        nested: Any = yaml.safe_load(value)
-        for part in reversed(name.split(".")):
+        nested: Json = yaml.safe_load(value)
+        first, *inner = name.split(".")
+        for part in reversed(inner):
             nested = {part: nested}
-        data = merge(data, nested)
+        data = merge(data, {first: nested})
     return dict(data)
 
 
-def parse(model: type[ModelT], data: Mapping[str, Any], origin: str) -> ModelT:
+def parse(model: type[ModelT], data: Mapping[str, Json], origin: str) -> ModelT:
     """A validated recipe; raises UsageError naming the first wrong key, its value and what is allowed."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in _said(model, first["loc"]))
+        key = ".".join(str(part) for part in _path_of(model, first["loc"]))
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(_siblings(model, first["loc"])) or "nothing"
             raise UsageError(f"config {origin}: unknown key '{key}'; allowed here: {allowed}") from error
@@ -93,21 +95,21 @@ def parse(model: type[ModelT], data: Mapping[str, Any], origin: str) -> ModelT:
         raise UsageError(f"config {origin}: {key}{value}: {first['msg']}") from error
 
 
-def _siblings(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
-    """Keys that are known where an unknown one was found."""
+def _siblings(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """The keys that are allowed beside an unknown key."""
     *_, (_, current) = _walk(model, loc[:-1])
     return sorted(getattr(current, "model_fields", {}))
 
 
-def _said(model: type[BaseModel], loc: Sequence[Any]) -> list[Any]:
-    """The path of a wrong key as the user wrote it: pydantic puts the chosen ``kind`` between a role and its keys."""
+def _path_of(model: type[BaseModel], loc: Sequence[int | str]) -> list[int | str]:
+    """The path of a wrong key as the user wrote it; pydantic inserts the chosen ``kind`` between a role and its keys."""
     walked = list(_walk(model, loc))
     return [part for part, (is_kind, _) in zip(loc, walked[1:], strict=True) if not is_kind]
 
 
-def _walk(model: type[BaseModel], loc: Sequence[Any]) -> Iterator[tuple[bool, Any]]:
-    """(whether a part of the path is a ``kind``, what it leads to), for the root and for each part."""
-    current: Any = model
+def _walk(model: type[BaseModel], loc: Sequence[int | str]) -> Iterator[tuple[bool, object]]:
+    """(whether a part of the path is a ``kind``, the type it leads to), for the root and for each part."""
+    current: object = model
     yield False, current
     for part in loc:
         members = [m for m in get_args(current) if "kind" in getattr(m, "model_fields", {})]
