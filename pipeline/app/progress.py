@@ -14,6 +14,7 @@ from rich.table import Table
 from pipeline.engine.runner import StageResult
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
+from pipeline.runs.status import DroppedSample
 
 PLAIN_EVERY_S = 10.0
 LOST_SHOWN = 20
@@ -120,7 +121,7 @@ class Display:
         for line in result.changes.lines():
             self._console.print(f"  {line}", soft_wrap=True)
 
-    def lost_files(self, rows: Sequence[dict[str, Any]]) -> None:
+    def lost_files(self, rows: Sequence[DroppedSample]) -> None:
         """A table of the input files that gave no photograph, cut to a screen."""
         if not rows:
             return

@@ -1,10 +1,9 @@
-"""All receipts of a run directory, each in its place, and what is wrong with them as findings."""
+"""Reads all receipts of a run directory and lists those that are damaged, misplaced, of another recipe or out of date."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
 
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError, RefusedError
 from pipeline.core.seeds import digest_of
@@ -15,15 +14,20 @@ from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of, s
 DAMAGE, STALE, NOTE = "damage", "stale", "note"
 STEPS = ("prologue", "epilogue")
 SUFFIX = ".receipt.json"
-REPAIR = "make it anew with 'procrop-data verify --repair'"
+REPAIR = "make it again with 'procrop-data verify --repair'"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as a receipt says: how bad, where, what, and what to do.
+    """One difference between the run directory and its receipts.
 
-    severity: ``damage`` (bytes differ from their receipt), ``stale`` (made from something that is no longer there) or ``note``.
-    stage: whose work makes it good, empty when no stage can; receipt: the one to remove before that work, or empty.
+    Args:
+        severity: ``damage`` (bytes differ from their receipt), ``stale`` (made from files that have changed) or ``note``.
+        where: path in the run directory.
+        what: the difference.
+        fix: what to do.
+        stage: that can repair it; empty when none can.
+        receipt: path of the receipt to delete before the repair, or empty.
     """
 
     severity: str
@@ -34,7 +38,7 @@ class Finding:
     receipt: str = ""
 
     def line(self) -> str:
-        """For people."""
+        """One line for the terminal."""
         return f"{self.severity}: {self.where}: {self.what}; {self.fix}"
 
     def as_json(self) -> dict[str, str]:
@@ -44,10 +48,14 @@ class Finding:
 
 @dataclass
 class ReceiptAudit:
-    """Receipts by stage and shard, and by stage and step; only those that are readable and in their place.
+    """The receipts of a run directory.
 
-    broken: (stage, shard) whose receipt is not, with -1 for a step. changed: how today's recipe of a stage differs from the
-    one that all its receipts name.
+    Args:
+        shards: readable receipts in their place, by stage and shard.
+        steps: readable receipts of run-level steps, by stage and step.
+        broken: (stage, shard) of unreadable or misplaced receipts; shard -1 for a step.
+        changed: by stage, how today's recipe differs from the one that all its receipts name.
+        findings: what is wrong with the receipts themselves.
     """
 
     shards: dict[str, dict[int, Receipt]] = field(default_factory=dict)
@@ -65,19 +73,19 @@ class ReceiptAudit:
 
 
 def audit_receipts(run: Run, stages: Sequence[Stage]) -> ReceiptAudit:
-    """Every receipt of ``stages``. Raises RefusedError when a newer version of this program wrote one."""
-    ledger = ReceiptAudit()
+    """Read every receipt of ``stages``. Raises RefusedError when a newer version of this program wrote one."""
+    audit = ReceiptAudit()
     for stage in stages:
-        ledger.shards[stage.name], ledger.steps[stage.name] = {}, {}
+        audit.shards[stage.name], audit.steps[stage.name] = {}, {}
         for name in run.store.names(stage.name):
             stem = name.removesuffix(SUFFIX)
             if stem != name and ".partial." not in name and (stem in STEPS or stem.isdigit()):
-                _enter(ledger, run, stage, stem)
-        _compare_recipes(ledger, run, stage)
-    return ledger
+                _enter(audit, run, stage, stem)
+        _compare_recipes(audit, run, stage)
+    return audit
 
 
-def _enter(ledger: ReceiptAudit, run: Run, stage: Stage, stem: str) -> None:
+def _enter(audit: ReceiptAudit, run: Run, stage: Stage, stem: str) -> None:
     path, number = f"{stage.name}/{stem}{SUFFIX}", int(stem) if stem.isdigit() else -1
     problem = ""
     try:
@@ -87,15 +95,15 @@ def _enter(ledger: ReceiptAudit, run: Run, stage: Stage, stem: str) -> None:
         problem = _misplaced(stage, number, receipt, run)
     except DamagedDataError as error:
         problem = str(error).replace(f"receipt '{path}' ", "").replace(f"receipt in '{path}': ", "")
-    except (TypeError, AttributeError, OSError) as error:  # fields of other types than a receipt has; a disk that fails
+    except (TypeError, AttributeError, OSError) as error:  # fields of wrong types; a disk that fails
         problem = f"is not readable: {error}"
     if problem:
-        ledger.broken.add((stage.name, number))
-        ledger.findings.append(Finding(DAMAGE, path, problem, REPAIR, stage.name, path))
+        audit.broken.add((stage.name, number))
+        audit.findings.append(Finding(DAMAGE, path, problem, REPAIR, stage.name, path))
     elif number < 0:
-        ledger.steps[stage.name][stem] = receipt
+        audit.steps[stage.name][stem] = receipt
     else:
-        ledger.shards[stage.name][number] = receipt
+        audit.shards[stage.name][number] = receipt
 
 
 def _refuse_newer(data: bytes, path: str) -> None:
@@ -115,8 +123,8 @@ def _misplaced(stage: Stage, number: int, receipt: Receipt, run: Run) -> str:
         return f"is the receipt of {receipt.stage} shard {receipt.shard}: shards were swapped or mixed"
     if receipt.run not in ("", run.plan.identity):
         return "is of another run (another name, seed or number of work shards): shards were mixed"
-    promises = receipt.outputs.values()
-    if not all(isinstance(about, dict) and {"size", "sha256"} <= set(about) for about in promises):
+    infos = receipt.outputs.values()
+    if not all(isinstance(about, dict) and {"size", "sha256"} <= set(about) for about in infos):
         return "was edited: an output has no size or no sha256"
     expected = expected_outputs(stage, run, number) if number >= 0 else None
     if expected is not None and receipt.shards == stage.shards(run.plan.work_shards):
@@ -127,7 +135,7 @@ def _misplaced(stage: Stage, number: int, receipt: Receipt, run: Run) -> str:
 
 
 def expected_outputs(stage: Stage, run: Run, number: int) -> set[str] | None:
-    """Where a shard's files must be; None when the prologue that says so is not readable."""
+    """Paths of a shard's files; None when the prologue that decides them is not readable."""
     shared: Callable[[str], bytes] = lru_cache(maxsize=8)(lambda name: run.store.read(f"{stage.name}/shared/{name}"))
     try:
         tar, table = stage.paths(number, shared)
@@ -137,49 +145,49 @@ def expected_outputs(stage: Stage, run: Run, number: int) -> set[str] | None:
     return {table, *([tar] if stage.extensions else []), *([index] if index else [])}
 
 
-def _compare_recipes(ledger: ReceiptAudit, run: Run, stage: Stage) -> None:
-    """A stage made with another recipe throughout is a change of recipe; single shards of another recipe were mixed in."""
+def _compare_recipes(audit: ReceiptAudit, run: Run, stage: Stage) -> None:
+    """Another recipe in all receipts of a stage is a changed recipe (a note); in some of them it is damage."""
     recipe, total = recipe_of(stage), stage.shards(run.plan.work_shards)
     other: dict[str, list[str]] = {}
-    for path, receipt in ledger.entries(stage.name):
+    for path, receipt in audit.entries(stage.name):
         changes = difference(receipt.recipe, recipe)
         if receipt.shard >= 0 and receipt.shards != total:
             changes.append(f"shards: {receipt.shards} -> {total}")
         if changes:
             other[path] = changes
-    shards = [receipt_path(stage.name, number) for number in ledger.shards[stage.name]]
+    shards = [receipt_path(stage.name, number) for number in audit.shards[stage.name]]
     if shards and all(path in other for path in shards):
-        ledger.changed[stage.name] = other[shards[0]]
-        fix = f"'procrop-data {stage.name.split('/')[0]} --accept-change' would make it anew"
+        audit.changed[stage.name] = other[shards[0]]
+        fix = f"'procrop-data {stage.name.split('/')[0]} --accept-change' would make it again"
         what = f"made with another recipe ({'; '.join(other[shards[0]])})"
-        ledger.findings.append(Finding(NOTE, stage.name, what, fix))
+        audit.findings.append(Finding(NOTE, stage.name, what, fix))
         return
     for path, changes in other.items():
         what = f"made with another recipe than its neighbours ({'; '.join(changes)})"
-        ledger.findings.append(Finding(DAMAGE, path, what, REPAIR, stage.name, path))
+        audit.findings.append(Finding(DAMAGE, path, what, REPAIR, stage.name, path))
 
 
-def freshness(run: Run, stages: Sequence[Stage], ledger: ReceiptAudit) -> Iterator[Finding]:
-    """What was made from other upstream bytes than there are now, or from none. Says nothing of what a broken receipt hides."""
+def freshness(run: Run, stages: Sequence[Stage], audit: ReceiptAudit) -> Iterator[Finding]:
+    """Shards and steps whose inputs have changed or are missing, except where an upstream receipt is broken."""
     for stage in stages:
-        for number, receipt in ledger.shards[stage.name].items():
-            if not any((name, number) in ledger.broken for name in stage.upstream):
-                yield from _shard_freshness(run, stage, receipt, ledger)
-        yield from _step_freshness(run, stages, stage, ledger)
+        for number, receipt in audit.shards[stage.name].items():
+            if not any((name, number) in audit.broken for name in stage.upstream):
+                yield from _shard_freshness(run, stage, receipt, audit)
+        yield from _step_freshness(run, stages, stage, audit)
 
 
-def _shard_freshness(run: Run, stage: Stage, receipt: Receipt, ledger: ReceiptAudit) -> Iterator[Finding]:
+def _shard_freshness(run: Run, stage: Stage, receipt: Receipt, audit: ReceiptAudit) -> Iterator[Finding]:
     path = receipt_path(stage.name, receipt.shard)
     try:
         now = run.inputs_of(stage, receipt.shard)
     except MissingUpstreamError:
-        absent = [n for n in stage.upstream if n != SOURCES and receipt.shard not in ledger.shards[n]]
+        absent = [n for n in stage.upstream if n != SOURCES and receipt.shard not in audit.shards[n]]
         name = absent[0] if absent and not stage.regroups else stage.name
         missing = f"{name} shard {receipt.shard}" if name != stage.name else f"the prologue of {name}"
         yield Finding(STALE, path, f"{missing}, which it was made from, is not done", REPAIR, name)
         return
     except (DamagedDataError, OSError, ValueError, LookupError, TypeError, AttributeError):
-        return  # what it reads has a finding of its own
+        return  # the unreadable input has its own finding
     if now != receipt.inputs:
         yield Finding(STALE, path, _other_inputs(receipt, now), REPAIR, stage.name, path)
 
@@ -189,24 +197,24 @@ def _other_inputs(receipt: Receipt, now: dict[str, str]) -> str:
     return f"made from other bytes of {', '.join(names)} than there are now"
 
 
-def _step_freshness(run: Run, stages: Sequence[Stage], stage: Stage, ledger: ReceiptAudit) -> Iterator[Finding]:
+def _step_freshness(run: Run, stages: Sequence[Stage], stage: Stage, audit: ReceiptAudit) -> Iterator[Finding]:
     counts = {other.name: other.shards(run.plan.work_shards) for other in stages}
-    broken = {name for name, _ in ledger.broken}
-    for step, receipt in ledger.steps[stage.name].items():
+    broken = {name for name, _ in audit.broken}
+    for step, receipt in audit.steps[stage.name].items():
         reads = [name for name in stage.upstream if name != SOURCES] if step == "prologue" else [stage.name]
         if broken & set(reads):
             continue
         path = step_receipt_path(stage.name, step)
-        short = [name for name in reads if len(ledger.shards[name]) < counts[name]]
+        short = [name for name in reads if len(audit.shards[name]) < counts[name]]
         if short:
             yield Finding(STALE, path, f"{short[0]}, which it was made from, is not complete", REPAIR, short[0])
             continue
-        now = {name: _digest_of_all(ledger.shards[name]) for name in reads}
-        # What a prologue read beyond the run directory is looked at by the next run, not here.
+        now = {name: _digest_of_all(audit.shards[name]) for name in reads}
+        # The next run checks what a prologue read outside of the run directory.
         if now != {name: digest for name, digest in receipt.inputs.items() if name in now}:
             yield Finding(STALE, path, _other_inputs(receipt, now), REPAIR, stage.name, path)
 
 
-def _digest_of_all(shards: dict[int, Any]) -> str:
-    """As ``pipeline.engine.run_level_steps`` records it."""
+def _digest_of_all(shards: dict[int, Receipt]) -> str:
+    """The digest that ``pipeline.engine.run_level_steps`` records."""
     return digest_of([shards[number].output_digest for number in sorted(shards)])

@@ -1,9 +1,8 @@
-"""``verify``: every byte of a run directory against its receipt, and every receipt against what it was made from."""
+"""``verify``: compares every file of a run directory with its receipt, and every receipt with its inputs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.checks.byte_audit import check_receipt
 from pipeline.checks.receipt_audit import (
@@ -17,6 +16,7 @@ from pipeline.checks.receipt_audit import (
     expected_outputs,
     freshness,
 )
+from pipeline.core.json_types import Json
 from pipeline.core.stage import Stage
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import SOURCES, Run
@@ -25,7 +25,15 @@ from pipeline.storage.base import FileInfo
 
 @dataclass
 class Verification:
-    """What ``verify`` came to. changed: stages whose whole recipe differs from today's, with the difference."""
+    """The result of ``verify``.
+
+    Args:
+        receipts: number of receipts checked.
+        files: number of files that they name.
+        bytes: total size of those files.
+        findings: every difference.
+        changed: by stage, how today's recipe differs from the one that all its receipts name.
+    """
 
     receipts: int = 0
     files: int = 0
@@ -35,10 +43,10 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is damaged or stale."""
+        """Whether nothing is damaged or out of date."""
         return all(finding.severity == NOTE for finding in self.findings)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """The body of ``verify --json``."""
         tally = {word: sum(f.severity == word for f in self.findings) for word in (DAMAGE, STALE, NOTE)}
         return {
@@ -53,33 +61,38 @@ def verify_run(
 ) -> Verification:  # fmt: skip
     """Check a run directory; writes nothing. Raises RefusedError when a newer version wrote it.
 
-    begin(total), progress(n): bytes to read, and bytes read since the last call (from any thread).
+    Args:
+        run: the run directory.
+        stages: whose shards are checked.
+        threads: that read files in parallel.
+        begin: is called once with the number of bytes to read.
+        progress: is called, from any thread, with the number of bytes read since its last call.
     """
-    ledger = audit_receipts(run, stages)
-    work = [(stage, path, receipt) for stage in stages for path, receipt in ledger.entries(stage.name)]
-    promises = [about for _, _, receipt in work for about in receipt.outputs.values()]
-    result = Verification(len(work), len(promises), _total(promises), changed=ledger.changed)
+    audit = audit_receipts(run, stages)
+    work = [(stage, path, receipt) for stage in stages for path, receipt in audit.entries(stage.name)]
+    infos = [about for _, _, receipt in work for about in receipt.outputs.values()]
+    result = Verification(len(work), len(infos), _total(infos), changed=audit.changed)
     begin(result.bytes)
 
     def check(item: tuple[Stage, str, Receipt]) -> list[Finding]:
         stage, path, receipt = item
         return check_receipt(run, stage, path, receipt, progress)
 
-    result.findings += [*_sources(run), *_plan(run), *ledger.findings]
+    result.findings += [*_sources(run), *_plan(run), *audit.findings]
     with ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(check, work):
-            result.findings += found
-    result.findings += [*freshness(run, stages, ledger), *_strays(run, stages, ledger)]
+        for findings in pool.map(check, work):
+            result.findings += findings
+    result.findings += [*freshness(run, stages, audit), *_strays(run, stages, audit)]
     return result
 
 
-def _total(promises: Iterable[FileInfo]) -> int:
-    return sum(about["size"] for about in promises if isinstance(about["size"], int))
+def _total(infos: Iterable[FileInfo]) -> int:
+    return sum(about["size"] for about in infos if isinstance(about["size"], int))
 
 
 def _sources(run: Run) -> Iterator[Finding]:
     path = f"{SOURCES}.parquet"
-    fix = "make it anew with 'procrop-data verify --repair'"
+    fix = "make it again with 'procrop-data verify --repair'"
     try:
         run.sources(0)
     except FileNotFoundError:
@@ -90,7 +103,7 @@ def _sources(run: Run) -> Iterator[Finding]:
 
 
 def _plan(run: Run) -> Iterator[Finding]:
-    """The plan says seed, shards and name twice; a hand that edits one place leaves the other."""
+    """The plan holds seed, shards and name twice: an edit of one place only is detected."""
     plan = run.plan
     for name, value, key in (
         ("run_seed", plan.run_seed, "seed"),
@@ -102,32 +115,32 @@ def _plan(run: Run) -> Iterator[Finding]:
             yield Finding(DAMAGE, "plan.json", what, "put back the value that the run was made with")
 
 
-def _strays(run: Run, stages: Sequence[Stage], ledger: ReceiptAudit) -> Iterator[Finding]:
-    """Files that nothing vouches for: no damage, since nobody reads them."""
-    known = {name for stage in stages for _, receipt in ledger.entries(stage.name) for name in receipt.outputs}
+def _strays(run: Run, stages: Sequence[Stage], audit: ReceiptAudit) -> Iterator[Finding]:
+    """Files that no receipt names: a note, since no reader uses them."""
+    known = {name for stage in stages for _, receipt in audit.entries(stage.name) for name in receipt.outputs}
     by_name = {stage.name: stage for stage in stages}
-    for name, number in ledger.broken:
+    for name, number in audit.broken:
         known |= (expected_outputs(by_name[name], run, number) or set()) if number >= 0 else set()
     roots = {name.split("/")[0] for name in known if "/" in name} | {stage.name.split("/")[0] for stage in stages}
-    hidden_shared = {f"{name}/shared/" for name, number in ledger.broken if number < 0}
+    hidden_shared = {f"{name}/shared/" for name, number in audit.broken if number < 0}
     for root in ("", *sorted(roots)):
         for path in _files(run, root, known, deep=bool(root)):
             if not any(path.startswith(folder) for folder in hidden_shared):
                 yield from _stray(path)
     for name in run.store.names("locks"):
-        fix = "wait for that run, then verify again; a lock whose owner died is taken over by the next run"
-        yield Finding(NOTE, f"locks/{name}", "a shard is held, so a run may be going on", fix)
+        fix = "wait for that run, then verify again; the next run takes over a lock whose owner died"
+        yield Finding(NOTE, f"locks/{name}", "a shard is locked, so a run may be active", fix)
 
 
 def _stray(path: str) -> Iterator[Finding]:
     if ".partial." in path:
         yield Finding(
-            NOTE, path, "left by a writer that was killed", "nobody reads it; delete it when no run is going on"
+            NOTE, path, "left by a writer that was killed", "no reader uses it; delete it when no run is active"
         )
     elif "/journal/" in path:
-        yield Finding(NOTE, path, "journal of a shard that is not done", "the next run goes on from it")
+        yield Finding(NOTE, path, "journal of a shard that is not done", "the next run resumes from it")
     elif "/" in path and not _is_receipt(path):
-        yield Finding(NOTE, path, "no receipt names it", "nobody reads it; move it away, or finish the shard it is of")
+        yield Finding(NOTE, path, "no receipt names it", "no reader uses it; move it away, or finish its shard")
 
 
 def _is_receipt(path: str) -> bool:

@@ -14,6 +14,7 @@ from pipeline.core.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.engine.runner import StageResult
     from pipeline.runs.receipts import Receipt
+    from pipeline.runs.status import DroppedSample
 
 VERBS = {
     "ingest": "Decode, check and store photographs.",
@@ -248,7 +249,7 @@ def _leftovers(session: Session, removed: int) -> list[str]:
     return [] if root is None else leftovers(root, known_files(session.run), removed=removed)
 
 
-def _lost_files(session: Session) -> list[dict[str, str]]:
+def _lost_files(session: Session) -> "list[DroppedSample]":
     """Input files that gave no photograph; copies of others come last, as people often have them on purpose."""
     from pipeline.runs.status import failed_samples, rejected_samples
 

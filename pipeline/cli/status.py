@@ -1,13 +1,17 @@
 """Commands that look at a run directory: ``status`` and ``report``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.app.session import Session, local_folder, open_existing
 from pipeline.cli.options import Json, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.runs.status import DroppedSample, StageStatus
 
 Failed = Annotated[bool, typer.Option("--failed", help="List the failed and rejected samples instead.")]
 Missing = Annotated[bool, typer.Option("--missing", help="List the shards that are to do, by stage, instead.")]
@@ -84,7 +88,7 @@ def _print_missing(found: dict[str, list[int]], *, slurm: bool, json: bool) -> N
             print(f"{stage}: {ranges(shards)}")
 
 
-def _print_funnel(name: str, work: str, stages: list[Any]) -> None:
+def _print_funnel(name: str, work: str, stages: "Sequence[StageStatus]") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -101,7 +105,7 @@ def _print_funnel(name: str, work: str, stages: list[Any]) -> None:
     Console().print(table)
 
 
-def _print_samples(rows: list[dict[str, Any]]) -> None:
+def _print_samples(rows: "Sequence[DroppedSample]") -> None:
     for row in rows:
         print(f"{row['stage']}\t{row['status']}\t{row['reason']}\t{row['key']}\t{row['detail']}")
 

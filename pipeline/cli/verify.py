@@ -61,7 +61,7 @@ def _say(findings: Sequence[Any], json: bool) -> None:
 
 def _sum_up(found: "Verification", *, repaired: bool) -> None:
     s = found.as_json()
-    checked = f"{s['receipts']} receipts, {s['files']} files, {s['bytes'] / 1e6:.1f} MB checked"
+    checked = f"{found.receipts} receipts, {found.files} files, {found.bytes / 1e6:.1f} MB checked"
     state = f"{s['damage']} damaged, {s['stale']} stale" if not found.sound else "all as the receipts say"
     print(f"{checked}: {state}{' (after repair)' if repaired else ''}")
 

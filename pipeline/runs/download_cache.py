@@ -1,7 +1,7 @@
-"""Committed files of a remote run, copied to this machine once: what training and evaluation read again and again.
+"""Local copies of a remote run's committed files, which training and evaluation read many times.
 
-Files are kept by their sha256, and each state of a run is a folder of links to them: a run that grew fetches what is new, and a
-folder that a training reads never changes under it.
+Files are stored by sha256, and each state of a run is a folder of hard links to them: a run that has grown fetches only new files,
+and a folder that a training reads never changes.
 """
 
 import hashlib
@@ -9,17 +9,16 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import DamagedDataError
 from pipeline.core.seeds import digest_of
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run, step_receipt_path
-from pipeline.storage.base import storage_errors
+from pipeline.storage.base import FileInfo, storage_errors
 
-PIECE = 16 << 20
-AT_ONCE = 4
-STATE = ("build", "retrieve")  # stages that a state of a run is named by
+CHUNK = 16 << 20  # bytes of one request
+AT_ONCE = 4  # downloads in parallel
+STATE = ("build", "retrieve")  # a state of a run is named by the receipts of these stages
 
 
 def cache_folder() -> Path:
@@ -29,27 +28,32 @@ def cache_folder() -> Path:
 
 
 def fetch(run: Run, stages: Sequence[str] = STATE, progress: Callable[[int], None] = lambda size: None) -> Path:
-    """A folder of this machine that holds all that the receipts of ``stages`` name; progress(n): n more bytes came.
+    """A local folder with every file that the receipts of ``stages`` name.
 
-    Raises DamagedDataError for bytes that are not what a receipt says, StorageError.
+    Args:
+        run: on a remote store.
+        stages: whose files are needed.
+        progress: is called with the number of bytes downloaded since its last call.
+
+    Raises DamagedDataError when a file differs from its receipt, StorageError when the disk is full.
     """
     receipts = {name: _receipts(run, name) for name in {*STATE, *stages}}
     cache = cache_folder()
     state = (
         cache / "runs" / digest_of([run.store.url, [[r.output_digest for r in receipts[name]] for name in STATE]])[:16]
     )
-    wanted = [item for name in stages for receipt in receipts[name] for item in receipt.outputs.items()]
+    outputs = [item for name in stages for receipt in receipts[name] for item in receipt.outputs.items()]
 
-    def bring(item: tuple[str, dict[str, Any]]) -> None:
-        path, about = item
-        kept = cache / "files" / about["sha256"][:2] / about["sha256"]
-        if not kept.is_file():
-            _download(run, path, about, kept, progress)
-        _link(kept, state / path)
+    def provide(item: tuple[str, FileInfo]) -> None:
+        path, info = item
+        cached = cache / "files" / info["sha256"][:2] / info["sha256"]
+        if not cached.is_file():
+            _download(run, path, info, cached, progress)
+        _link(cached, state / path)
 
     with storage_errors(str(cache)), ThreadPoolExecutor(AT_ONCE) as pool:
         state.mkdir(parents=True, exist_ok=True)
-        list(pool.map(bring, wanted))
+        list(pool.map(provide, outputs))
     return state
 
 
@@ -58,30 +62,30 @@ def _receipts(run: Run, stage: str) -> list[Receipt]:
     return [*run.receipts(stage), *(receipt for receipt in steps if receipt is not None)]
 
 
-def _link(kept: Path, to: Path) -> None:
-    if to.is_file() and to.samefile(kept):
+def _link(cached: Path, to: Path) -> None:
+    if to.is_file() and to.samefile(cached):
         return
     to.parent.mkdir(parents=True, exist_ok=True)
     aside = to.with_name(f"{to.name}.partial.{os.getpid()}")
     aside.unlink(missing_ok=True)
-    os.link(kept, aside)
+    os.link(cached, aside)
     os.replace(aside, to)
 
 
-def _download(run: Run, path: str, about: dict[str, Any], kept: Path, progress: Callable[[int], None]) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    aside = kept.with_name(f"{kept.name}.partial.{os.getpid()}")
+def _download(run: Run, path: str, info: FileInfo, cached: Path, progress: Callable[[int], None]) -> None:
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    aside = cached.with_name(f"{cached.name}.partial.{os.getpid()}")
     digest = hashlib.sha256()
     try:
         with open(aside, "wb") as file:
-            for start in range(0, about["size"], PIECE):
-                data = run.store.read_range(path, start, min(PIECE, about["size"] - start))
+            for start in range(0, info["size"], CHUNK):
+                data = run.store.read_range(path, start, min(CHUNK, info["size"] - start))
                 digest.update(data)
                 file.write(data)
                 progress(len(data))
-        if digest.hexdigest() != about["sha256"]:
+        if digest.hexdigest() != info["sha256"]:
             raise DamagedDataError(f"'{run.store.url}/{path}' is not what its receipt says: see 'procrop-data verify'")
-        os.replace(aside, kept)
+        os.replace(aside, cached)
     except FileNotFoundError as error:
         raise DamagedDataError(f"'{run.store.url}/{path}' is gone: see 'procrop-data verify'") from error
     finally:

@@ -1,9 +1,8 @@
-"""What a rerun did to the files of a stage that groups anew (the final shards): which changed, appeared and vanished."""
+"""Which files of a regrouping stage (the final shards) a rerun changed, added and removed."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pipeline.core.stage import Stage
 from pipeline.runs.run_directory import Run
@@ -13,7 +12,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Changes:
-    """Paths of tars, each list in order, against the last time that the stage was complete."""
+    """Paths of tars, sorted, compared with the last time that the stage was complete."""
 
     changed: list[str] = field(default_factory=list)
     appeared: list[str] = field(default_factory=list)
@@ -27,7 +26,7 @@ class Changes:
         return asdict(self)
 
     def lines(self, most: int = 20) -> list[str]:
-        """For people: one line a kind, cut to ``most`` names."""
+        """One line of text for each non-empty list, with at most ``most`` names."""
         out = []
         for word, paths in self.as_json().items():
             names = [path.rsplit("/", 1)[-1] for path in paths]
@@ -50,14 +49,14 @@ def encode_manifest(manifest: Mapping[str, str]) -> bytes:
 def last_manifest(stage: Stage, run: Run) -> dict[str, str] | None:
     """The manifest of the last time that the stage was complete, or None."""
     try:
-        found: dict[str, str] = json.loads(run.store.read(f"{stage.name}/{MANIFEST}"))
+        manifest: dict[str, str] = json.loads(run.store.read(f"{stage.name}/{MANIFEST}"))
     except (FileNotFoundError, ValueError):
         return None
-    return found
+    return manifest
 
 
 def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Changes:
-    """Changes of tars; none when there is nothing to compare with."""
+    """Changes of tars; none when ``before`` is None."""
     if before is None:
         return Changes()
     old, new = ({p: digest for p, digest in m.items() if p.endswith(".tar")} for m in (before, after))
@@ -68,8 +67,8 @@ def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Chang
     )
 
 
-def remove_unnamed_files(run: Run, named: Mapping[str, Any]) -> None:
-    """Remove tars, tables and indices that no receipt names from the folders of those named.
+def remove_unnamed_files(run: Run, named: Mapping[str, str]) -> None:
+    """Delete tars, tables and indexes that are not in ``named`` from the folders of the named files.
 
     A final shard's name holds its split, so when splits grow or shrink, files of old names would stay and be read.
     """

@@ -1,4 +1,4 @@
-"""``plan.json``: what a run directory is a run of. Frozen at the first command; later ones must agree with it."""
+"""``plan.json``: the identity of a run. The first command writes it; later commands must agree with it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -15,9 +15,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """The frozen identity of a run: seed and number of work shards place every key; ``config`` is the recipe in full.
+    """The identity of a run. Seed and number of work shards decide the shard of every key.
 
-    sources: how many input files; sources_digest: of their list. Both follow the input folder when it grows.
+    Args:
+        name: of the dataset.
+        run_seed: seed of the run.
+        work_shards: number of work shards.
+        config: the whole recipe.
+        sources: number of input files; it follows the input folder.
+        sources_digest: of the list of input files.
+        format: of this JSON.
     """
 
     name: str
@@ -30,7 +37,7 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """What receipts name the run by: no shard of another seed, name or number of work shards is one of ours."""
+        """The run as receipts name it: shards of another name, seed or number of work shards do not belong to it."""
         return digest_of([self.name, self.run_seed, self.work_shards])[:16]
 
     def encode(self) -> bytes:
@@ -39,7 +46,7 @@ class Plan:
 
 
 def load_plan(store: Store) -> Plan | None:
-    """The plan of a run directory, or None for a new one; raises DamagedDataError or RefusedError for foreign ones."""
+    """The plan of a run directory, or None for a new one; raises DamagedDataError or RefusedError for one of another version."""
     try:
         data = store.read(PATH)
     except FileNotFoundError:
@@ -58,9 +65,14 @@ def load_plan(store: Store) -> Plan | None:
 def freeze_plan(store: Store, plan: Plan, *, start: bool = True) -> Plan:
     """Write the plan of a new run directory, or check that an old one has the same identity.
 
-    Gives the plan as it is stored. Raises RefusedError with the difference when seed, shards or name differ. Other
-    parameters are checked stage by stage against their receipts, so that a stage not yet run may still change; what a
-    command was told is recorded when it has succeeded (``record``). start: whether a new run may begin here.
+    Gives the stored plan. Raises RefusedError with the difference when name, seed or number of shards differ. Other
+    settings are checked stage by stage against their receipts, so that those of a stage not yet run may still change; the
+    recipe of a command is stored after it has succeeded (``store_plan``).
+
+    Args:
+        store: of the run directory.
+        plan: of this command.
+        start: whether a new run may begin here.
     """
     old = load_plan(store)
     if old is None:
@@ -71,7 +83,7 @@ def freeze_plan(store: Store, plan: Plan, *, start: bool = True) -> Plan:
             return plan
         old = load_plan(store)
         assert old is not None
-    if not old.sources and start:  # a command that failed before it found any input has started nothing
+    if not old.sources and start:  # an earlier command failed before it listed any input
         store_plan(store, plan)
         return plan
     identity = ("name", "run_seed", "work_shards")
@@ -84,14 +96,14 @@ def freeze_plan(store: Store, plan: Plan, *, start: bool = True) -> Plan:
 
 
 def store_plan(store: Store, plan: Plan) -> None:
-    """Store a plan that has changed: another list of sources, or a recipe that a command has carried out."""
+    """Write a plan if it has changed: another list of sources, or the recipe of a command that succeeded."""
     if load_plan(store) != plan:
         store.write(PATH, plan.encode())
 
 
 def _refuse_foreign(store: Store) -> None:
     names = [name for name in store.names("") if not name.startswith((".", f"{PATH}.partial."))]
-    if names and PATH not in names:  # another command may have begun the run since we looked
+    if names and PATH not in names:  # another command may have begun the run meanwhile
         raise RefusedError(
             f"'{store.url}' is not a run directory (no {PATH}) and is not empty (it has '{names[0]}'): use another --work"
         )

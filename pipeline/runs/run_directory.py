@@ -1,8 +1,8 @@
-"""One run directory: where each shard's files are, what is done, and what a shard is made from."""
+"""A run directory: paths of each shard's files, which shards are done, and the inputs of a shard."""
 
 from collections.abc import Sequence
 from functools import cache, cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError
 from pipeline.core.seeds import digest_of
@@ -12,21 +12,29 @@ from pipeline.runs.receipts import Receipt, StageRecipe
 from pipeline.shards import parquet
 from pipeline.storage.base import Store
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 SOURCES = "sources"
 
 
 def receipt_path(stage: str, shard: int) -> str:
-    """Where the receipt of a shard is."""
+    """Path of the receipt of a shard."""
     return f"{stage}/{shard:06d}.receipt.json"
 
 
 def step_receipt_path(stage: str, step: str) -> str:
-    """Where the receipt of a stage's ``prologue`` or ``epilogue`` is."""
+    """Path of the receipt of a stage's ``prologue`` or ``epilogue``."""
     return f"{stage}/{step}.receipt.json"
 
 
 class Run:
-    """Reads a run directory through its receipts; picklable state is the store and the plan."""
+    """Reads a run directory through its receipts. Only the store and the plan are pickled.
+
+    Args:
+        store: of the run directory.
+        plan: as it is stored there.
+    """
 
     def __init__(self, store: Store, plan: Plan) -> None:
         self.store = store
@@ -47,25 +55,25 @@ class Run:
     def receipts(self, stage: str) -> list[Receipt]:
         """All receipts of a stage, by shard."""
         names = [name for name in self.store.names(stage) if name.endswith(".receipt.json") and name[:6].isdigit()]
-        found = [self.receipt_at(f"{stage}/{name}") for name in names]
-        return [receipt for receipt in found if receipt is not None]
+        receipts = [self.receipt_at(f"{stage}/{name}") for name in names]
+        return [receipt for receipt in receipts if receipt is not None]
 
     @cached_property
     def _sources(self) -> bytes:
-        """Kept as it is on disk: of all files of a run, a worker needs those of a shard at a time."""
+        """Parquet bytes, not decoded: a worker needs the rows of one shard at a time."""
         return self.store.read(f"{SOURCES}.parquet")
 
     def sources(self, shard: int) -> Rows:
-        """Input files that belong to a work shard, by key."""
+        """Rows of the input files of a work shard, sorted by key."""
         rows = parquet.decode(self._sources, where=("shard", shard))
         return sorted(rows, key=lambda row: str(row["key"]))
 
     def forget_sources(self) -> None:
-        """Read the list of input files anew when it is next wanted."""
+        """Drop the cached list of input files, after it was written again."""
         self.__dict__.pop("_sources", None)
 
     def inputs_of(self, stage: Stage, shard: int) -> dict[str, str]:
-        """What a shard is made from: upstream output digests, source rows, prologue files.
+        """Digests of a shard's inputs: upstream outputs, source rows, prologue files.
 
         Raises MissingUpstreamError when an upstream shard is not done.
         """
@@ -105,24 +113,24 @@ class Run:
         rows: Rows = self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns).to_pylist()
         return rows
 
-    def _table(self, path: str, columns: Sequence[str] | None) -> Any:
+    def _table(self, path: str, columns: Sequence[str] | None) -> "pa.Table":
         try:
             return parquet.decode_table(self.store.read(path), columns)
         except (OSError, ValueError) as error:
             raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
 
     def kept(self, stage: str, shard: int) -> Rows:
-        """Rows of a shard that go on; source rows have no verdict and all go on."""
+        """Kept rows of a shard; source rows have no status and are all kept."""
         rows = self.rows(stage, shard)
         return rows if stage == SOURCES else parquet.kept(rows)
 
     @staticmethod
     def output_of(receipt: Receipt, suffix: str) -> str:
-        """The path of a receipt's output with an extension."""
-        found = [path for path in receipt.outputs if path.endswith(suffix)]
-        if not found:
+        """The path of a receipt's output with a suffix; raises DamagedDataError when it names none."""
+        paths = [path for path in receipt.outputs if path.endswith(suffix)]
+        if not paths:
             raise DamagedDataError(f"receipt of {receipt.stage} shard {receipt.shard} names no {suffix} file")
-        return found[0]
+        return paths[0]
 
     def shard(self, stage: Stage, number: int) -> Shard:
         """What ``stage`` may read while it works on a shard."""
@@ -148,7 +156,7 @@ class Run:
         )
 
     def _range(self, path: str, offset: int, size: int) -> bytes:
-        """Bytes that a receipt promised. Raises DamagedDataError when they are not there: no sample is to blame for that."""
+        """Bytes of a committed file. Raises DamagedDataError, which stops the run, when they are missing: no sample is at fault."""
         try:
             data = self.store.read_range(path, offset, size)
         except OSError as error:
@@ -162,14 +170,14 @@ class Run:
     def tables(self) -> Tables:
         """What a prologue or epilogue may read."""
 
-        def columns(stage: str, shard: int, names: Sequence[str] | None) -> Any:
-            wanted = None if names is None else sorted({"key", "status", *names})
+        def columns(stage: str, shard: int, names: Sequence[str] | None) -> "pa.Table":
+            with_status = None if names is None else sorted({"key", "status", *names})
             path = self.output_of(self._done(stage, shard, "this step"), ".parquet")
-            return parquet.kept_table(self._table(path, wanted))
+            return parquet.kept_table(self._table(path, with_status))
 
         def rows(stage: str, shard: int, names: Sequence[str] | None) -> Rows:
-            found: Rows = columns(stage, shard, names).to_pylist()
-            return found
+            kept: Rows = columns(stage, shard, names).to_pylist()
+            return kept
 
         def path(stage: str, shard: int) -> str:
             return self.output_of(self._done(stage, shard, "this step"), ".tar")
@@ -181,7 +189,7 @@ class Run:
         return Tables(self.plan.run_seed, self.receipts, rows, columns, path, self.store.read_range, shared)
 
     def shared_digest(self, path: str, wanted_by: str) -> str:
-        """sha256 of a prologue's file, given as ``stage/file``; raises MissingUpstreamError when it is not made yet."""
+        """sha256 of a prologue's file, given as ``stage/file``; raises MissingUpstreamError when it is not done."""
         stage, name = path.rsplit("/", 1)
         receipt = self._step(stage, "prologue")
         return str(receipt.outputs[f"{stage}/shared/{name}"]["sha256"])

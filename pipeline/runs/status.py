@@ -1,10 +1,11 @@
-"""How far a run is and what became of its samples, from receipts; tables are opened only to list single samples."""
+"""Progress of a run and outcomes of its samples, from receipts; tables are read only to list single samples."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
+from pipeline.core.json_types import Json
 from pipeline.core.stage import FAILED, REJECTED, Stage
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run, step_receipt_path
@@ -12,12 +13,34 @@ from pipeline.runs.run_directory import Run, step_receipt_path
 STEPS = ("prologue", "epilogue")
 
 
+class DroppedSample(TypedDict):
+    """A rejected or failed sample."""
+
+    stage: str
+    shard: int
+    key: str
+    status: str
+    reason: str
+    detail: str
+
+
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage of the funnel; ``n_in == kept + sum(rejected) + sum(failed)``.
+    """Counts and times of one stage; ``n_in == kept + sum(rejected) + sum(failed)``.
 
-    done, total, missing: shards. seconds: by phase (read, compute, write, prologue, epilogue), added over workers.
-    rate: samples a second of one worker, 0 before any was timed. devices, hosts: where it ran.
+    Args:
+        stage: its name.
+        done: number of shards that are done.
+        total: number of shards.
+        missing: shards that are not done, ascending.
+        n_in: samples that came in.
+        kept: samples that go on.
+        rejected: samples by reason.
+        failed: samples by class of error.
+        seconds: by phase (read, compute, write, prologue, epilogue), added over workers.
+        rate: samples a second of one worker; 0 before any was timed.
+        devices: that models ran on.
+        hosts: that shards were made on.
     """
 
     stage: str
@@ -38,7 +61,7 @@ class StageStatus:
         """Whether no shard is missing."""
         return self.done == self.total
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """The entry of ``status --json``."""
         return {
             "stage": self.stage, "done": self.done, "total": self.total, "missing": ranges(self.missing),
@@ -48,7 +71,7 @@ class StageStatus:
 
 
 def funnel(run: Run, stages: Sequence[Stage]) -> list[StageStatus]:
-    """The status of each stage, in their order. Raises DamagedDataError for a receipt that is torn or edited."""
+    """The status of each stage, in their order. Raises DamagedDataError for an incomplete or edited receipt."""
     return [stage_status(stage, run) for stage in stages]
 
 
@@ -84,28 +107,31 @@ def stage_status(stage: Stage, run: Run) -> StageStatus:
 
 
 def _steps(stage: Stage, run: Run) -> list[Receipt]:
-    found = [run.receipt_at(step_receipt_path(stage.name, step)) for step in STEPS]
-    return [receipt for receipt in found if receipt is not None]
+    receipts = [run.receipt_at(step_receipt_path(stage.name, step)) for step in STEPS]
+    return [receipt for receipt in receipts if receipt is not None]
 
 
-def failed_samples(run: Run, stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:
-    """Samples that an error stopped: stage, shard, key, status, reason, detail. Opens only tables that have some."""
+def failed_samples(run: Run, stages: Sequence[Stage]) -> Iterator[DroppedSample]:
+    """Samples that raised an error. Reads only the tables of shards that have some."""
     return _samples(run, stages, FAILED)
 
 
-def rejected_samples(run: Run, stages: Sequence[Stage]) -> Iterator[dict[str, Any]]:
-    """Every sample dropped on purpose, in the same form."""
+def rejected_samples(run: Run, stages: Sequence[Stage]) -> Iterator[DroppedSample]:
+    """Samples that a stage rejected. Reads only the tables of shards that have some."""
     return _samples(run, stages, REJECTED)
 
 
-def _samples(run: Run, stages: Sequence[Stage], status: str) -> Iterator[dict[str, Any]]:
+def _samples(run: Run, stages: Sequence[Stage], status: str) -> Iterator[DroppedSample]:
     for stage in stages:
         for receipt in run.receipts(stage.name):
             if not (receipt.n_failed if status == FAILED else receipt.n_rejected):
                 continue
             for row in run.rows(stage.name, receipt.shard, ["key", "status", "reason", "detail"]):
                 if row["status"] == status:
-                    yield {"stage": stage.name, "shard": receipt.shard, **row}
+                    yield DroppedSample(
+                        stage=stage.name, shard=receipt.shard, key=row["key"], status=status, reason=row["reason"],
+                        detail=row["detail"],
+                    )  # fmt: skip
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Sheets of small pictures with boxes drawn, for the card and the report."""
+"""Contact sheets: small images with boxes drawn on them, for the dataset card and evaluation reports."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Box = Sequence[float]
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, tuple[int, int, int]]], scale: float) -> Image.Image:
-    """A copy enlarged by ``scale`` with the outlines of boxes (in pixels of the original)."""
+    """A copy scaled by ``scale`` with outlines drawn. boxes: ((x1, y1, x2, y2) in pixels of the original, RGB colour)."""
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     out = image.resize(size, Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(out)
@@ -27,7 +27,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence[tuple[Box, tuple[int, int, in
 
 
 def sheet_of(pictures: Sequence[tuple[bytes, Box, Sequence[Box]]]) -> bytes:
-    """JPEG of a grid of canvases, each with its photo's rectangle and its other crops."""
+    """JPEG of a grid of canvases. pictures: (encoded image, rectangle of the photo, other crops), boxes in pixels."""
     rows = -(-len(pictures) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (CELL + GAP) + GAP, max(1, rows) * (CELL + GAP) + GAP), BACKGROUND)
     for index, (data, photo_box, crops) in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""Samples of final shards, one at a time and in any order: each is a few reads at offsets that the shard's index names."""
+"""Random access to the samples of shards: each is a few reads at offsets from the shard's index."""
 
 import os
 from bisect import bisect_right
@@ -6,23 +6,23 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError
 from pipeline.shards.index import ShardIndex, scan_tar
 
-OPEN_FILES = 64
+OPEN_FILES = 64  # well under the usual limit of 1,024 descriptors, also with several readers
 
 
 class ShardSample(NamedTuple):
-    """One sample as it is stored: its key, and the bytes of each part by extension."""
+    """One sample as stored: its key, and the bytes of each part by extension."""
 
     key: str
     parts: dict[str, bytes]
 
 
 class _Open:
-    """A file that is closed when nobody reads it any more, so that one thread may let go of it while another reads."""
+    """A descriptor that closes with its last reference, so that one thread may drop it while another reads."""
 
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY)
@@ -33,12 +33,15 @@ class _Open:
 
 
 class ShardSet(Sequence[ShardSample]):
-    """All samples of some tars as one sequence: those of the first tar, then of the second.
+    """All samples of some tars as one sequence, tar after tar.
 
-    Reads are ``pread`` into bytes of their own, so memory holds the indexes (some 70 bytes a sample) and nothing else, any
-    number of threads may read, and a copy in another process (fork or pickle) opens files for itself. A tar with no index beside
-    it (``../index/NAME.idx``, see ``pipeline.shards.index``), of any origin, is scanned once. Raises DamagedDataError for an
-    index that is damaged or of another tar, for a cut tar, and for bytes that are no longer there when they are read.
+    Reads use ``pread``: memory holds only the indexes (about 70 bytes a sample), any number of threads may read, and a copy in
+    another process (fork or pickle) opens its own files. A tar of any origin without an index beside it (``../index/NAME.idx``,
+    see ``pipeline.shards.index``) is scanned once. Raises DamagedDataError for an index that is damaged or of another tar, for a
+    truncated tar, and for bytes that are missing when they are read.
+
+    Args:
+        tars: paths of the shards, in the order of the sequence.
     """
 
     def __init__(self, tars: Sequence[Path]) -> None:
@@ -84,7 +87,7 @@ class ShardSet(Sequence[ShardSample]):
             yield from (key.decode("utf-8", "surrogateescape") for key in index.keys.tolist())
 
     def read(self, shard: int, row: int, extensions: Sequence[str] | None = None) -> ShardSample:
-        """A sample by its place; ``extensions``: of the parts to read, all unless given."""
+        """A sample by shard and row. extensions: parts to read; None: all."""
         index = self.indexes[shard]
         file = self._file(shard)
         parts = {}
@@ -100,15 +103,15 @@ class ShardSet(Sequence[ShardSample]):
         return ShardSample(index.keys[row].decode("utf-8", "surrogateescape"), parts)
 
     def _file(self, shard: int) -> _Open:
-        found = self._open.get(shard)
-        if found is None:
+        file = self._open.get(shard)
+        if file is None:
             if len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)
-            self._open[shard] = found = _Open(self.tars[shard])
-        return found
+            self._open[shard] = file = _Open(self.tars[shard])
+        return file
 
     def close(self) -> None:
-        """Let go of open files; a later read opens them again."""
+        """Close open files; a later read opens them again."""
         self._open.clear()
 
     def __enter__(self) -> "ShardSet":
@@ -117,7 +120,7 @@ class ShardSet(Sequence[ShardSample]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_open": OrderedDict()}
 
 
@@ -130,6 +133,6 @@ def _index_of(tar: Path) -> ShardIndex:
     index, size = ShardIndex.decode(data, str(beside)), tar.stat().st_size
     if index.tar_size != size:
         raise DamagedDataError(
-            f"the shard {tar} has {size} bytes, its index says {index.tar_size}: it is cut, or not its own"
+            f"the shard {tar} has {size} bytes, its index says {index.tar_size}: it is truncated, or the index is of another tar"
         )
     return index

@@ -1,8 +1,8 @@
-"""A file that is written front to back and hashed on the way, so that nobody has to read it again to vouch for it.
+"""A file that is hashed while it is written, so that its sha256 needs no second read.
 
-Bytes gather in aligned blocks. A full block is hashed in one thread while another writes it past the page cache (O_DIRECT, where
-the file system has it): measured, that keeps the disk busy from the first block on, where a buffered file leaves all of it to
-``fsync``, and it does not push what other processes read out of memory. Blocks that a ``sync`` cut in two go through the cache.
+Bytes are collected in aligned blocks. One thread hashes a full block while another writes it past the page cache (O_DIRECT, where
+the file system has it): measured, this keeps the disk busy from the first block on, while a buffered file leaves all writing to
+``fsync``; and it does not evict the cached files of other processes. Blocks that a ``sync`` splits go through the page cache.
 """
 
 import contextlib
@@ -13,16 +13,19 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-BLOCK = 4 << 20
-BLOCKS = 4  # in flight: one being filled, one hashed, one written, one to spare
-WRITERS = 2
+BLOCK = 4 << 20  # bytes; a multiple of every alignment that O_DIRECT demands
+BLOCKS = 4  # in memory: one being filled, one hashed, one written, one spare
+WRITERS = 2  # the next write is queued while one is on the disk
 
 
 class HashedFile:
-    """Appends to a file; ``sync`` makes it durable so far, ``hexdigest`` tells the sha256 of what was synced.
+    """Appends to a file; ``sync`` makes all written bytes durable, ``hexdigest`` gives the sha256 of what was synced.
 
-    length: bytes that are there already and stay; they are read once and hashed, and what follows them is cut off. Methods
-    raise OSError, also for what failed in a thread since the last call.
+    Methods raise OSError, also for what failed in a thread since the last call.
+
+    Args:
+        path: of the file; it is created when missing.
+        length: bytes of an existing file to keep; they are read once and hashed, and the file is truncated to them.
     """
 
     def __init__(self, path: Path, length: int = 0) -> None:
@@ -66,13 +69,13 @@ class HashedFile:
             self._fill += len(part)
             rest = rest[len(part) :]
             if self._fill == BLOCK:
-                self._hand_over()
+                self._submit_block()
 
-    def _hand_over(self) -> None:
-        """Give the full block to the threads and go on with another one."""
+    def _submit_block(self) -> None:
+        """Pass the full block to the threads and continue with another one."""
         if self._threads is None:
             self._threads = (ThreadPoolExecutor(1, "hash"), ThreadPoolExecutor(WRITERS, "write"))
-            with contextlib.suppress(OSError, AttributeError):  # file systems in memory refuse it, some systems lack it
+            with contextlib.suppress(OSError, AttributeError):  # tmpfs refuses O_DIRECT, macOS lacks it
                 self._direct = os.open(self.path, os.O_WRONLY | os.O_DIRECT)
         hashing, writing = self._threads
         jobs = [
@@ -110,12 +113,12 @@ class HashedFile:
 
     def _pwrite(self, part: memoryview, offset: int, *, direct: bool) -> int:
         if direct and self._direct >= 0:
-            with contextlib.suppress(OSError):  # refused, or a real fault that the buffered write below meets again
+            with contextlib.suppress(OSError):  # refused, or an error that the buffered write below meets again
                 return os.pwrite(self._direct, part, offset)
         return os.pwrite(self._file, part, offset)
 
     def sync(self) -> None:
-        """Make all that was written durable."""
+        """Make all written bytes durable."""
         while self._pending:
             self._wait_for_oldest()
         if self._done < self._fill:
@@ -129,7 +132,7 @@ class HashedFile:
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Let go of file and threads; what was not synced is lost."""
+        """Close file and threads; bytes that were not synced are lost."""
         for pool in self._threads or ():
             pool.shutdown()
         for descriptor in (self._file, self._direct):

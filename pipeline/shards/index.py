@@ -1,4 +1,4 @@
-"""Where each member of each sample of a tar lies, so that any sample is one seek away. Written with the tar, read by ShardSet.
+"""Index of a shard: offset and size of every member of every sample. It is written with the tar and read by ``ShardSet``.
 
 An index file (``dataset/index/<name of the tar>.idx``) is, one after another:
 
@@ -7,7 +7,7 @@ An index file (``dataset/index/<name of the tar>.idx``) is, one after another:
 2. n x m x 2 little-endian int64: offset and size of each member's bytes, -1 and 0 for a part that a sample lacks;
 3. n x w bytes: the samples' keys in the tar's order, zeros after shorter ones.
 
-It is 48 + w bytes for a sample of three parts, and loads without touching the tar. ``scan`` makes one of a tar that has none.
+It is 48 + w bytes for a sample of three parts, and loads without touching the tar. ``scan_tar`` makes one from any tar.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,14 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """keys: bytes [n]; extensions: m; places: int64 [n, m, 2], offset and size of each part, (-1, 0) where there is none."""
+    """Members of a tar, by sample and extension.
+
+    Args:
+        keys: bytes [n], in the order of the tar.
+        extensions: m names.
+        places: int64 [n, m, 2]: offset and size in bytes of each part, (-1, 0) where a sample lacks it.
+        tar_size: bytes of the tar.
+    """
 
     keys: NDArray[np.bytes_]
     extensions: tuple[str, ...]
@@ -46,8 +53,8 @@ class ShardIndex:
 
     @staticmethod
     def of(members: Iterable[Place], tar_size: int, where: str) -> "ShardIndex":
-        """The index of a tar's members (name, offset, size) in their order; raises DamagedDataError for a part that is there
-        twice. Members of a sample follow one another; those whose name has no extension, and ``__meta__``, are left out.
+        """The index of the members (name, offset, size) of a tar, in its order. Members without extension, and ``__meta__``, are
+        left out. Raises DamagedDataError for a sample with two members of one extension. where: names the tar in errors.
         """
         keys: list[bytes] = []
         samples: list[dict[str, tuple[int, int]]] = []
@@ -73,7 +80,7 @@ class ShardIndex:
     def encode(self) -> bytes:
         """The bytes of an index file, the same for the same tar."""
         body = self.places.astype("<i8").tobytes() + self.keys.tobytes()
-        head = {
+        head: _Head = {
             "format": FORMAT, "tar_size": self.tar_size, "samples": len(self), "extensions": self.extensions,
             "key_bytes": self.keys.dtype.itemsize, "sha256": hashlib.sha256(body).hexdigest(),
         }  # fmt: skip
@@ -82,10 +89,10 @@ class ShardIndex:
 
     @staticmethod
     def decode(data: bytes, where: str) -> "ShardIndex":
-        """An index from its file's bytes; raises DamagedDataError when they are not those that were written."""
+        """An index from its file's bytes; raises DamagedDataError when they are damaged or of another format."""
         line, _, _ = data.partition(b"\n")
         try:
-            head = json.loads(line)
+            head: _Head = json.loads(line)
             if head["format"] != FORMAT:
                 raise DamagedDataError(f"the index {where} has format {head['format']!r}, this version reads {FORMAT}")
             index = _decode(head, data, len(line) + 1)
@@ -99,23 +106,34 @@ class ShardIndex:
         return index
 
 
-def _decode(head: dict[str, Any], data: bytes, start: int) -> ShardIndex:
+class _Head(TypedDict):
+    """The JSON line of an index file."""
+
+    format: str
+    tar_size: int
+    samples: int
+    extensions: Sequence[str]
+    key_bytes: int
+    sha256: str
+
+
+def _decode(head: _Head, data: bytes, start: int) -> ShardIndex:
     count, parts, width = int(head["samples"]), len(head["extensions"]), int(head["key_bytes"])
     keys_at = start + count * parts * 16
     if len(data) != keys_at + count * width:
-        raise ValueError(f"{len(data)} bytes where {keys_at + count * width} are due")
+        raise ValueError(f"{len(data)} bytes, expected {keys_at + count * width}")
     places = np.frombuffer(data, "<i8", count * parts * 2, start).reshape(count, parts, 2)  # [n, m, 2]
     keys = np.frombuffer(data, f"S{width}", count, keys_at)
     return ShardIndex(keys, tuple(map(str, head["extensions"])), places, int(head["tar_size"]))
 
 
 def _damaged(where: str, what: str) -> DamagedDataError:
-    return DamagedDataError(f"the index {where} is damaged: {what}; remove it, or make it anew with verify --repair")
+    return DamagedDataError(f"the index {where} is damaged: {what}; remove it, or make it again with verify --repair")
 
 
 def scan_tar(tar: Path) -> ShardIndex:
-    """The index of any uncompressed tar, from its headers: one small read a member. Raises DamagedDataError, also for a tar that
-    ends early.
+    """The index of any uncompressed tar, from its headers: one small read a member. Raises DamagedDataError for a damaged or
+    truncated tar.
     """
     size = tar.stat().st_size
     with tar.open("rb") as file:
@@ -126,12 +144,14 @@ def scan_tar(tar: Path) -> ShardIndex:
         end = max((offset + length for _, offset, length in places), default=0)
         file.seek(end + -end % BLOCK)
         if end > size or file.read(BLOCK) != bytes(BLOCK):
-            raise DamagedDataError(f"the shard {tar} is damaged: it is cut, or what follows byte {end} is no header")
+            raise DamagedDataError(
+                f"the shard {tar} is damaged: it is truncated, or byte {end} is not the start of a header"
+            )
     return ShardIndex.of(places, size, str(tar))
 
 
 def _unusual_places(tar: Path) -> list[Place]:
-    """Of any dialect. Python's tarfile takes a broken header for the end, and does not miss the last member's bytes."""
+    """Members of a tar in any dialect. ``tarfile`` takes a broken header for the end and accepts a truncated last member."""
     try:
         with tarfile.open(tar, "r:") as archive:
             return [(info.name, info.offset_data, info.size) for info in archive if info.isreg()]

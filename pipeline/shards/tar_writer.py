@@ -1,4 +1,4 @@
-"""Deterministic USTAR files: identical members give identical bytes, and every member's place is known as it is written.
+"""Deterministic USTAR files: identical members give identical bytes. The offset of every member is known when it is written.
 
 Regular files only, uid = gid = 0, mode 0644, mtime 0 (DESIGN 5). No long names: at most 90 characters.
 """
@@ -11,12 +11,12 @@ from pipeline.core.errors import DamagedDataError, UsageError
 
 BLOCK = 512
 MAX_NAME = 90
-# Two zero blocks end an archive; GNU tar pads to 20 blocks but readers need only these.
+# Two zero blocks end an archive; GNU tar pads to 20 blocks, which readers do not need.
 END = bytes(2 * BLOCK)
 _NAME = re.compile(r"^[a-z0-9_-]+\.[a-z0-9]+$")
 
 
-# A header but for name, size and checksum, whose field counts as blanks in the sum.
+# A header without name, size and checksum; the checksum field counts as blanks in the sum.
 _TEMPLATE = b"".join(
     (
         bytes(100),
@@ -44,13 +44,19 @@ def header(name: str, size: int) -> bytes:
 
 
 class TarOutput(Protocol):
-    """What a tar is written to: an open binary file, or a HashedFile."""
+    """The target of a ``TarWriter``: an open binary file, or a ``HashedFile``."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class TarWriter:
-    """Appends members to a file; ``add`` tells where the member's bytes lie, and ``places`` all of them in order."""
+    """Appends members to a file. ``places`` holds (name, offset, size) of all members in order.
+
+    Args:
+        out: the file.
+        offset: bytes that it holds already.
+        places: members that it holds already.
+    """
 
     def __init__(self, out: TarOutput, offset: int = 0, places: Iterable[tuple[str, int, int]] = ()) -> None:
         self._out = out
@@ -58,7 +64,7 @@ class TarWriter:
         self.places = list(places)
 
     def add(self, name: str, data: bytes) -> tuple[int, int]:
-        """Write one member and give (offset of its bytes, their number)."""
+        """Write one member; gives offset and size of its bytes."""
         start, size = self.offset + BLOCK, len(data)
         self._out.write(header(name, size))
         self._out.write(data)
@@ -88,7 +94,7 @@ def members(source: BinaryIO) -> Iterator[tuple[str, int, bytes]]:
         data = source.read(size)
         source.read(-size % BLOCK)
         if len(data) < size:
-            raise DamagedDataError(f"tar member '{name}' at byte {offset} is cut: {len(data)} of {size} bytes")
+            raise DamagedDataError(f"tar member '{name}' at byte {offset} is truncated: {len(data)} of {size} bytes")
         yield name, offset + BLOCK, data
         offset += BLOCK + size + (-size % BLOCK)
 
@@ -115,11 +121,13 @@ def places_of(source: BinaryIO, end: int) -> list[tuple[str, int, int]]:
         if block == bytes(BLOCK):
             break
         if len(block) < BLOCK or block[156:157] not in (b"0", b"\0") or block[345:346] != b"\0":
-            raise DamagedDataError(f"tar header at byte {offset} is cut, or not that of a plain file")
+            raise DamagedDataError(f"tar header at byte {offset} is truncated, or not of a regular file")
         name, size = _parse(block, offset)
         start = offset + BLOCK
         offset = start + size + (-size % BLOCK)
         if offset > end:
-            raise DamagedDataError(f"tar member '{name}' at byte {start - BLOCK} is cut: the file has {end} bytes")
+            raise DamagedDataError(
+                f"tar member '{name}' at byte {start - BLOCK} is truncated: the file has {end} bytes"
+            )
         places.append((name, start, size))
     return places

@@ -20,6 +20,7 @@ from pipeline.app.train_overlap import content_keys
 from pipeline.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.storage.base import FileInfo
     from procrop_model.datasets.labelled import LabelledImage, LabelledSet
     from procrop_model.datasets.registry import Format
     from stages.build import Sample
@@ -98,7 +99,7 @@ def _across_splits(named: "Sequence[tuple[LabelledImage, str, str]]") -> int:
 
 def _write_one(
     form: "Format", stem: str, chosen: "Sequence[tuple[LabelledImage, str, str]]", out: Path, told: Counter[str]
-) -> tuple[str, int, dict[str, Any]]:
+) -> tuple[str, int, "FileInfo"]:
     """One shard with its index and table; gives its file name, samples and digest."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -157,9 +158,7 @@ def _whole(box: Sequence[float], width: int, height: int) -> list[int]:
     return [x1, y1, min(max(round(box[2]), x1 + 1), width), min(max(round(box[3]), y1 + 1), height)]
 
 
-def _write_beside(
-    name: str, found: "LabelledSet", listed: Sequence[tuple[str, int, dict[str, Any]]], out: Path
-) -> None:
+def _write_beside(name: str, found: "LabelledSet", listed: "Sequence[tuple[str, int, FileInfo]]", out: Path) -> None:
     shards = [{"url": f"../shards/{n}", "nsamples": count, "filesize": about["size"]} for n, count, about in listed]
     body = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "shardlist": shards}
     (out / "index" / "wids.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a member's bytes must be by its extension: images that open, arrays without objects, no pickles."""
+"""Checks the content of members by extension: images must open, arrays hold no objects, and no file is a pickle."""
 
 import ast
 import io
@@ -18,8 +18,8 @@ IMAGES = {
 # Extensions that webdataset, torch or joblib unpickle.
 PICKLES = {"pkl", "pickle", "pyd", "pth", "pt", "ckpt", "joblib", "dill"}
 UNPICKLE = "unpickling runs code of whoever made the file: write npy, json or safetensors"
-DAMAGED = "replace the sample, or build the shard anew"
-# Parsers of Pillow and NumPy meet hostile bytes here; all that they are known to raise on them.
+DAMAGED = "replace the sample, or build the shard again"
+# What the parsers of Pillow and NumPy are known to raise on hostile bytes.
 PARSER_ERRORS = (
     ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
     MemoryError, struct.error, zipfile.BadZipFile, Image.DecompressionBombError, Warning,
@@ -28,7 +28,7 @@ LONGEST_NPY_HEADER = 65_536
 
 
 def check_content(extension: str, data: bytes, say: Say) -> None:
-    """Check a member by the last part of its extension; never raises for what the bytes are. JSON is ``lint_json``'s."""
+    """Check a member by the last part of its extension; never raises for any bytes. JSON is checked by ``json_schema``."""
     last = extension.rsplit(".", 1)[-1].lower()
     if last in PICKLES:
         say("no-pickle", f".{last} is read by unpickling", UNPICKLE)
@@ -49,12 +49,12 @@ def _check_image(kind: str, data: bytes, say: Say) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
-                found, size = image.format, image.size
+                actual, size = image.format, image.size
     except PARSER_ERRORS as error:
         say("image", f"does not open as an image: {' '.join(str(error).split(' at 0x')[0].split())[:120]}", DAMAGED)
         return
-    if found != kind and not (found == "MPO" and kind == "JPEG"):
-        say("image", f"is {found}, its name says {kind}", "rename it, or store what the name says")
+    if actual != kind and not (actual == "MPO" and kind == "JPEG"):
+        say("image", f"is {actual}, its extension says {kind}", "rename it, or convert the image")
     elif min(size) < 1:
         say("image", f"has {size[0]} x {size[1]} pixels", DAMAGED)
     elif kind == "JPEG" and b"\xff\xd9" not in data[-65_536:]:

@@ -1,29 +1,32 @@
-"""Whether every sample's JSON has one schema: HF datasets infers types from the first rows, then drops late keys and
-truncates integers in silence (DESIGN 5.4).
+"""Checks that the JSON of all samples has one schema: HF datasets infers types from the first rows, then silently drops later
+keys and truncates integers (DESIGN 5.4).
 """
 
 import json
 from collections.abc import Callable
-from typing import Any
+
+from pipeline.core.json_types import Json, JsonObject
 
 # say(rule, what, fix)
 Say = Callable[[str, str, str], None]
-MOST_PATHS = 20_000
+MAX_PATHS = 20_000  # bounds the memory for JSON whose keys are data
 INT64 = 1 << 63
 NULL_FIX = 'write "" for text, -1 for numbers, [] for lists'
 
 
 class JsonSchema:
-    """The schema of the first sample, and how later ones differ from it. ``where`` of a sample is a text."""
+    """The schema of the first sample, and how later samples differ from it."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, tuple[str, str]] = {}
         self._keys: dict[str, tuple[frozenset[str], str]] = {}
 
     def check(self, data: bytes, where: str, say: Say) -> None:
-        """One sample's JSON; never raises for what the bytes are."""
+        """Check the JSON of one sample; never raises for any bytes. where: names the sample in messages."""
         try:
-            value = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant)
+            value = json.loads(
+                data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_reject_constant=_reject_constant
+            )
         except (ValueError, RecursionError) as error:
             say(
                 "json-valid",
@@ -35,30 +38,30 @@ class JsonSchema:
             say("json-valid", f"a {_kind(value)} at the top, want an object", "write one object a sample")
             return
         try:
-            self._look(value, "", where, _Once(say))
+            self._check_value(value, "", where, _Once(say))
         except RecursionError:
             say("json-types", "nested too deep", "flatten it")
 
-    def _look(self, value: Any, path: str, where: str, say: "_Once") -> None:
+    def _check_value(self, value: Json, path: str, where: str, say: "_Once") -> None:
         kind = _kind(value)
         if kind == "null":
             say(f"json-null {path}", f"{path} is null", NULL_FIX)
             return
         first = self._kinds.get(path)
-        if first is None and len(self._kinds) < MOST_PATHS:
+        if first is None and len(self._kinds) < MAX_PATHS:
             self._kinds[path] = (kind, where)
         elif first is not None and first[0] != kind:
             self._differs(path, kind, first, say)
             return
-        if kind == "object":
-            self._look_inside(value, path, where, say)
-        elif kind == "list":
+        if isinstance(value, dict):
+            self._check_object(value, path, where, say)
+        elif isinstance(value, list):
             for item in value:
-                self._look(item, f"{path}[]", where, say)
-        elif kind == "int" and not -INT64 <= value < INT64:
+                self._check_value(item, f"{path}[]", where, say)
+        elif isinstance(value, int) and not -INT64 <= value < INT64:
             say(f"json-types {path}", f"{path} does not fit 64 bits", "write it as text")
 
-    def _look_inside(self, value: dict[str, Any], path: str, where: str, say: "_Once") -> None:
+    def _check_object(self, value: JsonObject, path: str, where: str, say: "_Once") -> None:
         keys = frozenset(value)
         first, place = self._keys.setdefault(path, (keys, where))
         if keys != first:
@@ -68,7 +71,7 @@ class JsonSchema:
             what = f"{path or 'it'} {', '.join(changes[:6])} (against {place})"
             say(f"json-keys {path}", what, "give every sample the same keys, with empty values where there is nothing")
         for key, item in value.items():
-            self._look(item, f"{path}.{key}" if path else key, where, say)
+            self._check_value(item, f"{path}.{key}" if path else key, where, say)
 
     @staticmethod
     def _differs(path: str, kind: str, first: tuple[str, str], say: "_Once") -> None:
@@ -84,28 +87,28 @@ class JsonSchema:
 
 
 class _Once:
-    """Says a thing once a sample, however many items of a list it concerns."""
+    """Reports an error once a sample, however many items of a list it concerns."""
 
     def __init__(self, say: Say) -> None:
-        self._say, self._said = say, set[str]()
+        self._say, self._reported = say, set[str]()
 
     def __call__(self, topic: str, what: str, fix: str) -> None:
-        if topic not in self._said:
-            self._said.add(topic)
+        if topic not in self._reported:
+            self._reported.add(topic)
             self._say(topic.split(" ", 1)[0], what, fix)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Json) -> str:
     names = {type(None): "null", bool: "bool", int: "int", float: "float", str: "text", list: "list", dict: "object"}
     return names[type(value)]
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise ValueError("a key occurs twice in one object")
-    return found
+    return value
 
 
-def _constant(word: str) -> float:
+def _reject_constant(word: str) -> float:
     raise ValueError(f"{word} is not JSON")

@@ -1,11 +1,11 @@
-"""``lint``: the shard rules of DESIGN 5 on any WebDataset, ours or not; it believes nothing and stops at nothing."""
+"""``lint``: checks the shard rules of DESIGN 5 on any WebDataset; it trusts no file and reports every error it meets."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pipeline.checks.lint.content import check_content
 from pipeline.checks.lint.json_schema import JsonSchema
@@ -26,7 +26,16 @@ KEY, EXTENSION = re.compile(r"^[a-z0-9_-]+$"), re.compile(r"^[a-z0-9]+$")
 
 @dataclass(frozen=True)
 class LintFinding:
-    """A broken rule: ``offset`` is the byte of the file where it shows (a member's header, for what a member holds)."""
+    """A broken rule.
+
+    Args:
+        severity: ``error`` or ``note``.
+        file: path of the tar.
+        offset: byte in the file; the start of the member's header for errors in its content.
+        rule: name of the rule.
+        what: the error.
+        fix: what to do.
+    """
 
     severity: str
     file: str
@@ -36,10 +45,10 @@ class LintFinding:
     fix: str
 
     def line(self) -> str:
-        """For people."""
+        """One line for the terminal."""
         return f"{self.severity}: {self.file} @{self.offset} {self.rule}: {self.what}; {self.fix}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, str | int]:
         """An entry of ``lint --json``."""
         return asdict(self)
 
@@ -54,7 +63,11 @@ class _Sample:
 
 
 class Linter:
-    """Checks shards one after another; memory grows with the number of keys only. progress(n): bytes looked at."""
+    """Checks shards one after another; memory grows with the number of keys only.
+
+    Args:
+        progress: is called with the number of bytes checked since its last call.
+    """
 
     def __init__(self, progress: Callable[[int], None] = lambda size: None) -> None:
         self._progress = progress
@@ -64,11 +77,11 @@ class Linter:
         self._keys: dict[str, tuple[int, int]] = {}
         self._first: tuple[_Sample, str] | None = None
         self._schemas: dict[str, JsonSchema] = {}
-        self._found: list[LintFinding] = []
+        self._findings: list[LintFinding] = []
         self._of_rule: Counter[str] = Counter()
 
     def run(self, shards: Shards) -> Iterator[LintFinding]:
-        """Findings as they come; never raises for what files hold."""
+        """Findings in order; never raises for the content of files."""
         check_names(shards, lambda path, rule, what, fix: self._add(path, rule, 0, what, fix))
         self._of_rule.clear()
         yield from self._take()
@@ -93,19 +106,19 @@ class Linter:
         self._counts[severity] += 1
         self._of_rule[rule] += 1
         if self._of_rule[rule] <= MAX_LISTED_PER_RULE or path not in self._files:
-            self._found.append(LintFinding(severity, _printable(str(path)), offset, rule, _printable(what), fix))
+            self._findings.append(LintFinding(severity, _printable(str(path)), offset, rule, _printable(what), fix))
 
     def _more(self, path: Path) -> None:
         for rule, count in self._of_rule.items():
             if count > MAX_LISTED_PER_RULE:
                 severity = NOTE if rule in NOTES else ERROR
                 what = f"{count - MAX_LISTED_PER_RULE} more of this rule in this file"
-                self._found.append(LintFinding(severity, _printable(str(path)), 0, rule, what, "as above"))
+                self._findings.append(LintFinding(severity, _printable(str(path)), 0, rule, what, "as above"))
         self._of_rule.clear()
 
     def _take(self) -> list[LintFinding]:
-        found, self._found = self._found, []
-        return found
+        findings, self._findings = self._findings, []
+        return findings
 
     def _shard(self, path: Path) -> Iterator[LintFinding]:
         try:
@@ -124,7 +137,7 @@ class Linter:
             self._add(path, rule, offset, what, fix)
 
         if size == 0:
-            report("plain-tar", 0, "an empty file", "the writer did not finish: remove it, or build it anew")
+            report("plain-tar", 0, "an empty file", "the writer did not finish: remove it, or build it again")
             return
         broken_before = self._counts[ERROR]
         for member in walk_members(file, size, report):
@@ -162,7 +175,7 @@ class Linter:
             self._add(path, rule, member.offset, f"{member.name[:200]!r}: {what}", fix)
 
         if member.size > MAX_CHECKED_BYTES:
-            say("huge-member", f"{member.size} bytes: not looked into", "keep samples small")
+            say("huge-member", f"{member.size} bytes: not checked", "keep samples small")
             return
         try:
             data = read_member(file, member, member.size)
@@ -176,7 +189,7 @@ class Linter:
             check_content(extension, data, say)
 
     def _finish(self, path: Path, sample: _Sample | None, here: dict[str, set[str]]) -> None:
-        """A sample is over: its parts against the first sample's, its key against all keys."""
+        """Check a complete sample: its parts against the first sample's, its key against all keys."""
         if sample is None:
             return
         self._samples += 1
@@ -241,5 +254,5 @@ def _words(parts: list[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """One line that any terminal takes, whatever bytes it came from."""
+    """Text on one line with unprintable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

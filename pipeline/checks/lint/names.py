@@ -1,4 +1,4 @@
-"""Which files a dataset's shards are, and whether their names are what readers count on (DESIGN 5.1)."""
+"""Finds the shards of a dataset and checks their names (DESIGN 5.1)."""
 
 import glob
 import re
@@ -21,7 +21,13 @@ Say = Callable[[Path, str, str, str], None]
 
 @dataclass(frozen=True)
 class Shards:
-    """The tars to look at. beside: other files among them. whole: folders that were listed, so that gaps can be told."""
+    """The tars to check.
+
+    Args:
+        tars: their paths.
+        beside: other files in the same folders.
+        whole: folders that were listed completely, so that a missing number is an error.
+    """
 
     tars: list[Path] = field(default_factory=list)
     beside: list[Path] = field(default_factory=list)
@@ -30,7 +36,7 @@ class Shards:
 
 def find_shards(paths: Sequence[str]) -> Shards:
     """The shards that arguments name, each once; a run directory stands for its dataset. Raises UsageError for none."""
-    found: dict[Path, None] = {}
+    unique: dict[Path, None] = {}
     shards = Shards()
     for text in paths:
         path = Path(text)
@@ -42,9 +48,9 @@ def find_shards(paths: Sequence[str]) -> Shards:
             hits = sorted(Path(hit) for hit in glob.glob(text, recursive=True) if Path(hit).is_file())
         if not hits:
             raise UsageError(f"no tars at '{text}': give a folder, a glob or files (lint reads local files)")
-        found.update(dict.fromkeys(hits))
+        unique.update(dict.fromkeys(hits))
     seen: set[Path] = set()
-    for path in found:
+    for path in unique:
         if path.resolve() not in seen:
             seen.add(path.resolve())
             shards.tars.append(path)
@@ -63,7 +69,7 @@ def _in_folder(folder: Path, shards: Shards) -> list[Path]:
 
 
 def check_names(shards: Shards, say: Say) -> None:
-    """Names of shards, their numbers, and what lies among them."""
+    """Check names and numbers of shards, and the other files in their folders."""
     groups: dict[tuple[Path, str], dict[int, Path]] = {}
     for path in shards.tars:
         match = SHARD.match(path.name)
@@ -81,7 +87,7 @@ def check_names(shards: Shards, say: Say) -> None:
         _check_numbers(stem, numbers, folder in shards.whole, say)
     for path in shards.beside:
         if TEMPORARY.search(path.name) or ".tar." in path.name:
-            say(path, "left-over", "looks like a shard that was never finished", "remove it when nobody is writing it")
+            say(path, "left-over", "seems to be an unfinished shard", "remove it when no process is writing it")
         elif path.parent.name not in FOLDERS_BESIDE and path.name not in ("README.md", "sha256sum.txt"):
             say(path, "beside", "lies among the shards", "keep indexes and tables in a folder beside them")
 

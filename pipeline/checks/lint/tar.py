@@ -1,7 +1,7 @@
-"""A tar read block by block without trusting it: what breaks the shard rules (DESIGN 5.2), and where each member lies.
+"""Reads an untrusted tar block by block: reports what breaks the shard rules (DESIGN 5.2) and yields its members.
 
-``tarfile`` repairs and skips in silence what must be said here, so the format (POSIX ustar, with the pax and GNU additions
-that the rules forbid) is read by hand.
+``tarfile`` silently repairs and skips what must be reported here, so the format (POSIX ustar, with the pax and GNU extensions
+that the rules forbid) is parsed by hand.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ BLOCK = 512
 CHUNK = 1 << 20
 LONGEST_NAME_RECORD = 1 << 16
 REWRITE = (
-    "write the shard anew as plain USTAR (procrop-data build, or tar --format=ustar --owner=0 --group=0 --mtime=@0)"
+    "write the shard again as plain USTAR (procrop-data build, or tar --format=ustar --owner=0 --group=0 --mtime=@0)"
 )
 # report(rule, byte offset, what, fix)
 Report = Callable[[str, int, str, str], None]
@@ -31,7 +31,7 @@ class Member:
 
 
 def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
-    """Members of a tar of ``size`` bytes, as far as it can be read; never raises for what the bytes are."""
+    """Members of a tar of ``size`` bytes, as far as it can be read; never raises for any bytes."""
     offset, long_name, known = 0, "", False
     while offset < size:
         block = _at(file, offset, BLOCK)
@@ -40,7 +40,7 @@ def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
                 "truncated",
                 offset,
                 f"the file ends {len(block)} bytes into a block",
-                "copy the shard again, or build it anew",
+                "copy the shard again, or build it again",
             )
             return
         if not any(block):
@@ -60,7 +60,7 @@ def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
         if end > size:
             have = size - offset - BLOCK
             what = f"member {_name(block)!r} is cut: {have} of {length} bytes"
-            report("truncated", offset, what, "copy the shard again, or build it anew")
+            report("truncated", offset, what, "copy the shard again, or build it again")
             return
         if kind in b"xgLK":
             long_name = _long_name(file, offset, length, kind, report) or long_name
@@ -75,7 +75,7 @@ def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
         offset = end + -end % BLOCK
         _check_padding(file, end, min(offset, size), report)
     report(
-        "end-blocks", size, "no end of archive (two zero blocks)", "the writer did not close it: copy or build it anew"
+        "end-blocks", size, "no end of archive (two zero blocks)", "the writer did not close it: copy or build it again"
     )
 
 
@@ -96,12 +96,12 @@ def _report_header(block: bytes, offset: int, problem: str, report: Report) -> N
     elif offset == 0:
         report("plain-tar", 0, f"not a tar: {problem}", "remove the file, or copy it again")
     else:
-        report("header", offset, problem, "the shard is damaged: copy it again, or build it anew")
+        report("header", offset, problem, "the shard is damaged: copy it again, or build it again")
 
 
 def _header_problem(block: bytes) -> str:
-    said = _number(block[148:156])
-    if said is None or said != sum(block[:148]) + 8 * ord(" ") + sum(block[156:]):
+    checksum = _number(block[148:156])
+    if checksum is None or checksum != sum(block[:148]) + 8 * ord(" ") + sum(block[156:]):
         return "the header's checksum is wrong"
     if _number(block[124:136]) is None:
         return "the header's size is not a number"
@@ -109,7 +109,7 @@ def _header_problem(block: bytes) -> str:
 
 
 def _resume(file: BinaryIO, offset: int, size: int) -> int | None:
-    """Where the next sound header is, so that one flipped bit hides one member only."""
+    """Offset of the next valid header, so that one flipped bit hides one member only."""
     offset += BLOCK
     while offset + BLOCK <= size:
         chunk = _at(file, offset, CHUNK)
@@ -155,7 +155,7 @@ def _check_fields(block: bytes, offset: int, report: Report) -> None:
 
 
 def _long_name(file: BinaryIO, offset: int, size: int, kind: bytes, report: Report) -> str:
-    """Says that a pax or GNU record is there; gives the name that it holds for the next member, if it does."""
+    """Report a pax or GNU record; gives the name that it holds for the next member, if it holds one."""
     data = _at(file, offset + BLOCK, min(size, LONGEST_NAME_RECORD))
     if kind in b"LK":
         report("no-long-names", offset, "a GNU long name record", REWRITE)
@@ -173,15 +173,15 @@ def _check_padding(file: BinaryIO, start: int, end: int, report: Report) -> None
             "padding",
             start,
             f"{end - start} bytes after a member are not zero",
-            "the shard is damaged, or its writer: build it anew",
+            "the shard is damaged, or its writer: build it again",
         )
 
 
 def _check_end(file: BinaryIO, offset: int, size: int, report: Report) -> None:
-    """At the first zero block: at least one more, whole blocks, and nothing after them but zeros."""
+    """Check the end of the archive, from the first zero block on: two zero blocks, whole blocks, nothing but zeros after."""
     if size - offset < 2 * BLOCK:
         report(
-            "end-blocks", offset, "one zero block at the end, want two", "the writer did not close it: build it anew"
+            "end-blocks", offset, "one zero block at the end, want two", "the writer did not close it: build it again"
         )
     elif size % BLOCK:
         report("end-blocks", size, f"{size} bytes are not whole blocks of {BLOCK}", "copy the shard again")

@@ -108,7 +108,7 @@ def test_a_state_of_another_order_is_refused():
 
 @pytest.mark.parametrize("share", [(2, 2, 0, 1), (-1, 1, 0, 1), (0, 1, 3, 3)])
 def test_shares_that_are_none(share):
-    with pytest.raises(UsageError, match="no share"):
+    with pytest.raises(UsageError, match="is not possible"):
         LoaderRank(*share)
     with pytest.raises(UsageError, match="at least one sample"):
         EpochOrder(3, 0, 0)
