@@ -24,9 +24,7 @@ class JsonSchema:
     def check(self, data: bytes, where: str, say: Say) -> None:
         """Check the JSON of one sample; never raises for any bytes. where: names the sample in messages."""
         try:
-            value = json.loads(
-                data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_reject_constant=_reject_constant
-            )
+            value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             say(
                 "json-valid",
