@@ -129,7 +129,7 @@ def _strays(run: Run, stages: Sequence[Stage], audit: ReceiptAudit) -> Iterator[
                 yield from _stray(path)
     for name in run.store.names("locks"):
         fix = "wait for that run, then verify again; the next run takes over a lock whose owner died"
-        yield Finding(NOTE, f"locks/{name}", "a shard is locked, so a run may be active", fix)
+        yield Finding(NOTE, f"locks/{name}", "a shard is held, so a run may be active", fix)
 
 
 def _stray(path: str) -> Iterator[Finding]:

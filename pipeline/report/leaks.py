@@ -1,7 +1,7 @@
-"""Photographs that ``build`` left out because they are near others: each beside the one that stays, with how near they are."""
+"""Photographs that ``build`` left out as near-duplicates, each beside the one that stays, with their similarity."""
 
 import json
-from typing import Any
+from typing import TypedDict
 
 from pipeline.report.album import THUMB, Picture
 from pipeline.report.section import Material, Section
@@ -11,31 +11,51 @@ FILE = "leaks.json"
 MAX_SHOWN = 12
 
 
+class Leak(TypedDict):
+    """A photograph that was left out, and the ``other`` one that it is near; similarity as in ``build``'s report."""
+
+    reason: str
+    photo: str
+    uri: str
+    split: str
+    other: str
+    other_uri: str
+    bits: int
+    cosine: float
+    match: float
+
+
+class LeakReport(TypedDict, total=False):
+    """``leaks.json``, the prologue's file of ``build``: pairs, photographs left out by reason, and pictures compared."""
+
+    leaks: list[Leak]
+    photos: dict[str, int]
+    compared: int
+    unreadable: list[str]
+
+
 def leaks_section(material: Material) -> Section:
-    """Counts by reason and the first pairs, reason by reason; left out of the page when there are none."""
-    told = _told(material)
-    leaks = sorted(told.get("leaks", []), key=lambda leak: (leak["reason"], leak["uri"]))
-    data = {name: told.get(name, default) for name, default in (("photos", {}), ("compared", 0), ("unreadable", []))}
-    pairs = [_pair(material, leak) for leak in leaks[:MAX_SHOWN]]
-    view = {**data, "total": len(leaks), "pairs": pairs}
-    return Section(
-        "leaks",
-        "Photographs left out as near-duplicates",
-        data={**data, "total": len(leaks), "leaks": leaks},
-        view=view,
-    )
+    """Counts by reason and the first pairs, sorted by reason; empty when there are none."""
+    report = _read(material)
+    leaks = sorted(report.get("leaks", []), key=lambda leak: (leak["reason"], leak["uri"]))
+    unreadable = report.get("unreadable", [])
+    counts = {"photos": report.get("photos", {}), "compared": report.get("compared", 0), "unreadable": unreadable}
+    data = {**counts, "total": len(leaks), "leaks": leaks}
+    pairs = [
+        {**leak, "picture": _picture(material, leak["photo"]), "other_picture": _picture(material, leak["other"])}
+        for leak in leaks[:MAX_SHOWN]
+    ]
+    view = {**counts, "total": len(leaks), "pairs": pairs}
+    title = "Photographs left out as near-duplicates"
+    return Section("leaks", title, data=data, view=view, empty=not leaks and not unreadable)
 
 
-def _told(material: Material) -> dict[str, Any]:
+def _read(material: Material) -> LeakReport:
     run = material.reader.run
     receipt = run.receipt_at(step_receipt_path("build", "prologue"))
     path = next((name for name in receipt.outputs if name.endswith(f"/{FILE}")), "") if receipt else ""
-    told: dict[str, Any] = json.loads(run.store.read(path)) if path else {}
-    return told
-
-
-def _pair(material: Material, leak: dict[str, Any]) -> dict[str, Any]:
-    return {**leak, "picture": _picture(material, leak["photo"]), "other_picture": _picture(material, leak["other"])}
+    report: LeakReport = json.loads(run.store.read(path)) if path else {}
+    return report
 
 
 def _picture(material: Material, key: str) -> Picture | None:

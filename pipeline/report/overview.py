@@ -1,8 +1,11 @@
-"""The head of the page in numbers, the recipe it was made with, and the credits of every photograph shown."""
+"""The head of the page, the recipe of the run, and the credits of every photograph shown."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from pipeline.core.json_types import Json
+from pipeline.core.records import Photo
 from pipeline.report.reader import RunReader
 from pipeline.report.section import Material, Section
 from pipeline.runs.plan import Plan
@@ -20,11 +23,40 @@ SETTINGS = (
 )
 
 
-def overview(material: Material) -> dict[str, Any]:
-    """Name, date, and the counts that a reader wants first. ``begun`` is false for a run without a receipt."""
+@dataclass(frozen=True)
+class Overview:
+    """The head of the page.
+
+    Args:
+        name: of the dataset.
+        recipe: its name.
+        work: address of the run directory.
+        begun: whether the run has a receipt.
+        newest: when the last shard was done, as Unix time; 0 when unknown.
+        tiles: the main counts, each ``number`` with ``words``.
+        sampled_shards: work shards that distributions are drawn from; 0 for all.
+        work_shards: number of work shards.
+        splits: photographs by split, in the sampled shards.
+        start: the command that starts the run.
+    """
+
+    name: str
+    recipe: str
+    work: str
+    begun: bool
+    newest: float
+    tiles: list[dict[str, int | str]]
+    sampled_shards: int
+    work_shards: int
+    splits: dict[str, int]
+    start: str
+
+
+def overview(material: Material) -> Overview:
+    """Name, date and main counts of the run."""
     reader = material.reader
     by_stage = {status.stage: status for status in reader.funnel}
-    tiles = []
+    tiles: list[dict[str, int | str]] = []
     for stage, words in (
         ("ingest", "photographs"),
         ("outpaint", "canvases painted"),
@@ -37,18 +69,18 @@ def overview(material: Material) -> dict[str, Any]:
     built = by_stage.get("build")
     if built is not None and built.done:
         tiles.append({"number": built.done, "words": "shards"})
-    return {
-        "name": _dataset_name(reader.run.plan),
-        "recipe": reader.run.plan.name,
-        "work": material.work,
-        "begun": any(status.done for status in reader.funnel),
-        "newest": newest_receipt(reader),
-        "tiles": tiles,
-        "sampled_shards": len(reader.shards) if reader.is_sampled else 0,
-        "work_shards": reader.run.plan.work_shards,
-        "splits": _splits(reader),
-        "start": material.command("run"),
-    }
+    return Overview(
+        name=_dataset_name(reader.run.plan),
+        recipe=reader.run.plan.name,
+        work=material.work,
+        begun=any(status.done for status in reader.funnel),
+        newest=newest_receipt(reader),
+        tiles=tiles,
+        sampled_shards=len(reader.shards) if reader.is_sampled else 0,
+        work_shards=reader.run.plan.work_shards,
+        splits=_splits(reader),
+        start=material.command("run"),
+    )
 
 
 def _dataset_name(plan: Plan) -> str:
@@ -57,12 +89,12 @@ def _dataset_name(plan: Plan) -> str:
 
 def _splits(reader: RunReader) -> dict[str, int]:
     """Photographs by split, in the sampled shards."""
-    found = Counter(row["split"] for row in reader.rows("ingest", ("split",)) if row["split"])
-    return {name: found[name] for name in sorted(found, key=lambda name: (-found[name], name))}
+    counts = Counter(row.record.split for row in reader.rows("ingest", Photo) if row.record and row.record.split)
+    return {name: counts[name] for name in sorted(counts, key=lambda name: (-counts[name], name))}
 
 
 def newest_receipt(reader: RunReader) -> float:
-    """When the last shard was done, as a Unix time; 0 where the store does not tell."""
+    """When the last shard was done, as Unix time; 0 for a remote run."""
     root = reader.run.store.local_root
     if root is None:
         return 0.0
@@ -71,7 +103,7 @@ def newest_receipt(reader: RunReader) -> float:
 
 
 def recipe_section(material: Material) -> Section:
-    """The settings that matter most, the models by digest, and the whole recipe."""
+    """The main settings, the models with their digests, and the whole recipe."""
     plan = material.reader.run.plan
     settings = {words: _leaf(plan.config, path) for words, path in SETTINGS}
     settings = {words: value for words, value in settings.items() if value is not None}
@@ -85,19 +117,20 @@ def recipe_section(material: Material) -> Section:
     return Section("recipe", "Recipe", data=data, view={"settings": settings, "models": rows, "plan": plan})
 
 
-def _leaf(config: dict[str, Any], path: str) -> Any:
-    value: Any = config
+def _leaf(config: Mapping[str, Json], path: str) -> Json:
+    """The value at a dotted path; None when there is none."""
+    value: Json = config
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
 def credits_of(material: Material) -> list[dict[str, str]]:
-    """Title, author, licence and source of every photograph of which something is shown."""
+    """File, title, author, licence and source of every photograph of which something is shown."""
     names = ("title", "author", "licence", "licence_url", "source")
     rows = []
     for key in sorted(material.album.photos):
         source = material.reader.source(key)
         if source:
-            rows.append({"file": source["uri"], **{name: source[name] for name in names}})
+            rows.append({"file": source.uri, **{name: getattr(source, name) for name in names}})
     return sorted(rows, key=lambda row: (row["title"] or row["file"]).lower())

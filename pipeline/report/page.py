@@ -1,11 +1,11 @@
-"""The page: sections in the order in which a reader asks, one template, one file."""
+"""Writes the page: all sections in order, one template, one file."""
 
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -45,7 +45,6 @@ SECTIONS: tuple[Callable[[Material], Section], ...] = (
     recipe_section,
 )
 DATA = "data.json"
-ONLY_WITH_SOME = ("failures", "leaks")
 
 
 def write_report(run: Run, stages: Sequence[Stage], *, models_dir: Path, crops_dir: Path, out: Path) -> Path:
@@ -57,21 +56,21 @@ def write_report(run: Run, stages: Sequence[Stage], *, models_dir: Path, crops_d
     """
     material = Material(RunReader(run, stages), Album(), models_dir, crops_dir, run.store.url)
     head = overview(material)
-    sections = [make(material) for make in SECTIONS] if head["begun"] else []
-    sections = [s for s in sections if s.name not in ONLY_WITH_SOME or s.data["total"] or s.data.get("unreadable")]
+    sections = [make(material) for make in SECTIONS] if head.begun else []
+    sections = [section for section in sections if not section.empty]
     credits = credits_of(material)
     html = (
         _environment()
         .get_template("page.html")
         .render(head=head, sections=sections, credits=credits, pictures=list(material.album.pictures.values()))
     )
-    data = {"overview": head, "sections": {s.name: _data_of(s) for s in sections}, "credits": credits}
+    data = {"overview": asdict(head), "sections": {s.name: _data_of(s) for s in sections}, "credits": credits}
     _write(out.with_name(DATA), json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n")
     _write(out, html)
     return out
 
 
-def _data_of(section: Section) -> Any:
+def _data_of(section: Section) -> object:
     return {"missing": section.missing, "command": section.command} if section.missing else section.data
 
 
@@ -87,7 +86,7 @@ def _environment() -> Environment:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Seconds as text: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -96,7 +95,7 @@ def duration(seconds: float) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """A reader never sees half a page."""
+    """Write aside and rename, so that a reader never sees a partial page."""
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.partial.{os.getpid()}")

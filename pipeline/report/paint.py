@@ -1,7 +1,7 @@
 """Checks of the paint: limits calibrated on unpainted surroundings, and the canvases that are furthest beyond them."""
 
 import json
-from typing import Any
+from typing import TypedDict
 
 from pipeline.core.errors import DamagedDataError
 from pipeline.report.album import THUMB
@@ -17,35 +17,48 @@ WORDS = {
 }
 
 
+class Measure(TypedDict):
+    """One check. limit: name of its setting; in_force, calibrated: its value now and as calibrated.
+
+    unpainted, painted: quantiles of the measure; beyond: kept canvases over the calibrated limit; worst: keys of some of them.
+    """
+
+    limit: str
+    in_force: float
+    calibrated: float
+    unpainted: list[float]
+    painted: list[float]
+    beyond: int
+    worst: list[str]
+
+
+class PaintAudit(TypedDict):
+    """``report/paint.json``. share: of unpainted surroundings that a calibrated limit rejects."""
+
+    canvases: int
+    share: float
+    seed: int
+    measures: dict[str, Measure]
+
+
 def paint_section(material: Material) -> Section:
-    """Each measure with its limits and examples, from what ``audit paint`` left."""
+    """Each check with its limits and examples, from the file of ``audit paint``."""
     title, store = "How good is the paint?", material.reader.run.store
     if not store.exists(AUDIT):
         command = material.command("audit paint")
         return Section("paint", title, missing="The checks of the paint were not calibrated yet", command=command)
     try:
-        found = json.loads(store.read(AUDIT))
-        groups = [_group(material, name, one) for name, one in found["measures"].items()]
-        view = {"groups": groups, "share": found["share"], "canvases": found["canvases"]}
+        audit: PaintAudit = json.loads(store.read(AUDIT))
+        groups = [_group(material, name, measure) for name, measure in audit["measures"].items()]
+        view = {"groups": groups, "share": audit["share"], "canvases": audit["canvases"]}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedDataError(
             f"'{AUDIT}' is not readable ({error!r}): run 'procrop-data audit paint' again"
         ) from error
-    return Section("paint", title, data=found, view=view)
+    return Section("paint", title, data=audit, view=view)
 
 
-def _group(material: Material, name: str, one: dict[str, Any]) -> dict[str, Any]:
-    examples = [example for key in one["worst"] if (example := _example(material, key)) is not None]
-    numbers = {k: one[k] for k in ("limit", "in_force", "calibrated", "unpainted", "painted", "beyond")}
-    return {"words": WORDS.get(name, name), "examples": examples, **numbers}
-
-
-def _example(material: Material, key: str) -> dict[str, Any] | None:
-    data, canvas = (
-        material.reader.image("outpaint", key),
-        material.reader.find("outpaint", key, ("photo", "photo_box")),
-    )
-    if data is None or canvas is None:
-        return None
-    material.album.show(canvas["photo"])
-    return {"picture": material.album.add(key, data, THUMB), "photo_box": canvas["photo_box"], "key": key}
+def _group(material: Material, name: str, measure: Measure) -> dict[str, object]:
+    canvases = [material.canvas_picture(key, THUMB) for key in measure["worst"]]
+    examples = [one for one in canvases if one is not None]
+    return {**measure, "words": WORDS.get(name, name), "examples": examples}

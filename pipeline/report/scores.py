@@ -1,12 +1,13 @@
-"""Scores: how pseudo-labels stand against other crops, what the thresholds cut, and what each round gained."""
+"""Scores: the pseudo-labels compared with other crops, the thresholds of the filter, and the gain of each round."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.stage import Rows
+from pipeline.core.records import Refined
 from pipeline.report.charts import Series, histogram, line_chart
 from pipeline.report.reader import RunReader
 from pipeline.report.section import Material, Section
@@ -21,9 +22,9 @@ def score_section(material: Material) -> Section:
     reader, title = material.reader, "Scores of the crops"
     if not reader.rounds:
         return Section("scores", title, missing="No crop was scored yet", command=material.command("refine"))
-    rows = [row for row in reader.rows(reader.rounds[-1], ("scores",)) if row["scores"]]
-    labels = np.array([row["scores"][0] for row in rows])
-    others = np.array([score for row in rows for score in row["scores"][1:]])
+    rows = _scored(reader, reader.rounds[-1])
+    labels = np.array([row.scores[0] for row in rows])
+    others = np.array([score for row in rows for score in row.scores[1:]])
     thresholds = _thresholds(reader)
     edges = _edges(labels, others)
     counts = {LABEL: np.histogram(labels, edges)[0].tolist(), OTHER: np.histogram(others, edges)[0].tolist()}
@@ -42,12 +43,20 @@ def score_section(material: Material) -> Section:
     return Section("scores", title, data=data, view={"chart": chart, "n": {LABEL: len(labels), OTHER: len(others)}})
 
 
+def _scored(reader: RunReader, stage: str) -> list[Refined]:
+    """Rows of a round that have scores."""
+    return [row.record for row in reader.rows(stage, Refined) if row.record is not None and row.record.scores]
+
+
 def _thresholds(reader: RunReader) -> dict[str, float]:
-    """The filter's cuts; empty before it ran."""
+    """Thresholds of the filter; empty before it ran."""
     if not reader.run.store.exists(CALIBRATION):
         return {}
-    found = json.loads(reader.run.store.read(CALIBRATION))
-    return {"canvas dropped under": found["canvas_threshold"], "crop dropped under": found["crop_threshold"]}
+    calibration: dict[str, float] = json.loads(reader.run.store.read(CALIBRATION))
+    return {
+        "canvas dropped under": calibration["canvas_threshold"],
+        "crop dropped under": calibration["crop_threshold"],
+    }
 
 
 def _edges(labels: NDArray[np.float64], others: NDArray[np.float64]) -> list[float]:
@@ -67,10 +76,10 @@ def _mean(values: NDArray[np.float64]) -> float:
     return round(float(values.mean()), 3) if len(values) else 0.0
 
 
-def _label_wins(rows: Rows) -> float:
+def _label_wins(rows: Sequence[Refined]) -> float:
     """Share of canvases whose own rectangle scores at least as high as the mean of the other crops."""
-    judged = [row["scores"][0] >= float(np.mean(row["scores"][1:])) for row in rows if len(row["scores"]) > 1]
-    return round(float(np.mean(judged)), 3) if judged else 0.0
+    wins = [row.scores[0] >= float(np.mean(row.scores[1:])) for row in rows if len(row.scores) > 1]
+    return round(float(np.mean(wins)), 3) if wins else 0.0
 
 
 def round_section(material: Material) -> Section:
@@ -78,36 +87,53 @@ def round_section(material: Material) -> Section:
     reader, title = material.reader, "Gain by refinement round"
     if not reader.rounds:
         return Section("rounds", title, missing="No round was run yet", command=material.command("refine"))
-    found = [
-        _round(number, reader.rows(name, ("scores", "gain", "active"))) for number, name in enumerate(reader.rounds, 1)
-    ]
-    xs = [0, *(row["round"] for row in found)]
-    beam = Series(
-        "mean of a canvas's best distinct crops", [found[0]["before"], *(row["after"] for row in found)], "s1"
-    )
-    label = Series("photo's own rectangle", [found[0]["label"]] * len(xs), "s0")
+    rounds = [_round(number, _scored(reader, name)) for number, name in enumerate(reader.rounds, 1)]
+    xs = [0, *(row.round for row in rounds)]
+    beam = Series("mean of a canvas's best distinct crops", [rounds[0].before, *(row.after for row in rounds)], "s1")
+    label = Series("photo's own rectangle", [rounds[0].label] * len(xs), "s0")
     chart = line_chart(xs, [beam, label], label="Mean score by round", x_label="round (0: the proposals)")
-    active = Series("canvases still active", [1.0, *(row["active"] for row in found)], "s3")
+    active = Series("canvases still active", [1.0, *(row.active for row in rounds)], "s3")
     share = line_chart(
         xs, [active], label="Share of canvases still active by round", x_label="round", y_range=(0.0, 1.0)
     )
-    return Section("rounds", title, data=found, view={"chart": chart, "active": share})
+    return Section("rounds", title, data=[asdict(row) for row in rounds], view={"chart": chart, "active": share})
 
 
-def _round(number: int, rows: Rows) -> dict[str, Any]:
-    """Means over the canvases of one round; a canvas that rested gained nothing."""
-    rows = [row for row in rows if row["scores"]]
-    after = np.array([np.mean(row["scores"][1:] or row["scores"]) for row in rows])
-    gains = np.array([row["gain"] for row in rows])
-    return {
-        "round": number,
-        "canvases": len(rows),
-        "active": round(float(np.mean([row["active"] for row in rows])), 4) if rows else 0.0,
-        "gain": _rounded(gains),
-        "before": _rounded(after - gains),
-        "after": _rounded(after),
-        "label": _rounded(np.array([row["scores"][0] for row in rows])),
-    }
+@dataclass(frozen=True)
+class RoundSummary:
+    """Means over the canvases of one round; an inactive canvas has a gain of 0.
+
+    Args:
+        round: number of the round, from 1.
+        canvases: number of canvases with scores.
+        active: share of canvases that the round still changed.
+        gain: of a canvas's best distinct crops.
+        before: mean score of these crops before the round.
+        after: mean score of these crops after the round.
+        label: mean score of the photo's own rectangle.
+    """
+
+    round: int
+    canvases: int
+    active: float
+    gain: float
+    before: float
+    after: float
+    label: float
+
+
+def _round(number: int, rows: Sequence[Refined]) -> RoundSummary:
+    after = np.array([np.mean(row.scores[1:] or row.scores) for row in rows])
+    gains = np.array([row.gain for row in rows])
+    return RoundSummary(
+        round=number,
+        canvases=len(rows),
+        active=round(float(np.mean([row.active for row in rows])), 4) if rows else 0.0,
+        gain=_rounded(gains),
+        before=_rounded(after - gains),
+        after=_rounded(after),
+        label=_rounded(np.array([row.scores[0] for row in rows])),
+    )
 
 
 def _rounded(values: NDArray[np.float64]) -> float:

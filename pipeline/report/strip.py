@@ -1,15 +1,17 @@
-"""The strip that explains the whole pipeline in one picture: photo, canvas, proposals, kept crops."""
+"""A strip of panels that shows the whole pipeline on one canvas: photo, canvas, proposals, kept crops."""
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
+import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.core.errors import UsageError
+from pipeline.core.records import Canvas, Crops, Proposals
 from pipeline.core.seeds import shard_of
-from pipeline.core.stage import KEPT, Rows
 from pipeline.runs.run_directory import Run
+from pipeline.shards import parquet
 
 PANEL = (400, 340)
 GAP, MARGIN, CAPTION, TEXT = 26, 22, 38, 19
@@ -20,33 +22,36 @@ PHOTO, PROPOSAL, CROP = (255, 255, 255), (56, 189, 248), (255, 159, 28)
 FINE = 2
 
 Box = Sequence[float]
+Record = TypeVar("Record")
 Stroke = tuple[Box, tuple[int, int, int], int]
 
 
 def story_strip(run: Run, key: str) -> Image.Image:
-    """RGB picture of one canvas's way: the photo, the canvas with its rectangle, its proposals, its kept crops.
+    """RGB image of the steps of one canvas: the photo, the canvas with its rectangle, its proposals, its kept crops.
 
     key: of a canvas that passed the filter. Raises UsageError for another, MissingUpstreamError before the filter ran.
     """
     shard = shard_of(key.split("-")[0], run.plan.work_shards)
-    verdict = _row(run.rows("filter", shard), key)
-    if verdict is None or verdict["status"] != KEPT:
+    verdict = _kept(run, "filter", shard, key, Crops)
+    if verdict is None:
         raise UsageError(f"'{key}' is not a kept canvas of '{run.store.url}': the report shows keys of kept ones")
-    canvas, proposed = _row(run.rows("outpaint", shard), key), _row(run.rows("propose", shard), key)
-    photo = _row(run.rows("ingest", shard), verdict["photo"])
-    assert canvas is not None and photo is not None and proposed is not None
-    painted, label = _image(run, "outpaint", shard, canvas), canvas["photo_box"]
-    crops = verdict["boxes"][1 : SHOWN_CROPS + 1]
-    tried = proposed["boxes"][1:]
+    canvas, proposals = _kept(run, "outpaint", shard, key, Canvas), _kept(run, "propose", shard, key, Proposals)
+    assert canvas is not None and proposals is not None
+    painted, label = _image(run, "outpaint", shard, key), canvas.photo_box
+    crops = verdict.boxes[1 : SHOWN_CROPS + 1]
+    tried = proposals.boxes[1:]
     shown = tried[:: max(1, len(tried) // SHOWN_PROPOSALS)][:SHOWN_PROPOSALS]
-    original = _image(run, "ingest", shard, photo)
+    original = _image(run, "ingest", shard, verdict.photo)
     height = _common_height([original, painted])
-    strokes = [
+    strokes: list[tuple[str, list[Stroke]]] = [
         ("out-painted canvas", [(label, PHOTO, 3)]),
         (f"{len(tried)} proposals", [*((box, PROPOSAL, 1) for box in shown), (label, PHOTO, 3)]),
         ("kept by score", [*((box, CROP, 3) for box in crops), (label, PHOTO, 3)]),
     ]
-    cuts = [painted.crop(tuple(round(v) for v in box)) for box in (crops or [label])]
+    cuts = [
+        painted.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
+        for box in crops or [list(map(float, label))]
+    ]
     panels = [
         ("professional photograph", _scaled(original, height)),
         *((words, _drawn(painted, boxes, height)) for words, boxes in strokes),
@@ -55,13 +60,18 @@ def story_strip(run: Run, key: str) -> Image.Image:
     return _compose(panels)
 
 
-def _row(rows: Rows, key: str) -> dict[str, Any] | None:
-    return next((row for row in rows if row["key"] == key), None)
+def _kept(run: Run, stage: str, shard: int, key: str, record: type[Record]) -> Record | None:
+    """The record of a kept sample; None when it was not kept."""
+    table = parquet.kept_table(run.table(stage, shard, ["status", *parquet.columns_of(record)]))
+    return next((one for one in parquet.records_of(record, table.filter(pc.equal(table["key"], key)))), None)
 
 
-def _image(run: Run, stage: str, shard: int, row: dict[str, Any]) -> Image.Image:
+def _image(run: Run, stage: str, shard: int, key: str) -> Image.Image:
     receipt = run.receipt(stage, shard)
-    assert receipt is not None
+    row = next(
+        (row for row in run.rows(stage, shard, ["key", "image_offset", "image_size"]) if row["key"] == key), None
+    )
+    assert receipt is not None and row is not None
     data = run.store.read_range(run.output_of(receipt, ".tar"), row["image_offset"], row["image_size"])
     with Image.open(io.BytesIO(data)) as image:
         return ImageOps.exif_transpose(image).convert("RGB")

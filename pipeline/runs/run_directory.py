@@ -110,8 +110,12 @@ class Run:
         """All rows of a shard's table, kept or not."""
         if stage == SOURCES:
             return self.sources(shard)
-        rows: Rows = self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns).to_pylist()
+        rows: Rows = self.table(stage, shard, columns).to_pylist()
         return rows
+
+    def table(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> "pa.Table":
+        """All rows of a shard, kept or not, as an Arrow table; all columns for None."""
+        return self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns)
 
     def _table(self, path: str, columns: Sequence[str] | None) -> "pa.Table":
         try:
@@ -172,8 +176,7 @@ class Run:
 
         def columns(stage: str, shard: int, names: Sequence[str] | None) -> "pa.Table":
             with_status = None if names is None else sorted({"key", "status", *names})
-            path = self.output_of(self._done(stage, shard, "this step"), ".parquet")
-            return parquet.kept_table(self._table(path, with_status))
+            return parquet.kept_table(self.table(stage, shard, with_status))
 
         def rows(stage: str, shard: int, names: Sequence[str] | None) -> Rows:
             kept: Rows = columns(stage, shard, names).to_pylist()

@@ -1,4 +1,4 @@
-"""One Parquet a (stage, shard): every task has a row, kept or not, with its fixed word when not.
+"""Parquet tables, one per stage and shard: every sample has a row, kept or not, with the reason when it is not.
 
 The schema follows from the stage's record dataclass, after four columns of our own: key, status, reason, detail.
 """
@@ -6,22 +6,34 @@ The schema follows from the stage's record dataclass, after four columns of our 
 import dataclasses
 import io
 import types
-from collections.abc import Iterable, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core.stage import KEPT, Outcome
+from pipeline.core.stage import KEPT, Outcome, Rows
 
-_SCALARS = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), bytes: pa.binary()}
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record")
+Scalar = int | float | str | bool | bytes
+
+_SCALARS: dict[object, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+}
 OWN_COLUMNS = ("key", "status", "reason", "detail")
 IMAGE_COLUMNS = {"image_offset": pa.int64(), "image_size": pa.int64(), "image_sha256": pa.string()}
 
 
-def arrow_type(hint: Any) -> pa.DataType:
-    """The Parquet type of a dataclass field; raises TypeError for one that a table cannot hold."""
+def arrow_type(hint: object) -> pa.DataType:
+    """The Parquet type of a field of a record; raises TypeError for a type that tables do not support."""
     if hint in _SCALARS:
         return _SCALARS[hint]
     if get_origin(hint) is list:
@@ -32,7 +44,7 @@ def arrow_type(hint: Any) -> pa.DataType:
 
 
 def schema_of(record: type, *, images: bool = False) -> pa.Schema:
-    """Own columns, then the record's fields, then where the image lies in the shard's tar."""
+    """The schema of a stage's table: own columns, the record's fields, then the place of the image in the shard's tar."""
     hints = get_type_hints(record)
     fields = [pa.field(name, pa.string()) for name in OWN_COLUMNS]
     fields += [pa.field(f.name, arrow_type(hints[f.name])) for f in dataclasses.fields(record) if f.name != "key"]
@@ -41,23 +53,25 @@ def schema_of(record: type, *, images: bool = False) -> pa.Schema:
     return pa.schema(fields)
 
 
-def row_of(outcome: Outcome, image: tuple[int, int, str] | None = None) -> dict[str, Any]:
-    """A table row: the record's fields are null where a rejected or failed task has none.
+def row_of(outcome: Outcome, image: tuple[int, int, str] | None = None) -> dict[str, object]:
+    """A table row. The fields of a record are null for a rejected or failed sample without one.
 
-    image: offset, size and sha256 of the sample's first file in the shard's tar.
+    Args:
+        outcome: of the sample.
+        image: offset, size and sha256 of the sample's first file in the shard's tar.
     """
-    row: dict[str, Any] = {} if outcome.record is None else _shallow(outcome.record)
+    row = {} if outcome.record is None else _shallow(outcome.record)
     row.update(key=outcome.key, status=outcome.status, reason=outcome.reason, detail=outcome.detail)
     if image is not None:
         row.update(zip(IMAGE_COLUMNS, image, strict=True))
     return row
 
 
-def _shallow(record: Any) -> dict[str, Any]:
+def _shallow(record: "DataclassInstance") -> dict[str, object]:
     return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
 
 
-def encode(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> bytes:
+def encode(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> bytes:
     """Parquet bytes of rows, the same for the same rows (no timestamps, fixed compression and row groups)."""
     return encode_table(pa.Table.from_pylist(list(rows), schema=schema))
 
@@ -69,16 +83,16 @@ def encode_table(table: pa.Table, rows_a_group: int = 16384) -> bytes:
     return sink.getvalue()
 
 
-def decode(
-    data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    """Rows of Parquet bytes, or those with one value in one column; raises pyarrow.ArrowInvalid when they are damaged."""
-    rows: list[dict[str, Any]] = decode_table(data, columns, where).to_pylist()
+def decode(data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Scalar] | None = None) -> Rows:
+    """Rows of Parquet bytes; raises pyarrow.ArrowInvalid when they are damaged. where: only rows with (column, value)."""
+    rows: Rows = decode_table(data, columns, where).to_pylist()
     return rows
 
 
-def decode_table(data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Any] | None = None) -> pa.Table:
-    """The same as a table. Read by this thread alone: Arrow's own readers may still be at work when the process ends."""
+def decode_table(
+    data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Scalar] | None = None
+) -> pa.Table:
+    """``decode`` as an Arrow table. It uses this thread only: Arrow's own threads may still be running when the process ends."""
     file = pq.ParquetFile(io.BytesIO(data))
     if where is None:
         return file.read(columns, use_threads=False)
@@ -88,17 +102,29 @@ def decode_table(data: bytes, columns: Sequence[str] | None = None, where: tuple
     return table.filter(pc.equal(table[name], value))
 
 
-def _may_hold(file: pq.ParquetFile, group: int, name: str, value: Any) -> bool:
-    """Whether the least and greatest value of a column in a row group leave room for one."""
-    about = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
-    return about is None or not about.has_min_max or about.min <= value <= about.max
+def _may_hold(file: pq.ParquetFile, group: int, name: str, value: Scalar) -> bool:
+    """Whether ``value`` is within the minimum and maximum of a column in a row group."""
+    statistics = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
+    return statistics is None or not statistics.has_min_max or statistics.min <= value <= statistics.max
 
 
-def kept(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def columns_of(record: type) -> list[str]:
+    """Names of a record's columns."""
+    return [field.name for field in dataclasses.fields(record)]
+
+
+def records_of(record: type[Record], table: pa.Table) -> list[Record | None]:
+    """Each row of a table as a record; None for a rejected or failed sample, whose fields are null."""
+    build: Callable[..., Record] = record
+    columns = [table[name].to_pylist() for name in columns_of(record)]
+    return [None if None in values else build(*values) for values in zip(*columns, strict=True)]
+
+
+def kept(rows: Rows) -> Rows:
     """The rows that the next stage sees."""
     return [row for row in rows if row["status"] == KEPT]
 
 
 def kept_table(table: pa.Table) -> pa.Table:
-    """The same of a table."""
+    """``kept`` of an Arrow table."""
     return table.filter(pc.equal(table["status"], KEPT))

@@ -12,7 +12,7 @@ from pipeline.core.errors import DamagedDataError, UsageError
 from pipeline.report import canvases, cropper, rejects, story_strip, write_report
 from pipeline.report.album import LARGE, MEDIUM, THUMB, Album
 from pipeline.report.charts import histogram, intervals, line_chart
-from pipeline.report.reader import MAX_SHARDS, RunReader, sample_rows
+from pipeline.report.reader import MAX_SHARDS, RunReader, Verdict, sample_rows
 from pipeline.runs.status import funnel
 from tests.canned import canned_run, picture
 
@@ -274,9 +274,9 @@ def test_a_turned_photo_is_shown_upright(tmp_path):
 
 
 def test_picks_are_of_different_photos_and_independent_of_order():
-    rows = [{"key": f"{photo}-{variant:02d}"} for photo in "abcdef" for variant in range(5)]
+    rows = [Verdict(f"{photo}-{variant:02d}", 0, "kept", "", "") for photo in "abcdef" for variant in range(5)]
     chosen = sample_rows(rows, 6, "test")
-    assert {row["key"][0] for row in chosen} == set("abcdef")
+    assert {row.key[0] for row in chosen} == set("abcdef")
     assert sample_rows(rows[::-1], 6, "test") == chosen
 
 
