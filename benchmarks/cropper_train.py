@@ -29,18 +29,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
-from procrop_model.inference.predictor import Looked, Predictor
+from procrop_model.inference.predictor import EncodedBatch, Predictor
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.network.config import CropperConfig, published_config, sizes_of
-from procrop_model.network.fold_batchnorm import fold_norms
+from procrop_model.network.fold_batchnorm import fold_batchnorms
 from procrop_model.network.fusion import References
 from procrop_model.network.lite0 import Lite0Encoder
-from procrop_model.retrieval.database import Found, ReferenceDatabase
+from procrop_model.retrieval.database import ReferenceDatabase, SearchResult
 from procrop_model.retrieval.entries import Reference
 from procrop_model.training.batches import Batch
 from procrop_model.training.losses import LossConfig, set_loss, total_loss
 from procrop_model.training.targets import TargetBatch, Targets
-from procrop_model.training.train_step import TrainStep, features_of
+from procrop_model.training.train_step import TrainStep, view_features
 from procrop_model.training.views import View
 
 PUBLISHED, TUNED, BOXES = "published architecture", "tuned", 5
@@ -84,7 +84,7 @@ class Contender:
     def _losses(self) -> dict[str, Tensor]:
         views = self._views()
         if self.predictor is None:  # the published losses: no vote, no RoI head
-            features = features_of(self.network, views, self.aspects.device)
+            features = view_features(self.network, views, self.aspects.device)
             return set_loss(self.network(features, self.aspects, self.references), self.targets, LossConfig())
         roi = torch.tensor([[0.1, 0.1, 0.8, 0.9]]).expand(len(self.images), 16, 4)
         batch = Batch(views, self.aspects, self.targets, self.references, roi)
@@ -106,9 +106,9 @@ class Contender:
         if self.predictor is None:
             output.boxes[-1].gather(1, output.logits[-1].argsort(1, descending=True)[..., None].expand(-1, -1, 4))
         else:
-            nothing = Found(rows=[], similarities=[], keys=[])
+            nothing = SearchResult(rows=[], similarities=[], keys=[])
             found = [nothing] * len(self.images)
-            self.predictor.propose(Looked(output, self.aspects, found, features, self.references))
+            self.predictor.propose(EncodedBatch(output, self.aspects, found, features, self.references))
         self.cpu.append(time.process_time() - busy)
         return time.perf_counter() - started
 
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> None:
     cpu_steps = {name: one.cpu[-options.rounds :] for name, one in made.items()}
     made[TUNED] = tuned(made[PUBLISHED])
     for name in (OURS, "trained", "bf16", "embedded"):
-        fold_norms(made[name].network.extractor.backbone)
+        fold_batchnorms(made[name].network.extractor.backbone)
     guesses = alternate(
         {name: one.infer for name, one in made.items() if name not in ("kept", "trained")}, options.rounds
     )
@@ -169,7 +169,7 @@ def tuned(published: Contender) -> Contender:
     """The published network with what makes ours quick on a processor."""
     copy = deepcopy(published)
     copy.network.extractor.backbone.to(memory_format=torch.channels_last)
-    fold_norms(copy.network.extractor.backbone)
+    fold_batchnorms(copy.network.extractor.backbone)
     return copy
 
 

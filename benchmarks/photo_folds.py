@@ -26,7 +26,7 @@ from pipeline.shards.dataset import ShardSet
 from pipeline.shards.write_shard import write_shard
 from procrop_model.network.lite0 import Lite0Encoder
 from procrop_model.retrieval.database import Reference, ReferenceDatabase
-from procrop_model.training.augment import AugmentConfig, degrade, recolour
+from procrop_model.training.augment import AugmentConfig, degrade_image, recolour
 
 MOST = 8
 Pixels = NDArray[np.uint8]
@@ -116,7 +116,7 @@ def _take(image: Pixels, seed: int) -> Pixels:
     share = rng.uniform(0.85, 0.95)
     left, top = (int(rng.uniform(0, 1 - share) * side) for side in (width, height))
     framed = Image.fromarray(image).crop((left, top, left + int(share * width), top + int(share * height)))
-    return degrade(recolour(framed, AugmentConfig(), rng), AugmentConfig(), rng)
+    return degrade_image(recolour(framed, AugmentConfig(), rng), AugmentConfig(), rng)
 
 
 def _write_references(

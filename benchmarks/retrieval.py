@@ -112,7 +112,7 @@ def approximate(kind: str, vectors: Floats, queries: Floats) -> dict[str, Any]:
     speeds = [rate(partial(base.search, queries, AT), len(queries)) for _ in range(3)]
     flats = [rate(partial(flat.search, queries, AT), len(queries)) for _ in range(3)]
     return {
-        "index": kind, "vectors": len(vectors), "built_s": round(built, 1), "recall_told": round(base.told.recall, 4),
+        "index": kind, "vectors": len(vectors), "built_s": round(built, 1), "recall_told": round(base.metadata.recall, 4),
         "recall": round(float(recall), 4), "queries_s": round(float(np.median(speeds)), 1),
         "faiss_flat_queries_s": round(float(np.median(flats)), 1),
     }  # fmt: skip

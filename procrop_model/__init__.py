@@ -1,19 +1,20 @@
-"""The retrieval-based cropper, usable alone: ``from procrop_model import Cropper``.
+"""The retrieval-based cropper, usable on its own: ``from procrop_model import Cropper``. docs/api.md lists the public names.
 
-The names are looked up when they are first used, so that light parts of the package (the reference database) load
-without torch.
+The names are imported on first use, so that importing a part that needs no torch (the reference database) does not load it.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from procrop_model.cropper import Crop, Cropper
+    from procrop_model.crop import Crop
+    from procrop_model.cropper import Cropper
+    from procrop_model.inference.crop_options import Limits
 
-__all__ = ["Crop", "Cropper"]
+__all__ = ["Crop", "Cropper", "Limits"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in __all__:
         return getattr(import_module("procrop_model.cropper"), name)
     raise AttributeError(f"module 'procrop_model' has no attribute '{name}'")

@@ -1,54 +1,75 @@
-"""One crop: where it is, how good, why, and its pixels."""
+"""One crop of an image: its box, its score, its explanation and its pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from PIL import Image
 
 from pipeline.core.geometry import BoxPx
-from procrop_model.inference.attention_maps import Guidance
-from procrop_model.inference.explanation_image import Thumbnails, draw
+from pipeline.core.json_types import JsonObject
+from procrop_model.inference.attention_maps import AttentionMaps
+from procrop_model.inference.explanation_image import Thumbnails, draw_explanation
 from procrop_model.inference.image_input import Original
+
+
+class CropReference(TypedDict):
+    """A reference photograph that a crop was predicted with; similarity: cosine in -1..1."""
+
+    title: str
+    author: str
+    similarity: float
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a crop. score and whole_score: of the crop and of the uncropped picture, in 0..1; subject_kept: share of the subject
-    inside, or None when none was looked for; guidance: what the references did.
+    """Why a crop was chosen.
+
+    Args:
+        score: of the crop, in 0..1.
+        whole_score: of the uncropped image, in 0..1.
+        subject_kept: share of the subject inside the crop, or None without a subject.
+        attention: what the references contributed.
     """
 
     score: float
     whole_score: float
     subject_kept: float | None
-    guidance: Guidance
+    attention: AttentionMaps
 
-    def as_json(self) -> dict[str, Any]:
-        """A JSON object; ``gain`` is the score beyond that of the whole."""
+    def as_json(self) -> JsonObject:
+        """A JSON object; ``gain`` is ``score`` minus ``whole_score``."""
         return {
             "score": round(self.score, 4),
             "whole_score": round(self.whole_score, 4),
             "gain": round(self.score - self.whole_score, 4),
             "subject_kept": None if self.subject_kept is None else round(self.subject_kept, 4),
-            **self.guidance.as_json(),
+            **self.attention.as_json(),
         }
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop of one picture.
+    """A crop of one image.
 
-    box_px: in pixels of the upright original. score: in 0..1. references: the photographs that guided it, most
-    similar first, each with title, author and similarity. aspect: width / height of what ``image`` gives. size: exact
-    output size, or None. whole_score: of the uncropped picture. subject_kept: share of the subject inside, None when none
-    was looked for. fulfilled: whether all limits are kept. unchanged: whether the picture stays as it is, because no crop was
-    better by the margin.
+    Args:
+        box_px: (x1, y1, x2, y2), half-open, in pixels of the upright original.
+        score: in 0..1.
+        references: the photographs it was predicted with, most similar first.
+        aspect: width / height of what ``image`` gives.
+        size: exact output size (width, height), or None.
+        original: the image.
+        whole_score: score of the uncropped image, in 0..1.
+        subject_kept: share of the subject inside, or None without a subject.
+        fulfilled: whether all limits are met.
+        unchanged: whether the image stays uncropped, because no crop was better by ``Limits.margin``.
+        attention: computes the explanation; None for no references.
     """
 
     box_px: BoxPx
     score: float
-    references: list[dict[str, Any]]
+    references: list[CropReference]
     aspect: float
     size: tuple[int, int] | None
     original: Original = field(repr=False)
@@ -56,39 +77,39 @@ class Crop:
     subject_kept: float | None = None
     fulfilled: bool = True
     unchanged: bool = False
-    guidance: Callable[[], Guidance] | None = field(default=None, repr=False, compare=False)
+    attention: Callable[[], AttentionMaps] | None = field(default=None, repr=False, compare=False)
 
     def image(self) -> Image.Image:
-        """The crop from the full-resolution original, resampled only when an exact size was asked for."""
+        """The crop of the full-resolution original; resampled only for an exact ``size``."""
         if self.size is None:
             return self.original.full().crop(self.box_px)
         return self.original.full().resize(self.size, Image.Resampling.LANCZOS, box=self.box_px)
 
     def save(self, path: Path | str, **options: Any) -> None:
-        """Writes the crop; ``options`` go to Pillow (JPEG quality 95 unless told)."""
-        picture = self.image()
+        """Writes the crop in the format of the suffix, with the original's colour profile.
+
+        options: passed to Pillow; JPEG quality is 95 by default.
+        """
+        image = self.image()
         if Path(path).suffix.lower() in (".jpg", ".jpeg"):
             options = {"quality": 95, **options}
-            picture = picture.convert("RGB") if picture.mode not in ("RGB", "L", "CMYK") else picture
+            image = image.convert("RGB") if image.mode not in ("RGB", "L", "CMYK") else image
         if (profile := self.original.full().info.get("icc_profile")) is not None:
             options = {"icc_profile": profile, **options}
-        picture.save(path, **options)
+        image.save(path, **options)
 
     def explain(self) -> Explanation:
-        """Why this crop; costs one more pass of the network behind its backbone."""
-        guidance = self.guidance() if self.guidance is not None else _NO_GUIDANCE
-        return Explanation(self.score, self.whole_score, self.subject_kept, guidance)
+        """Why this crop was chosen; costs one more pass of the network without its backbone."""
+        attention = self.attention() if self.attention is not None else AttentionMaps.none()
+        return Explanation(self.score, self.whole_score, self.subject_kept, attention)
 
     def explain_picture(self, thumbnails: Thumbnails | None = None) -> Image.Image:
-        """The picture with its cells tinted by the reference that they looked at most, the crop's frame, and the references.
+        """The image with the crop's frame, its cells tinted by the reference they attend to most, and the references beside it.
 
-        thumbnails: a reference -> its picture, or None where it is not known.
+        thumbnails: gives the image of a reference, or None where it has none.
         """
-        why = self.explain()
-        told = f"score {why.score:.2f}, the whole {why.whole_score:.2f}"
-        if why.subject_kept is not None:
-            told += f", subject kept {why.subject_kept:.0%}"
-        return draw(self.original.full(), self.box_px, why.guidance, told, thumbnails)
-
-
-_NO_GUIDANCE = Guidance.none()
+        explanation = self.explain()
+        caption = f"score {explanation.score:.2f}, the whole {explanation.whole_score:.2f}"
+        if explanation.subject_kept is not None:
+            caption += f", subject kept {explanation.subject_kept:.0%}"
+        return draw_explanation(self.original.full(), self.box_px, explanation.attention, caption, thumbnails)

@@ -26,7 +26,7 @@ from procrop_model.evaluation.evaluate_run import (
 )
 from procrop_model.evaluation.metrics import crop_metrics
 from procrop_model.evaluation.rank_metrics import gaic_of_image
-from procrop_model.evaluation.set_metrics import TOPS, ap_interval, eps_metrics, overlaps, pair_agreement
+from procrop_model.evaluation.set_metrics import TOPS, ap_interval, box_ious, eps_metrics, pair_agreement
 from procrop_model.inference.predictor import Floats
 
 EPS = "eps_acc"
@@ -167,7 +167,7 @@ def _ranked(seen: _Seen) -> dict[str, Any]:
     row: dict[str, Any] = {"box_px": list(best), "annotations": [list(boxes[int(np.argmax(opinions))])]}
     row[MODEL] = gaic_of_image(opinions, scores)
     for name, box in seen.single.items():
-        row[name] = gaic_of_image(opinions, overlaps(boxes, box))
+        row[name] = gaic_of_image(opinions, box_ious(boxes, box))
     return row
 
 
@@ -176,10 +176,10 @@ def _sets(seen: _Seen) -> dict[str, Any]:
     wanted = seen.image.boxes[int(np.argmax(seen.image.scores))]
     boxes, scores = seen.proposals()
     top = max(TOPS)
-    own = overlaps([[float(x) for x in box] for box in boxes[:top]], wanted)
+    own = box_ious([[float(x) for x in box] for box in boxes[:top]], wanted)
     ranked = {MODEL: (own, np.asarray(scores[:top], np.float64))}
     for name, box in seen.single.items():
-        ranked[name] = (overlaps([box], wanted), np.ones(1))
+        ranked[name] = (box_ious([box], wanted), np.ones(1))
     row: dict[str, Any] = {
         "box_px": [round(float(x), 2) for x in boxes[0]],
         "annotations": [list(wanted)],
@@ -193,7 +193,7 @@ def _pairs(seen: _Seen) -> dict[str, Any]:
     pairs = ordered(seen.image.pairs)
     boxes = [box for pair in pairs for box in (pair.first, pair.second)]
     scores: dict[str, list[float]] = {MODEL: seen.scores(boxes).tolist()}
-    scores |= {name: overlaps(boxes, box).tolist() for name, box in seen.single.items()}
+    scores |= {name: box_ious(boxes, box).tolist() for name, box in seen.single.items()}
     row: dict[str, Any] = {"box_px": [], "annotations": []}
     for name, values in scores.items():
         agreed = [

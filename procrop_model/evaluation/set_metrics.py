@@ -15,7 +15,7 @@ AP_EPSILONS = (0.85, 0.9, 0.95)
 Floats = NDArray[np.float64]
 
 
-def overlaps(boxes: Sequence[Box], annotation: Box) -> Floats:
+def box_ious(boxes: Sequence[Box], annotation: Box) -> Floats:
     """IoU [N] of each box with an annotation; the order is kept."""
     return np.array([iou(box, annotation) for box in boxes], np.float64)
 

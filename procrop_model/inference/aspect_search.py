@@ -1,4 +1,4 @@
-"""Boxes of a wanted shape, best first: the decoded ones brought to it, judged anew, and moved without losing it."""
+"""The best boxes of a given aspect ratio: decoded boxes brought to that ratio, scored again and improved by local search."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.geometry import snap_aspect, to_norm
-from procrop_model.inference.limit_scoring import WHOLE, Rules, windows
-from procrop_model.inference.local_search import climb
-from procrop_model.inference.predictor import CLIMBERS, Floats, Looked, Predictor
+from procrop_model.inference.limit_scoring import WHOLE, CropConstraints, windows
+from procrop_model.inference.local_search import local_search
+from procrop_model.inference.predictor import SEARCHED, EncodedBatch, Floats, Predictor
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Boxes [N, 4] xyxy in 0..1 of one picture, best first; scores [N] of the network in 0..1; values [N]: the same, but
-    below -1 for a box that does not keep the limits.
+    """N boxes of one image, best first.
+
+    Args:
+        boxes: [N, 4] xyxy in 0..1.
+        scores: [N], RoI scores in 0..1.
+        values: [N], the scores, but below -1 for boxes that violate the limits.
     """
 
     boxes: Floats
@@ -22,48 +26,66 @@ class Ranked:
     values: Floats
 
 
-class ShapeSearch:
-    """The search in pictures that the network has looked at."""
+class AspectSearch:
+    """The search over a batch of encoded images."""
 
     def __init__(
-        self, predictor: Predictor, looked: Looked, sizes: Sequence[tuple[int, int]], rules: Sequence[Rules]
+        self,
+        predictor: Predictor,
+        encoded: EncodedBatch,
+        sizes: Sequence[tuple[int, int]],
+        constraints: Sequence[CropConstraints],
     ) -> None:
-        """sizes: (width, height) of each picture; rules: its limits."""
-        self._predictor, self._looked = predictor, looked
-        self._sizes, self._rules = sizes, rules
-        self._predictions = predictor.propose(looked)
+        """Proposes boxes of any aspect.
+
+        Args:
+            predictor: scores boxes.
+            encoded: the B images.
+            sizes: (width, height) of each original in pixels.
+            constraints: limits of each image.
+        """
+        self._predictor, self._encoded = predictor, encoded
+        self._sizes, self._constraints = sizes, constraints
+        self._predictions = predictor.propose(encoded)
 
     def ranked(self, ratio: float | None) -> list[Ranked]:
-        """Boxes of an aspect, or of any when None, of each picture."""
-        limited = any(rules.any for rules in self._rules)
+        """Boxes of each image with aspect ``ratio`` (width / height), or of any aspect when it is None."""
+        limited = any(constraints.any for constraints in self._constraints)
         if ratio is None and not limited:
             return [Ranked(p.boxes, p.scores, p.scores) for p in self._predictions]
-        offered = [self._offered(image, ratio) for image in range(len(self._rules))]
-        for rules, boxes in zip(self._rules, offered, strict=True):
-            rules.relax(boxes)
-        judged = self._judge(offered)
+        candidates = [self._candidates(image, ratio) for image in range(len(self._constraints))]
+        for constraints, boxes in zip(self._constraints, candidates, strict=True):
+            constraints.relax(boxes)
+        initial = self._values(candidates)
         leading = [
-            boxes[np.argsort(-values, kind="stable")[:CLIMBERS]] for boxes, values in zip(offered, judged, strict=True)
+            boxes[np.argsort(-values, kind="stable")[:SEARCHED]]
+            for boxes, values in zip(candidates, initial, strict=True)
         ]
-        moved, values = climb(leading, self._judge, keep_shape=ratio is not None)
-        scores = self._predictor.score(self._looked, moved) if limited else values
-        return [_sorted(*found) for found in zip(moved, scores, values, strict=True)]
+        moved, values = local_search(leading, self._values, keep_shape=ratio is not None)
+        scores = self._predictor.score(self._encoded, moved) if limited else values
+        return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
 
     def largest(self, ratio: float | None) -> list[Ranked]:
-        """The largest boxes of an aspect, or the whole picture when None, of each picture."""
+        """The largest boxes of an aspect, or the whole image when it is None, of each image."""
         boxes = [WHOLE if ratio is None else _largest(ratio, size) for size in self._sizes]
-        scores = self._predictor.score(self._looked, boxes)
-        values = [rules.judge(*found) for rules, *found in zip(self._rules, boxes, scores, strict=True)]
-        return [_sorted(*found) for found in zip(boxes, scores, values, strict=True)]
+        scores = self._predictor.score(self._encoded, boxes)
+        values = [
+            constraints.penalise(*of_image)
+            for constraints, *of_image in zip(self._constraints, boxes, scores, strict=True)
+        ]
+        return [_sorted(*of_image) for of_image in zip(boxes, scores, values, strict=True)]
 
-    def _offered(self, image: int, ratio: float | None) -> Floats:
-        decoded, rules, size = self._predictions[image].boxes, self._rules[image], self._sizes[image]
-        offered = decoded if ratio is None else _fitted(decoded, ratio, size)
-        return np.concatenate([offered, rules.candidates(decoded, ratio)]) if rules.any else offered
+    def _candidates(self, image: int, ratio: float | None) -> Floats:
+        decoded, constraints, size = self._predictions[image].boxes, self._constraints[image], self._sizes[image]
+        fitted = decoded if ratio is None else _fitted(decoded, ratio, size)
+        return np.concatenate([fitted, constraints.candidates(decoded, ratio)]) if constraints.any else fitted
 
-    def _judge(self, boxes: Sequence[Floats]) -> list[Floats]:
-        scores = self._predictor.score(self._looked, boxes)
-        return [rules.judge(*found) for rules, *found in zip(self._rules, boxes, scores, strict=True)]
+    def _values(self, boxes: Sequence[Floats]) -> list[Floats]:
+        scores = self._predictor.score(self._encoded, boxes)
+        return [
+            constraints.penalise(*of_image)
+            for constraints, *of_image in zip(self._constraints, boxes, scores, strict=True)
+        ]
 
 
 def _sorted(boxes: Floats, scores: Floats, values: Floats) -> Ranked:
@@ -72,9 +94,9 @@ def _sorted(boxes: Floats, scores: Floats, values: Floats) -> Ranked:
 
 
 def _largest(ratio: float, size: tuple[int, int]) -> Floats:
-    found = np.array(list(windows(ratio, size)), np.float32)
-    areas = (found[:, 2:] - found[:, :2]).prod(1)
-    widest: Floats = found[areas > areas.max() - 1e-4]
+    boxes = np.array(list(windows(ratio, size)), np.float32)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    widest: Floats = boxes[areas > areas.max() - 1e-4]
     return widest
 
 
@@ -84,7 +106,7 @@ def _fitted(decoded: Floats, ratio: float, size: tuple[int, int]) -> Floats:
 
 
 def _at_aspect(box: Floats, ratio: float, size: tuple[int, int]) -> Iterator[tuple[float, ...]]:
-    """Boxes of an aspect near a decoded one, in pixels: of its area, and the largest inside it."""
+    """Boxes in pixels of an aspect near a decoded box: one of its area, and the largest inside it, centred and at both ends."""
     width, height = size
     px = (box * np.array([width, height, width, height])).astype(float).tolist()
     yield snap_aspect(px, ratio, width, height)

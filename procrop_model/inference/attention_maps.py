@@ -1,127 +1,141 @@
-"""Why this crop: which references guided it, and which of their cells the picture's cells looked at."""
+"""Explanation of a crop: which references influenced it, and which of their cells the image's cells attended to."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from procrop_model.inference.predictor import Looked, Predictor
+from pipeline.core.json_types import JsonObject
+from procrop_model.inference.predictor import EncodedBatch, Predictor
+from procrop_model.network.fusion import Fusion, References, Text
 from procrop_model.retrieval.database import Reference
 
 Floats = NDArray[np.float32]
-PAIRS = 3  # strongest looks told a reference
-NOTHING = "."
+Cell = tuple[int, int]  # row, column
+FusionInputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, References, Text | None]  # of ``Fusion.forward``
+STRONGEST_PAIRS = 3  # pairs of cells listed per reference
+NO_REFERENCE = "."
 
 
 @dataclass(frozen=True)
-class Guide:
-    """A reference of one picture. weight: share of the picture's attention that it got. looks: the strongest ones, each
-    (row, column) of the picture's grid, (row, column) of the reference's, and the weight in the cell's attention.
+class ReferenceAttention:
+    """The attention that one reference received from an image.
+
+    Args:
+        reference: the photograph.
+        similarity: cosine in -1..1 of its vector and the image's.
+        weight: its share of the image's attention, in 0..1.
+        pairs: the strongest pairs of an image cell and a reference cell, with the weight in the image cell's attention.
     """
 
     reference: Reference
     similarity: float
     weight: float
-    looks: list[tuple[tuple[int, int], tuple[int, int], float]]
+    pairs: list[tuple[Cell, Cell, float]]
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """The attention of one picture. shares: [H, W, K], of each cell's attention, to each reference; cells: [K, h, w], of all
-    attention to a reference, to each of its cells. What lacks to 1 in a cell of ``shares`` went to no reference.
+class AttentionMaps:
+    """The attention of one image of H x W cells to its K references of h x w cells.
+
+    Args:
+        references: the K references, most similar first.
+        shares: [H, W, K], the share of each cell's attention that goes to each reference. The rest, up to 1, goes to none.
+        cells: [K, h, w], the distribution of a reference's attention over its cells. Empty for croppers without attention.
     """
 
-    guides: list[Guide]
+    references: list[ReferenceAttention]
     shares: Floats
     cells: Floats
 
     @staticmethod
-    def none() -> "Guidance":
-        """Of a picture that no reference guided."""
-        return Guidance([], np.zeros((0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
+    def none() -> "AttentionMaps":
+        """Those of an image without references."""
+        return AttentionMaps([], np.zeros((0, 0, 0), np.float32), np.zeros((0, 0, 0), np.float32))
 
     def rows(self) -> list[str]:
-        """The picture's grid, a text a row: the rank from 1 of the reference that a cell looked at most, in base 36, or a
-        point where more went to none.
+        """The image's grid, one string per row: for each cell the rank, from 1 and in base 36, of the reference with most of its
+        attention, or a point where more goes to none.
         """
-        if not self.guides or not self.cells.size:
+        if not self.references or not self.cells.size:
             return []
-        rest = 1 - self.shares.sum(-1)
+        total = self.shares.sum(-1)
         first = self.shares.argmax(-1)
-        strong = self.shares.sum(-1) >= rest
+        strong = total >= 1 - total
         return [
-            "".join(np.base_repr(min(int(k) + 1, 35), 36) if on else NOTHING for k, on in zip(line, marks, strict=True))
+            "".join(
+                np.base_repr(min(int(k) + 1, 35), 36) if on else NO_REFERENCE for k, on in zip(line, marks, strict=True)
+            )
             for line, marks in zip(first, strong, strict=True)
         ]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """For ``crop --json``."""
-        told = [
+        references = [
             {
-                "key": guide.reference.key, "title": guide.reference.title, "author": guide.reference.author,
-                "similarity": round(guide.similarity, 4), "weight": round(guide.weight, 4),
-                "looks": [{"cell": list(a), "at": list(b), "weight": round(w, 4)} for a, b, w in guide.looks],
+                "key": one.reference.key, "title": one.reference.title, "author": one.reference.author,
+                "similarity": round(one.similarity, 4), "weight": round(one.weight, 4),
+                "looks": [{"cell": list(a), "at": list(b), "weight": round(w, 4)} for a, b, w in one.pairs],
             }
-            for guide in self.guides
+            for one in self.references
         ]  # fmt: skip
-        return {"grid": list(self.shares.shape[:2]), "looked_at": self.rows(), "references": told}
+        return {"grid": list(self.shares.shape[:2]), "looked_at": self.rows(), "references": references}
 
 
 @torch.no_grad()
-def attention_of(network: nn.Module, looked: Looked) -> torch.Tensor | None:
-    """[B, N, K, T] of images that the network has looked at; None where it has no attention to tell of, or no reference."""
-    fusion: Any = getattr(network, "fusion", None)
-    if not hasattr(fusion, "weights") or looked.references.tokens.shape[1] == 0:
+def fusion_attention(network: nn.Module, encoded: EncodedBatch) -> torch.Tensor | None:
+    """Attention [B, N, K, T] of image tokens to reference tokens; None without references or for a fusion without attention."""
+    fusion = getattr(network, "fusion", None)
+    if not isinstance(fusion, Fusion) or encoded.references.tokens.shape[1] == 0:
         return None
-    seen: list[Any] = []
-    hook = fusion.register_forward_pre_hook(lambda _, given: seen.append(given))
+    calls: list[FusionInputs] = []
+    hook = fusion.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
     try:
-        network(looked.features, looked.aspects, looked.references, looked.text)
+        network(encoded.features, encoded.aspects, encoded.references, encoded.text)
     finally:
         hook.remove()
-    weights: torch.Tensor = fusion.weights(*seen[0])
-    return weights
+    return fusion.weights(*calls[0])
 
 
-def guidance_of(predictor: Predictor, looked: Looked, image: int) -> Guidance:
-    """The guidance of one image of those looked at."""
-    found, valid = looked.found[image], looked.features.valid[image]
+def attention_maps_of(predictor: Predictor, encoded: EncodedBatch, image: int) -> AttentionMaps:
+    """The attention maps of image number ``image`` of an encoded batch."""
+    neighbours, valid = encoded.neighbours[image], encoded.features.valid[image]
     height, width = int(valid.any(1).sum()), int(valid.any(0).sum())
-    attention = attention_of(predictor.network, looked)
-    if attention is None or not found.rows:
-        guides = [
-            Guide(predictor.database.entries[row], similarity, 0.0, [])
-            for row, similarity in zip(found.rows, found.similarities, strict=True)
+    references = [predictor.database.entries[row] for row in neighbours.rows]
+    attention = fusion_attention(predictor.network, encoded)
+    if attention is None or not references:
+        unweighted = [
+            ReferenceAttention(reference, similarity, 0.0, [])
+            for reference, similarity in zip(references, neighbours.similarities, strict=True)
         ]
-        return Guidance(
-            guides, np.zeros((height, width, len(guides)), np.float32), np.zeros((len(guides), 0, 0), np.float32)
+        count = len(references)
+        return AttentionMaps(
+            unweighted, np.zeros((height, width, count), np.float32), np.zeros((count, 0, 0), np.float32)
         )
-    count = len(found.rows)
-    grid = attention[image].reshape(*looked.features.grid.shape[-2:], *attention.shape[2:])
-    mine: Floats = grid[:height, :width, :count].cpu().numpy()  # [H, W, K, T]
-    side = round(mine.shape[-1] ** 0.5)
-    shares = mine.sum(-1)
-    per_cell = mine.sum((0, 1))  # [K, T]
+    grid = attention[image].reshape(*encoded.features.grid.shape[-2:], *attention.shape[2:])
+    own: Floats = grid[:height, :width, : len(references)].cpu().numpy()  # [H, W, K, T]
+    side = round(own.shape[-1] ** 0.5)
+    shares = own.sum(-1)  # [H, W, K]
+    per_cell = own.sum((0, 1))  # [K, T]
     cells = per_cell / np.maximum(per_cell.sum(-1, keepdims=True), 1e-9)
-    guides = [
-        Guide(
-            predictor.database.entries[row],
-            found.similarities[k],
+    weighted = [
+        ReferenceAttention(
+            reference,
+            neighbours.similarities[k],
             float(shares[..., k].mean()),
-            _looks(mine[:, :, k], side),
+            _strongest_pairs(own[:, :, k], side),
         )
-        for k, row in enumerate(found.rows)
+        for k, reference in enumerate(references)
     ]
-    return Guidance(guides, shares, cells.reshape(count, side, side))
+    return AttentionMaps(weighted, shares, cells.reshape(len(references), side, side))
 
 
-def _looks(weights: Floats, side: int) -> list[tuple[tuple[int, int], tuple[int, int], float]]:
-    """The strongest of weights [H, W, T], at most one a cell of the picture."""
+def _strongest_pairs(weights: Floats, side: int) -> list[tuple[Cell, Cell, float]]:
+    """The strongest entries of weights [H, W, T], at most one per image cell; side: rows of the reference's grid."""
     best = weights.argmax(-1)
     strength = weights.max(-1)
-    order = np.argsort(-strength, axis=None, kind="stable")[:PAIRS]
+    order = np.argsort(-strength, axis=None, kind="stable")[:STRONGEST_PAIRS]
     places = [divmod(int(i), weights.shape[1]) for i in order]
     return [(place, divmod(int(best[place]), side), float(strength[place])) for place in places]

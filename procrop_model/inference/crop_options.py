@@ -1,4 +1,4 @@
-"""What a user may ask of a crop: its shape, its output size, and the limits that it has to keep."""
+"""Options of a crop: aspect ratio, output size and limits, with the parsers of their text forms."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,25 +8,28 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
 
-Subject = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+SubjectMask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Region = tuple[float, float, float, float]
 Aspects = str | float | Sequence[str | float] | None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a crop has to keep. Where no crop can, the one that lacks least is given, with ``Crop.fulfilled`` false.
+    """Constraints on a crop. Where no crop meets them, the one with the smallest violation is given, with ``Crop.fulfilled`` false.
 
-    min_size: least (width, height) in pixels of the original, "800x600", or a share of its area in 0..1. keep: boxes in
-    pixels of the upright original that must lie wholly inside, such as faces. subject: uint8 [H, W, 3] -> mask [H, W] in 0..1
-    of what the picture is of; at least ``share`` of its mass must stay inside, and where that cannot be had, nearly as much
-    as can. margin: the picture stays whole (with an aspect: the largest crop of it is taken) unless the best crop's score is
-    higher by at least this much.
+    Args:
+        min_size: least (width, height) in pixels of the original, also "800x600"; or a share of its area in 0..1.
+        keep: boxes (x1, y1, x2, y2) in pixels of the upright original that must lie wholly inside, such as faces.
+        subject: a function from an image uint8 [H, W, 3] to the mask [H, W] in 0..1 of its subject.
+        share: least share of the subject mask that must lie inside, in 0..1. Where no crop reaches it, nearly as much as can be
+            reached is required.
+        margin: the image stays uncropped (with an aspect: its largest crop is taken) unless the best crop's score is higher by at
+            least this much.
     """
 
     min_size: tuple[int, int] | float | str | None = None
     keep: Sequence[Region] = ()
-    subject: Subject | None = None
+    subject: SubjectMask | None = None
     share: float = 0.9
     margin: float | None = None
 
@@ -46,16 +49,16 @@ def parse_aspect(aspect: str | float | None) -> float | None:
 
 
 def parse_aspects(aspects: Aspects) -> list[float | None]:
-    """Of one aspect, "4:5", or several, "1:1,4:5" or a sequence; [None] for free, also written "free" in a set."""
+    """Ratios of one aspect, "4:5", or of several, "1:1,4:5" or a sequence; None stands for free, also written "free"."""
     if aspects is None:
         return [None]
     if isinstance(aspects, str):
-        listed: Sequence[str | float] = aspects.split(",")
+        each: Sequence[str | float] = aspects.split(",")
     else:
-        listed = [aspects] if isinstance(aspects, (int, float)) else list(aspects)
-    if not listed:
+        each = [aspects] if isinstance(aspects, (int, float)) else list(aspects)
+    if not each:
         raise UsageError("aspect: the set is empty, name one such as 4:5")
-    return [None if str(aspect).strip() == "free" else parse_aspect(aspect) for aspect in listed]
+    return [None if str(aspect).strip() == "free" else parse_aspect(aspect) for aspect in each]
 
 
 def parse_size(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
@@ -71,18 +74,18 @@ def parse_size(size: tuple[int, int] | str | None) -> tuple[int, int] | None:
     raise UsageError(f"size '{size}' is not understood: write it as 1080x1350")
 
 
-def parse_min_size(given: tuple[int, int] | float | str | None) -> tuple[int, int] | float | None:
+def parse_min_size(least: tuple[int, int] | float | str | None) -> tuple[int, int] | float | None:
     """(width, height) in pixels, or a share of the area in 0..1; raises UsageError."""
-    if given is None or (isinstance(given, str) and not given):
+    if least is None or (isinstance(least, str) and not least):
         return None
     try:
-        if isinstance(given, tuple) or (isinstance(given, str) and "x" in given.lower()):
-            return parse_size(given)
-        if 0 < (share := float(given)) <= 1:
+        if isinstance(least, tuple) or (isinstance(least, str) and "x" in least.lower()):
+            return parse_size(least)
+        if 0 < (share := float(least)) <= 1:
             return share
     except (ValueError, UsageError):
         pass
-    raise UsageError(f"min-size '{given}' is not understood: write pixels as 800x600, or a share of the area as 0.3")
+    raise UsageError(f"min-size '{least}' is not understood: write pixels as 800x600, or a share of the area as 0.3")
 
 
 def parse_region(text: str) -> Region:

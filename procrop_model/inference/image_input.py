@@ -1,4 +1,4 @@
-"""Pictures to crop: what the network sees is decoded small, the full-resolution original only when a crop is written."""
+"""Images to crop: decoded at reduced size for the network, at full resolution only when a crop is written."""
 
 from pathlib import Path
 
@@ -11,16 +11,21 @@ from pipeline.core.errors import UsageError
 Picture = Image.Image | Path | str | NDArray[np.uint8]
 ORIENTATION = 0x0112
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-DETAIL = 2  # a reduced decode has at least so many times the pixels a side that are asked for
+DETAIL = (
+    2  # a decode for the network has at least this many times its input's pixels a side, so that resizing antialiases
+)
 
 
 class Original:
-    """A picture in its upright orientation. size: (width, height) of the full-resolution pixels. orientation: of its EXIF, 1
-    for upright, as the file stores it.
+    """An image in its upright orientation.
+
+    size: (width, height) of the upright full-resolution image. orientation: EXIF orientation of the file, 1 for upright.
     """
 
     def __init__(self, picture: Picture) -> None:
-        """Reads a file's header only. Raises UsageError for an array that is not uint8 [H, W, 3], OSError for no picture."""
+        """Reads only the header of a file. Raises UsageError for an array that is not uint8 [H, W, 3], OSError for a file that
+        is not an image.
+        """
         self._picture = picture
         self._full: Image.Image | None = None
         self._small: tuple[int, NDArray[np.uint8]] | None = None
@@ -34,8 +39,10 @@ class Original:
             self.size = self._full.size
 
     def small(self, side: int) -> NDArray[np.uint8]:
-        """uint8 RGB [h, w, 3], upright, its long side at least ``side`` where the picture has as much. A JPEG file is decoded
-        at the least of 1/8, 1/4 and 1/2 of its size that allows it, which skips most of the work. Kept until ``release``.
+        """uint8 RGB [h, w, 3], upright, with a long side of at least ``side`` pixels where the image has as many.
+
+        A JPEG file is decoded at the smallest sufficient of 1/8, 1/4 and 1/2 of its size, which skips most of the inverse DCT. The
+        result is cached until ``release``.
         """
         if self._small is None or self._small[0] != side:
             self._small = (side, self._reduced(side))
@@ -57,20 +64,20 @@ class Original:
         return np.asarray(full.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
     def full(self) -> Image.Image:
-        """All its pixels, upright, in RGB; kept until ``release``."""
+        """The full-resolution upright RGB image; cached until ``release``."""
         if self._full is None:
             self._full = open_upright(self._picture)
         return self._full
 
     def release(self) -> None:
-        """Forget a file's pixels; they are read again when needed."""
+        """Frees the pixels of a file; they are read again when needed."""
         self._small = None
         if isinstance(self._picture, (str, Path)):
             self._full = None
 
 
 def open_upright(image: Picture) -> Image.Image:
-    """A Pillow image in RGB, turned as its EXIF says; 16-bit, palette, CMYK and transparent ones are converted."""
+    """An RGB Pillow image, turned upright by its EXIF; 16-bit, palette, CMYK and transparent images are converted."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise UsageError(f"an array must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
@@ -90,5 +97,5 @@ def _upright(opened: Image.Image) -> Image.Image:
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     converted = upright.convert("RGB")
     if opened.mode != "RGB":
-        converted.info.pop("icc_profile", None)  # it described the other colour space
+        converted.info.pop("icc_profile", None)  # it described the colour space before the conversion
     return converted

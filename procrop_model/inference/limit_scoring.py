@@ -1,4 +1,4 @@
-"""Limits as numbers: how far boxes of one picture are from keeping them, and boxes that do."""
+"""Limits of a crop as numbers: by how much boxes violate them, and candidate boxes that meet them."""
 
 from collections.abc import Iterator
 
@@ -9,20 +9,41 @@ from pipeline.core.errors import UsageError
 from procrop_model.inference.crop_options import Limits, parse_min_size
 
 Floats = NDArray[np.float32]
-FAINT = 0.3  # of a soft mask, below which it is taken for background
-NEARLY = 0.97  # of the share of the subject that any crop keeps, where the wanted share cannot be had
-SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-PLACES = 7  # of a window along the side where it has room
+BACKGROUND = 0.3  # mask values below are background: U2-Net's soft edges and haze stay under it
+LEAST_SUBJECT = 1e-3  # mean of the mask below which the image counts as without a subject: a few stray pixels are none
+NEARLY = 0.97  # of the best reachable share of the subject, where the required one cannot be reached: leaves the score a choice
+SCALES = (
+    1.0,
+    0.9,
+    0.8,
+    0.7,
+    0.6,
+    0.5,
+)  # of windows; smaller ones come from the decoded boxes, which local search refines
+PLACES = 7  # of a window along a side with room: steps of at most a twelfth of the image, which local search bridges
+GROWTH = (1.0, 1.15, 1.35, 1.6)  # of a window around what must stay: from tight to loose framing
+PLACEMENTS = (
+    (0.5, 0.5),
+    (0.2, 0.5),
+    (0.8, 0.5),
+    (0.5, 0.2),
+    (0.5, 0.8),
+)  # of what must stay in it: centre, and near thirds
+# Slack for float32 boxes, so that one that meets a limit exactly is not counted as violating it.
+SHARE_SLACK, COVER_SLACK, SIDE_SLACK = 1e-4, 1e-5, 1e-6
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
 
-class Rules:
-    """The limits of one picture. Boxes are float [N, 4] xyxy in 0..1 of it."""
+class CropConstraints:
+    """The limits of one image. Boxes are float [N, 4] xyxy in 0..1 of it."""
 
     def __init__(self, limits: Limits, size: tuple[int, int], small: NDArray[np.uint8]) -> None:
-        """size: (width, height) of the original; small: uint8 [h, w, 3], what the subject is looked for in.
+        """Raises UsageError for limits that are malformed or outside the image.
 
-        Raises UsageError for limits that no picture or not this one can have.
+        Args:
+            limits: as the user gave them.
+            size: (width, height) of the original in pixels.
+            small: a reduced image uint8 [h, w, 3], on which the subject mask is computed.
         """
         width, height = size
         if not 0 < limits.share <= 1:
@@ -30,7 +51,7 @@ class Rules:
         self.size = size
         self.share = self._goal = limits.share
         self._least = parse_min_size(limits.min_size)
-        half = np.array([-0.5, -0.5, 0.5, 0.5])  # pixels that rounding may cost
+        half = np.array([-0.5, -0.5, 0.5, 0.5])  # a crop's edge is rounded by up to half a pixel
         scale = np.array([width, height, width, height])
         self._keep = [np.clip((np.array(region) + half) / scale, 0, 1) for region in limits.keep]
         for region, box in zip(limits.keep, self._keep, strict=True):
@@ -42,12 +63,12 @@ class Rules:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to keep."""
+        """Whether there is any limit."""
         return bool(self._keep) or self._least is not None or self._mass is not None
 
     @property
     def has_subject(self) -> bool:
-        """Whether a subject was looked for and found."""
+        """Whether the limits have a subject and the mask found one."""
         return self._mass is not None
 
     def kept(self, boxes: Floats) -> Floats:
@@ -59,58 +80,65 @@ class Rules:
         return np.clip(inside, 0, 1).astype(np.float32)
 
     def relax(self, boxes: Floats) -> None:
-        """Where none of these boxes keeps the wanted share of the subject, ask nearly for the largest that one keeps."""
+        """Lowers the required share of the subject to nearly the largest share that any of ``boxes`` keeps, if that is less."""
         self._goal = min(self.share, NEARLY * float(self.kept(boxes).max(initial=0)))
 
-    def judge(self, boxes: Floats, scores: Floats) -> Floats:
-        """Scores [N] in 0..1 where a box keeps the limits; else below -1, the lower the more it lacks."""
-        lack = self.lack(boxes, self._goal)
-        return np.where(lack > 0, -1 - lack, scores).astype(np.float32)
+    def penalise(self, boxes: Floats, scores: Floats) -> Floats:
+        """scores [N] in 0..1 of boxes that meet the limits; -1 - violation for the others, so below any score."""
+        violation = self.violation(boxes, self._goal)
+        return np.where(violation > 0, -1 - violation, scores).astype(np.float32)
 
     def fulfilled(self, box: Floats) -> bool:
-        """Whether one box [4] keeps all limits as they were asked for."""
-        return bool(self.lack(box[None], self.share)[0] <= 0)
+        """Whether one box [4] meets all limits, the share of the subject not relaxed."""
+        return bool(self.violation(box[None], self.share)[0] <= 0)
 
-    def lack(self, boxes: Floats, share: float) -> Floats:
-        """How much [N] each box lacks, summed over the limits; 0 for none."""
-        lack = np.maximum(0, share - 1e-4 - self.kept(boxes))
+    def violation(self, boxes: Floats, share: float) -> Floats:
+        """By how much [N] each box violates the limits, in shares, summed over the limits; 0 when it meets them all."""
+        violation = np.maximum(0, share - SHARE_SLACK - self.kept(boxes))
         sides = boxes[:, 2:] - boxes[:, :2]
         for region in self._keep:
             shared = np.minimum(boxes[:, 2:], region[2:]) - np.maximum(boxes[:, :2], region[:2])
             covered = np.clip(shared, 0, None).prod(1) / (region[2:] - region[:2]).prod()
-            lack = lack + np.maximum(0, 1 - 1e-5 - covered)
+            violation = violation + np.maximum(0, 1 - COVER_SLACK - covered)
         if isinstance(self._least, tuple):
-            asked = np.array(self._least) / np.array(self.size)
-            spare = np.minimum(np.array(self._least) + 1, np.maximum(self.size, self._least)) / np.array(self.size)
-            lack = lack + np.where(sides < spare - 1e-6, spare - sides, 0).sum(1) / np.maximum(asked, 1).max()
+            least = np.array(self._least) / np.array(self.size)
+            # One pixel more than required, where the image has it, since rounding to pixels may take one away.
+            rounded = np.minimum(np.array(self._least) + 1, np.maximum(self.size, self._least)) / np.array(self.size)
+            missing = np.where(sides < rounded - SIDE_SLACK, rounded - sides, 0).sum(1)
+            violation = (
+                violation + missing / np.maximum(least, 1).max()
+            )  # a size beyond the image must not outweigh all else
         elif self._least is not None:
-            lack = lack + np.maximum(0, self._least - 1e-4 - sides.prod(1))
-        return np.asarray(lack, np.float32)
+            violation = violation + np.maximum(0, self._least - SHARE_SLACK - sides.prod(1))
+        return np.asarray(violation, np.float32)
 
     def candidates(self, decoded: Floats, ratio: float | None) -> Floats:
-        """Boxes [M, 4] that are likely to keep the limits: windows of an aspect all over the picture and around what must
-        stay; when free, the decoded boxes grown to hold it, and the whole.
-        """
-        need = self._need()
-        if ratio is not None:
-            return np.array([*windows(ratio, self.size), *_around(need, ratio, self.size)], np.float32)
-        grown = np.concatenate([np.minimum(decoded[:, :2], need[:2]), np.maximum(decoded[:, 2:], need[2:])], 1)
-        return np.concatenate([grown, need[None], WHOLE]).astype(np.float32)
+        """Boxes [M, 4] that are likely to meet the limits.
 
-    def _need(self) -> NDArray[np.float64]:
-        """The box [4] around all that must stay, without what of the subject may go."""
+        With an aspect ``ratio``: windows over the whole image and around what must stay. Without: the boxes ``decoded`` [N, 4]
+        enlarged to contain it, the box around it, and the whole image.
+        """
+        required = self._required_box()
+        if ratio is not None:
+            return np.array([*windows(ratio, self.size), *_around(required, ratio, self.size)], np.float32)
+        low, high = np.minimum(decoded[:, :2], required[:2]), np.maximum(decoded[:, 2:], required[2:])
+        return np.concatenate([np.concatenate([low, high], 1), required[None], WHOLE]).astype(np.float32)
+
+    def _required_box(self) -> NDArray[np.float64]:
+        """The box [4] around all regions and the subject, less the share of the subject that may be cut off."""
         boxes = list(self._keep)
         if self._mass is not None:
-            loose = (1 - self._goal) / 4
+            cut = (1 - self._goal) / 4  # of the mass, at each of the four sides
             rows, columns = self._mass[:, -1], self._mass[-1]
-            boxes.append(np.concatenate([_between(columns, loose), _between(rows, loose)])[[0, 2, 1, 3]])
+            (x1, x2), (y1, y2) = _between(columns, cut), _between(rows, cut)
+            boxes.append(np.array([x1, y1, x2, y2]))
         if not boxes:
-            return np.array([0.5, 0.5, 0.5, 0.5])
+            return np.array([0.5, 0.5, 0.5, 0.5])  # nothing must stay: the centre, without area
         stacked = np.stack(boxes)
         return np.concatenate([stacked[:, :2].min(0), stacked[:, 2:].max(0)])
 
     def _at(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The integral image at places in 0..1, bilinear between its nodes."""
+        """The integral image at places in 0..1, interpolated bilinearly."""
         assert self._mass is not None
         high, wide = self._mass.shape[0] - 1, self._mass.shape[1] - 1
         r, c = np.clip(rows, 0, 1) * high, np.clip(columns, 0, 1) * wide
@@ -118,13 +146,13 @@ class Rules:
         fr, fc = r - r0, c - c0
         top = self._mass[r0, c0] * (1 - fc) + self._mass[r0, c0 + 1] * fc
         bottom = self._mass[r0 + 1, c0] * (1 - fc) + self._mass[r0 + 1, c0 + 1] * fc
-        found: NDArray[np.float64] = top * (1 - fr) + bottom * fr
-        return found
+        values: NDArray[np.float64] = top * (1 - fr) + bottom * fr
+        return values
 
 
 def windows(ratio: float, size: tuple[int, int]) -> Iterator[tuple[float, float, float, float]]:
-    """Boxes xyxy in 0..1 of an aspect all over a picture, from the largest that fits to half of it a side."""
-    wide, high = largest(ratio, size)
+    """Boxes xyxy in 0..1 of aspect ``ratio`` over a whole image of ``size`` (width, height): SCALES of the largest that fits."""
+    wide, high = largest_window(ratio, size)
     for scale in SCALES:
         w, h = wide * scale, high * scale
         for y in np.linspace(0, 1 - h, PLACES) if 1 - h > 1e-3 else [0.0]:
@@ -132,38 +160,38 @@ def windows(ratio: float, size: tuple[int, int]) -> Iterator[tuple[float, float,
                 yield (float(x), float(y), float(x) + w, float(y) + h)
 
 
-def largest(ratio: float, size: tuple[int, int]) -> tuple[float, float]:
-    """Width and height in 0..1 of the largest box of an aspect in a picture."""
-    relative = ratio * size[1] / size[0]  # width over height in shares of the picture
+def largest_window(ratio: float, size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height in 0..1 of the largest box of aspect ``ratio`` in an image of ``size`` (width, height)."""
+    relative = ratio * size[1] / size[0]  # the aspect in normalised coordinates
     return (1.0, 1 / relative) if relative >= 1 else (relative, 1.0)
 
 
 def _around(
-    need: NDArray[np.float64], ratio: float, size: tuple[int, int]
+    required: NDArray[np.float64], ratio: float, size: tuple[int, int]
 ) -> Iterator[tuple[float, float, float, float]]:
-    """Boxes of an aspect that hold a box where they can, from tight to loose, at its middle and its two ends."""
-    wide, high = largest(ratio, size)
-    tight = max((need[2] - need[0]) / wide, (need[3] - need[1]) / high)
-    for grown in (1.0, 1.15, 1.35, 1.6):
-        scale = min(1.0, max(tight * grown, 0.1))
+    """Boxes of an aspect that contain a required box [4] where they are large enough, by GROWTH and PLACEMENTS."""
+    wide, high = largest_window(ratio, size)
+    tight = max((required[2] - required[0]) / wide, (required[3] - required[1]) / high)
+    for growth in GROWTH:
+        scale = min(1.0, max(tight * growth, 0.1))
         w, h = wide * scale, high * scale
-        for across, down in ((0.5, 0.5), (0.2, 0.5), (0.8, 0.5), (0.5, 0.2), (0.5, 0.8)):
-            x = float(np.clip(need[0] + (need[2] - need[0] - w) * across, 0, 1 - w))
-            y = float(np.clip(need[1] + (need[3] - need[1] - h) * down, 0, 1 - h))
+        for across, down in PLACEMENTS:
+            x = float(np.clip(required[0] + (required[2] - required[0] - w) * across, 0, 1 - w))
+            y = float(np.clip(required[1] + (required[3] - required[1] - h) * down, 0, 1 - h))
             yield (x, y, x + w, y + h)
 
 
 def _integral(mask: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """Integral image [h + 1, w + 1] of a mask whose sum is made 1; None for a picture without a subject."""
-    solid = np.where(mask > FAINT, mask, 0).astype(np.float64)
-    if solid.sum() < 1e-3 * solid.size:
+    """Integral image [h + 1, w + 1] of a mask [h, w], scaled to a sum of 1; None for an image without a subject."""
+    solid = np.where(mask > BACKGROUND, mask, 0).astype(np.float64)
+    if solid.sum() < LEAST_SUBJECT * solid.size:
         return None
     summed = np.zeros((solid.shape[0] + 1, solid.shape[1] + 1))
     summed[1:, 1:] = solid.cumsum(0).cumsum(1) / solid.sum()
     return summed
 
 
-def _between(summed: NDArray[np.float64], loose: float) -> NDArray[np.float64]:
-    """The interval [2] in 0..1 that leaves out a share ``loose`` of a cumulated mass at either end."""
-    places = np.linspace(0, 1, len(summed))
-    return np.interp([loose, 1 - loose], summed, places)
+def _between(cumulated: NDArray[np.float64], cut: float) -> NDArray[np.float64]:
+    """The interval [2] in 0..1 that leaves out a share ``cut`` of a cumulated mass [n] at either end."""
+    places = np.linspace(0, 1, len(cumulated))
+    return np.interp([cut, 1 - cut], cumulated, places)

@@ -1,4 +1,4 @@
-"""From prepared images to boxes and scores: one backbone pass serves the retrieval and the crops."""
+"""From images to boxes and scores: one backbone pass serves both retrieval and crops."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,47 +8,60 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from procrop_model.inference.local_search import climb
+from procrop_model.inference.local_search import local_search
 from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.config import CropperConfig, shares_pass
 from procrop_model.network.crop_network import CropNetwork, Output
 from procrop_model.network.fusion import References, Text
 from procrop_model.network.preprocess import Pixels, prepare
-from procrop_model.network.text import embedded_text, gather_texts
-from procrop_model.retrieval.database import Found, ReferenceDatabase
-from procrop_model.retrieval.pad_references import gather_references
+from procrop_model.network.text import embedded_text, pad_texts
+from procrop_model.retrieval.database import ReferenceDatabase, SearchResult
+from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.retrieval.query_encoder import QueryEncoder, encoder_for
 
 Floats = NDArray[np.float32]
-CLIMBERS = 6  # boxes an image that are moved
+SEARCHED = 6  # boxes per image that local search improves; more cost time and seldom win
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Crops of one image. boxes: [Q, 4] xyxy in 0..1, best first. scores: [Q] in 0..1. found: its
-    references.
+    """Crops of one image, best first.
+
+    Args:
+        boxes: [Q, 4] xyxy in 0..1.
+        scores: [Q], RoI scores in 0..1.
+        neighbours: the references used.
     """
 
     boxes: Floats
     scores: Floats
-    found: Found
+    neighbours: SearchResult
 
 
 @dataclass(frozen=True)
-class Looked:
-    """Images that went through the network, for scoring further boxes without another pass, and what went in."""
+class EncodedBatch:
+    """Inputs and output of the network for B images, with which further boxes are scored without another pass.
+
+    Args:
+        output: of the network.
+        aspects: [B], width / height of each image.
+        neighbours: the references of each image.
+        features: image features.
+        references: the references' tokens.
+        text: captions, or None.
+    """
 
     output: Output
     aspects: torch.Tensor
-    found: list[Found]
+    neighbours: list[SearchResult]
     features: Features
     references: References
     text: Text | None = None
 
 
 class Predictor:
-    """A network with its references."""
+    """Runs a network with its reference database."""
 
     def __init__(
         self,
@@ -59,7 +72,15 @@ class Predictor:
         *,
         encoder: QueryEncoder | None = None,
     ) -> None:
-        """encoder: of new images; needed when the references were not made with the embedded one. Raises ModelError."""
+        """Raises ModelError when the encoder is missing or is not that of the references.
+
+        Args:
+            network: switched to eval mode and moved to ``device``.
+            config: its sizes.
+            database: the references.
+            device: torch device.
+            encoder: encoder of new images; needed for references that were not made with the bundled Lite0.
+        """
         self.network = network.eval().to(device)
         self.config = config
         self.database = database
@@ -68,60 +89,62 @@ class Predictor:
         self._encoder = encoder_for(database, encoder, device)
 
     @torch.no_grad()
-    def look(
+    def encode(
         self,
         images: Sequence[Pixels],
         *,
         k: int | None = None,
         exclude: Sequence[Collection[str]] | None = None,
         prompts: Sequence[str] | None = None,
-    ) -> Looked:
-        """Images uint8 [H, W, 3] through backbone, retrieval and network.
+    ) -> EncodedBatch:
+        """Runs backbone, retrieval and network. A near-duplicate of an image is never among its references.
 
-        k: references (the config's by default, 0 for none); exclude: forbidden keys of each image. An image that is
-        itself in the database, or nearly so, never gets itself as a reference. prompts: captions, which a model trained with
-        text reads and others ignore.
+        Args:
+            images: uint8 [H, W, 3] each.
+            k: references per image; by default the config's, 0 for none.
+            exclude: for each image, keys of references or photos that must not be used.
+            prompts: a caption for each image, used by models trained with text only.
         """
         features = self.network.extract([prepare(image, self.config).to(self.device) for image in images])
         vectors = self._vectors(images, features)
-        wanted = self.config.k if k is None else k
-        found = self.database.search(vectors, wanted, exclude=exclude, parents=vectors)
+        count = self.config.k if k is None else k
+        neighbours = self.database.search(vectors, count, exclude=exclude, parents=vectors)
         aspects = torch.tensor([image.shape[1] / image.shape[0] for image in images], device=self.device)
-        references = gather_references([hit.neighbours() for hit in found], self.database).to(self.device)
+        references = pad_references([result.neighbours() for result in neighbours], self.database).to(self.device)
         text = self._text(prompts)
         output = self.network(features, aspects, references, text)
-        return Looked(output, aspects, found, features, references, text)
+        return EncodedBatch(output, aspects, neighbours, features, references, text)
 
-    def propose(self, looked: Looked) -> list[Prediction]:
-        """Crops of each image, best first by their RoI score, the leading ones moved to where that score is higher."""
-        decoded = list(cxcywh_to_xyxy(looked.output.boxes[-1]).clamp(0, 1).cpu().numpy())  # B x [Q, 4]
-        scores = self.score(looked, decoded)
+    def propose(self, encoded: EncodedBatch) -> list[Prediction]:
+        """Crops of each image, best first by RoI score; the first SEARCHED are improved by local search."""
+        decoded = list(cxcywh_to_xyxy(encoded.output.boxes[-1]).clamp(0, 1).cpu().numpy())  # B x [Q, 4]
+        scores = self.score(encoded, decoded)
         orders = [np.argsort(-rows, kind="stable") for rows in scores]
-        leading = [boxes[order[:CLIMBERS]] for boxes, order in zip(decoded, orders, strict=True)]
-        climbed, reached = climb(leading, partial(self.score, looked))
-        made = []
+        leading = [boxes[order[:SEARCHED]] for boxes, order in zip(decoded, orders, strict=True)]
+        moved, moved_scores = local_search(leading, partial(self.score, encoded))
+        predictions = []
         for image, order in enumerate(orders):
-            boxes = np.concatenate([climbed[image], decoded[image][order[CLIMBERS:]]])
-            values = np.concatenate([reached[image], scores[image][order[CLIMBERS:]]])
+            boxes = np.concatenate([moved[image], decoded[image][order[SEARCHED:]]])
+            values = np.concatenate([moved_scores[image], scores[image][order[SEARCHED:]]])
             final = np.argsort(-values, kind="stable")
-            made.append(Prediction(boxes[final], values[final], looked.found[image]))
-        return made
+            predictions.append(Prediction(boxes[final], values[final], encoded.neighbours[image]))
+        return predictions
 
     @torch.no_grad()
-    def score(self, looked: Looked, boxes: Sequence[Floats]) -> list[Floats]:
-        """RoI scores in 0..1, one array [N_b] an image, of boxes [N_b, 4] xyxy in 0..1."""
+    def score(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
+        """RoI scores in 0..1, [N_b] for image b, of boxes [N_b, 4] xyxy in 0..1."""
         longest = max(1, *(len(rows) for rows in boxes))
-        padded = np.tile(np.array([0, 0, 1, 1], np.float32), (len(boxes), longest, 1))
-        for row, given in enumerate(boxes):
-            padded[row, : len(given)] = given
-        logits = self.network.score(looked.output, torch.tensor(padded, device=self.device), looked.aspects)
+        padded = np.tile(np.array([0, 0, 1, 1], np.float32), (len(boxes), longest, 1))  # [B, N, 4]
+        for row, unpadded in enumerate(boxes):
+            padded[row, : len(unpadded)] = unpadded
+        logits = self.network.score(encoded.output, torch.tensor(padded, device=self.device), encoded.aspects)
         scores = logits.sigmoid().cpu().numpy()
-        return [scores[row, : len(given)] for row, given in enumerate(boxes)]
+        return [scores[row, : len(unpadded)] for row, unpadded in enumerate(boxes)]
 
     def _text(self, prompts: Sequence[str] | None) -> Text | None:
         if prompts is None or self._words is None:
             return None
-        return gather_texts([self._words.encode(prompt) for prompt in prompts]).to(self.device)
+        return pad_texts([self._words.encode(prompt) for prompt in prompts]).to(self.device)
 
     def _vectors(self, images: Sequence[Pixels], features: Features) -> Floats:
         if shares_pass(self.config) and self._encoder.size == self.config.input_side:

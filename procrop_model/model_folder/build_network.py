@@ -7,7 +7,7 @@ from procrop_model.network.backbone import Extractor, Neck, load_backbone
 from procrop_model.network.config import ATTENTION, PUBLISHED, STRIDES, TOKEN_MLP, CropperConfig, matches
 from procrop_model.network.crop_network import CropNetwork, ProcropNetwork
 from procrop_model.network.decoder import Decoder, DecoderLayer
-from procrop_model.network.encoder import Encoder, EncoderLayer
+from procrop_model.network.encoder import EncoderLayer, ImageEncoder
 from procrop_model.network.fusion import Fusion, NoFusion
 from procrop_model.network.heads import BoxHead, RoiScoreHead, ScoreHead
 from procrop_model.network.published.decoder import ConditionalDecoder, ConditionalLayer
@@ -34,7 +34,7 @@ def _procrop(config: CropperConfig) -> ProcropNetwork:
     canvas = _cells(config) if config.fusion == TOKEN_MLP else 0
     return ProcropNetwork(
         extractor=Extractor(backbone, Neck(backbone.channels, dim), canvas=canvas, tells_own=matches(config)),
-        encoder=Encoder([EncoderLayer(dim, heads, hidden, dropout) for _ in range(config.encoder_layers)], dim),
+        encoder=ImageEncoder([EncoderLayer(dim, heads, hidden, dropout) for _ in range(config.encoder_layers)], dim),
         fusion=_fusion(config),
         decoder=Decoder(
             [DecoderLayer(dim, heads, hidden, dropout) for _ in range(config.decoder_layers)],

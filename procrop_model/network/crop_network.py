@@ -1,4 +1,4 @@
-"""The cropper's network: image features and retrieved compositions in, crops with scores out."""
+"""The cropper's network: from image features and retrieved references to crops with scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,22 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from procrop_model.network.backbone import Extractor, Features
+from procrop_model.network.boxes import xyxy_to_cxcywh
 from procrop_model.network.decoder import Decoder
-from procrop_model.network.encoder import Encoder
+from procrop_model.network.encoder import ImageEncoder
 from procrop_model.network.fusion import References, Text
 from procrop_model.network.heads import RoiScoreHead, ScoreHead
 from procrop_model.network.positions import cell_centres, sine_of_points
 from procrop_model.network.precision import in_fp32
-from procrop_model.network.vote_head import VoteHead
+
+# A cell starts as the centre of a crop of 0.6 a side: a logit of 0 and the offsets of the corners.
+VOTE_START = (0.0, -0.3, -0.3, 0.3, 0.3)
+LEAST_SIDE = 0.02  # of a voted box: one without area has no finite logit to start queries from
 
 
 @dataclass(frozen=True)
 class Output:
-    """Crops of B images from Q queries, at each of L decoder layers (the last counts).
+    """Crops of a batch at each decoder layer; the last layer is the result, the others are trained too.
 
-    boxes: [L, B, Q, 4] cxcywh of the image, in 0..1. logits: [L, B, Q]. inside: [B, H, W] logits that a cell lies
-    within the best crop. vote: [B, 4] cxcywh, where the cells together see it; None, as ``inside``, of a network that
-    does not vote. memory: the fused features that ``CropNetwork.score`` reads.
+    Args:
+        boxes: [L, B, Q, 4] cxcywh of the image, in 0..1.
+        logits: [L, B, Q] scores.
+        inside: [B, H, W] logits that a cell lies within the best crop; None for a network without ``VoteHead``.
+        vote: [B, 4] cxcywh in 0..1, the best crop as predicted by the cells; None where ``inside`` is.
+        memory: encoded features that ``CropNetwork.score`` reads.
     """
 
     boxes: Tensor
@@ -34,14 +41,14 @@ class Output:
 
 
 class CropNetwork(nn.Module):
-    """What every architecture gives: features of images, crops of features, and scores of any boxes."""
+    """Interface of all architectures: features from images, crops from features, and scores of any boxes."""
 
     extractor: Extractor
     roi: RoiScoreHead
-    reduced = False  # whether backbone and neck compute in bf16 outside of training; what they give is fp32
+    reduced = False  # whether backbone and neck compute in bf16 outside of training; features are fp32 either way
 
     def extract(self, images: Sequence[Tensor]) -> Features:
-        """Features of B images [3, h, w] as ``preprocess.prepare`` makes them."""
+        """B images [3, h, w] from ``preprocess.prepare``, which may differ in size -> Features."""
         if not self.reduced:
             return cast(Features, self.extractor(images))
         with torch.autocast(images[0].device.type, torch.bfloat16):
@@ -50,24 +57,58 @@ class CropNetwork(nn.Module):
     def forward(
         self, features: Features, aspects: Tensor, references: References | None = None, text: Text | None = None
     ) -> Output:
-        """features of B images; aspects [B], width / height of each; their references, or None for the plain model; their
-        captions, or None.
+        """Crops of a batch.
+
+        Args:
+            features: of B images.
+            aspects: [B], width / height of each image.
+            references: of each image, or None for the plain model.
+            text: captions, or None.
         """
         raise NotImplementedError
 
     def score(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
-        """Logits [B, N] of given boxes [B, N, 4], xyxy of the image in 0..1; aspects [B] of the images."""
+        """boxes [B, R, 4] xyxy of the image in 0..1, aspects [B] of the images -> RoI score logits [B, R]."""
         return cast(Tensor, self.roi(output.memory, boxes, aspects))
 
 
+class VoteHead(nn.Module):
+    """The best crop as the encoded cells predict it: each cell predicts whether it lies within and where the corners are.
+
+    Ours, after two-stage detectors: with a few hundred canvases, queries alone are slow to learn where to attend. Here every
+    cell of every canvas gives a gradient, and half of the decoder's queries start from the result.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 5))
+        last = cast(nn.Linear, self.net[-1])
+        nn.init.normal_(last.weight, std=1e-2)
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor(VOTE_START))
+
+    def forward(self, memory: Tensor, centres: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """memory [B, N, D], cell centres [B, N, 2] (x, y) in 0..1, valid bool [B, N].
+
+        Gives logits [B, N] that a cell lies within the best crop, and that crop [B, 4] cxcywh: the mean of the cells' corners,
+        weighted by these probabilities.
+        """
+        predicted = self.net(memory)  # [B, N, 5]
+        inside, corners = predicted[..., 0], predicted[..., 1:] + centres.repeat(1, 1, 2)
+        weight = (inside.sigmoid() * valid)[..., None]  # [B, N, 1]
+        box = (weight * corners).sum(1) / weight.sum(1).clamp_min(1e-6)  # [B, 4] xyxy
+        voted = xyxy_to_cxcywh(box)
+        return inside, torch.cat([voted[:, :2], voted[:, 2:].clamp_min(LEAST_SIDE)], -1)
+
+
 class ProcropNetwork(CropNetwork):
-    """Ours: fusion, encoder, vote, decoder and heads over extracted features."""
+    """Our network: fusion, encoder, vote, decoder and heads over extracted features."""
 
     def __init__(
         self,
         *,
         extractor: Extractor,
-        encoder: Encoder,
+        encoder: ImageEncoder,
         fusion: nn.Module,
         decoder: Decoder,
         scorer: ScoreHead,
@@ -87,7 +128,7 @@ class ProcropNetwork(CropNetwork):
     def forward(
         self, features: Features, aspects: Tensor, references: References | None = None, text: Text | None = None
     ) -> Output:
-        """As ``CropNetwork.forward``."""
+        """As ``CropNetwork.forward``; ``references.own`` is taken from ``features``."""
         dim, height, width = features.grid.shape[1:]
         valid = features.valid.flatten(1)  # [B, N]
         centres = cell_centres(features.valid).flatten(1, 2).to(features.grid.dtype)  # [B, N, 2]

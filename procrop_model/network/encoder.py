@@ -28,7 +28,7 @@ class EncoderLayer(nn.Module):
         return cast(Tensor, self.feed(tokens + self.drop(self.out(mixed))))
 
 
-class Encoder(nn.Module):
+class ImageEncoder(nn.Module):
     """A stack of layers and a final norm."""
 
     def __init__(self, layers: list[EncoderLayer], dim: int) -> None:

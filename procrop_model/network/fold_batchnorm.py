@@ -9,7 +9,7 @@ from procrop_model.network.backbone import Backbone
 SIDES = (64, 96)  # of what both are tried on
 
 
-def fold_norms(backbone: Backbone) -> bool:
+def fold_batchnorms(backbone: Backbone) -> bool:
     """Fold the batch norms of a backbone in place; whether it could be done.
 
     Its tensors then have other names and cannot be saved or trained. A network that cannot be traced, or gives other maps

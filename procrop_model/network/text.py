@@ -47,7 +47,7 @@ def embedded_text(dim: int) -> TextEncoder | None:
     return HashedWords(dim) if dim else None
 
 
-def gather_texts(tokens: Sequence[Tensor]) -> Text:
+def pad_texts(tokens: Sequence[Tensor]) -> Text:
     """Tokens [T_b, C] of each caption, padded to the longest, one slot at least."""
     longest = max(1, *(len(rows) for rows in tokens))
     counts = torch.tensor([len(rows) for rows in tokens])

@@ -1,10 +1,10 @@
-"""What each row of a reference database is: columns of a table, so that a million photographs take some hundred megabytes."""
+"""Title, author and licence of each reference, stored by column: a million photographs take some hundred megabytes."""
 
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, overload
+from typing import IO, overload
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Reference:
-    """One photograph of the database. phash: perceptual hash, 64 bits in hex, or "" when unknown."""
+    """One photograph of the database.
+
+    Args:
+        key: unique key of the reference.
+        photo: key of the photograph that it was made from.
+        phash: perceptual hash, 64 bits in hex, or "" when unknown.
+        title, author, licence, source: from the photograph's credits.
+    """
 
     key: str
     photo: str
@@ -25,15 +32,15 @@ class Reference:
     source: str
 
 
-GROUP = 4096
+GROUP = 4096  # rows per Parquet row group
 SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Reference)])
 
 
 class Entries(Sequence[Reference]):
-    """References by row. hashes uint64 [N]: perceptual hashes; hashed bool [N]: whether there is one."""
+    """References by row. hashes: perceptual hashes, uint64 [N]; hashed: whether each is known, bool [N]."""
 
     def __init__(self, table: pa.Table) -> None:
-        """table: of ``SCHEMA``. Raises ValueError for another."""
+        """table: with the columns of ``SCHEMA``; raises ValueError for others."""
         if table.schema.names != SCHEMA.names:
             raise ValueError(f"the references have the columns {', '.join(table.schema.names)}")
         self.table = table.combine_chunks()
@@ -44,7 +51,7 @@ class Entries(Sequence[Reference]):
 
     @staticmethod
     def of(references: Iterable[Reference]) -> "Entries":
-        """From single ones, in their order."""
+        """Entries of single references, in their order."""
         return Entries(as_table(references))
 
     def __len__(self) -> int:
@@ -70,16 +77,16 @@ class Entries(Sequence[Reference]):
     __hash__ = None  # type: ignore[assignment]
 
     def keys_of(self, rows: Sequence[int]) -> list[str]:
-        """Keys of rows, without the rest of what is known of them."""
-        found: list[str] = self.table["key"].take(pa.array(rows, pa.int64())).to_pylist()
-        return found
+        """Keys of rows."""
+        keys: list[str] = self.table["key"].take(pa.array(rows, pa.int64())).to_pylist()
+        return keys
 
     def rows_of_key(self, key: str) -> list[int]:
-        """The row of a key; none when it is unknown."""
+        """The row of a key, as a list; empty when it is unknown."""
         return self._keys.find(key)
 
     def rows_of_photo(self, photo: str) -> list[int]:
-        """All rows made of a photo."""
+        """All rows made from a photo."""
         return self._photos.find(photo)
 
     def encode(self) -> bytes:
@@ -97,28 +104,29 @@ class Entries(Sequence[Reference]):
 
 
 def as_table(references: Iterable[Reference]) -> pa.Table:
-    """A table of ``SCHEMA``, a row a reference."""
+    """A table of ``SCHEMA`` with one row per reference."""
     return pa.Table.from_pylist([asdict(reference) for reference in references], schema=SCHEMA)
 
 
 class EntriesWriter:
-    """Writes references as Parquet as they come; the bytes do not depend on the pieces. sink: a path or a binary file."""
+    """Writes references as Parquet incrementally; the bytes do not depend on how they are divided into calls of ``add``."""
 
-    def __init__(self, sink: Any) -> None:
+    def __init__(self, sink: str | IO[bytes]) -> None:
+        """sink: a path or a binary file."""
         self._writer = pq.ParquetWriter(sink, SCHEMA, compression="zstd")
         self._waiting: list[pa.Table] = []
         self._marks = [np.zeros(0, np.uint64)]
         self._written = False
 
     def add(self, table: pa.Table) -> None:
-        """References of ``SCHEMA``."""
+        """Appends the references of a table of ``SCHEMA``."""
         self._marks.append(_marks(table["key"]))
         self._waiting.append(table)
         if sum(len(piece) for piece in self._waiting) >= GROUP:
             self._write(whole_groups=True)
 
     def close(self) -> bool:
-        """Write what is left; false when a key came twice."""
+        """Writes the remaining rows; false when a key occurred twice."""
         self._write(whole_groups=False)
         self._writer.close()
         return _unique(np.concatenate(self._marks))
@@ -129,7 +137,7 @@ class EntriesWriter:
         for start in range(0, end, GROUP):
             self._group(rows.slice(start, min(GROUP, end - start)))
         if not (whole_groups or self._written):
-            self._group(rows)  # an empty file has an empty group
+            self._group(rows)  # an empty table still gets one row group
         self._waiting = [rows.slice(end).combine_chunks()] if end < len(rows) else []
 
     def _group(self, rows: pa.Table) -> None:
@@ -138,7 +146,7 @@ class EntriesWriter:
 
 
 class _Places:
-    """Rows by text, through 64 bits of its sha256: a dictionary of a million texts would be ten times as large."""
+    """Rows by text, looked up by 64 bits of its sha256: a dictionary of a million texts would need ten times the memory."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         marks = _marks(column)
@@ -147,12 +155,12 @@ class _Places:
 
     def find(self, text: str) -> list[int]:
         low, high = (np.searchsorted(self._marks, np.uint64(_mark(text)), side) for side in ("left", "right"))
-        found: list[int] = self._rows[low:high].tolist()
-        return found
+        rows: list[int] = self._rows[low:high].tolist()
+        return rows
 
 
 def duplicates(keys: pa.ChunkedArray) -> bool:
-    """Whether a text comes twice."""
+    """Whether a text occurs twice."""
     return not _unique(_marks(keys))
 
 

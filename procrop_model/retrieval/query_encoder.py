@@ -1,10 +1,10 @@
-"""The encoder of a new image for retrieval: the embedded one, or whatever object the references were made with."""
+"""The encoder of new images for retrieval: the bundled Lite0, or the encoder that the references were made with."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.core.errors import ModelError
 from procrop_model.network.lite0 import Lite0Encoder
@@ -14,19 +14,27 @@ from procrop_model.retrieval.database import ReferenceDatabase
 Floats = NDArray[np.float32]
 
 
+class HasVector(Protocol):
+    """Features of one image."""
+
+    @property
+    def vector(self) -> ArrayLike:
+        """[D], need not be normalised."""
+
+
 class QueryEncoder(Protocol):
-    """What retrieval needs of an encoder; every backend of ``stages.backends`` that plays the role is one."""
+    """What retrieval needs of an encoder; the encoders of ``stages.backends`` are examples."""
 
     @property
     def digest(self) -> str:
-        """Short hash that changes with weights and code; must be the one that the references were made with."""
+        """Short hash that changes with weights and code; must equal the digest that the references were made with."""
 
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
-        """One object an image uint8 [H, W, 3], whose ``vector`` is float [D]."""
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[HasVector]:
+        """Features of each image uint8 [H, W, 3]."""
 
 
 class EmbeddedEncoder:
-    """The bundled Lite0 as a ``QueryEncoder`` that gives all vectors at once. size: its input side in pixels."""
+    """The bundled Lite0. size: its input side in pixels."""
 
     def __init__(self, digest: str, device: str) -> None:
         self._lite0 = Lite0Encoder.from_digest(digest, device)
@@ -38,7 +46,7 @@ class EmbeddedEncoder:
 
 
 class GivenEncoder:
-    """An encoder that the caller built. size: 0, since no pass of the network's own can stand in for it."""
+    """An encoder that the caller built. size: 0, since the network's backbone pass can never replace it."""
 
     size = 0
 
@@ -47,13 +55,13 @@ class GivenEncoder:
 
     def vectors(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
         """[B, D] of uint8 images [H, W, 3]."""
-        return np.stack([np.asarray(found.vector, np.float32) for found in self._encoder.encode(images)])
+        return np.stack([np.asarray(features.vector, np.float32) for features in self._encoder.encode(images)])
 
 
 def encoder_for(
     database: ReferenceDatabase, encoder: QueryEncoder | None, device: str
 ) -> EmbeddedEncoder | GivenEncoder:
-    """The encoder of new images. Raises ModelError when the references need one that was not given, or another one."""
+    """The encoder of new images. Raises ModelError when it is missing or is not the encoder of the references."""
     if encoder is not None:
         if encoder.digest != database.encoder:
             raise ModelError(
@@ -64,13 +72,13 @@ def encoder_for(
     if lite0_side(database.encoder):
         return EmbeddedEncoder(database.encoder, device)
     raise ModelError(
-        f"the references were made with encoder {made_with(database)}, which is not bundled: hand it to "
+        f"the references were made with encoder {made_with(database)}, which is not bundled: pass it to "
         "Cropper.load(path, encoder=...), on the command line name its checkpoint with --encoder-checkpoint"
     )
 
 
 def made_with(database: ReferenceDatabase) -> str:
-    """The digest of the references' encoder, with its kind and checkpoint where they were recorded."""
-    settings = database.told.encoder_settings
-    told = " ".join(str(settings[name]) for name in ("kind", "model") if settings.get(name))
-    return f"'{database.encoder}'" + (f" ({told})" if told else "")
+    """The digest of the references' encoder for messages, with its kind and checkpoint where they were recorded."""
+    settings = database.metadata.encoder_settings
+    model = " ".join(str(settings[name]) for name in ("kind", "model") if settings.get(name))
+    return f"'{database.encoder}'" + (f" ({model})" if model else "")

@@ -57,7 +57,7 @@ def augment(sample: Annotated, config: AugmentConfig, rng: np.random.Generator) 
     if rng.random() < config.mirror:
         sample = mirror(sample)
     image = recolour(Image.fromarray(sample.image), config, rng)
-    return Annotated(degrade(image, config, rng), sample.crops, sample.scores)
+    return Annotated(degrade_image(image, config, rng), sample.crops, sample.scores)
 
 
 def trim(sample: Annotated, shares: NDArray[np.float64], tight: NDArray[np.bool_]) -> Annotated:
@@ -93,7 +93,7 @@ def recolour(image: Image.Image, config: AugmentConfig, rng: np.random.Generator
     return image.convert("L").convert("RGB") if rng.random() < config.grey else image
 
 
-def degrade(image: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
+def degrade_image(image: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
     """Smaller and back, blur, noise and JPEG, each with its own chance, over the whole picture."""
     if rng.random() < config.degrade:
         size, scale = image.size, rng.uniform(0.5, 1.0)

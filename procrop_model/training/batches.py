@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pipeline.core.seeds import seed_for
 from procrop_model.network.fusion import References, Text
-from procrop_model.network.text import gather_texts
+from procrop_model.network.text import pad_texts
 from procrop_model.retrieval.database import Neighbour, ReferenceDatabase
-from procrop_model.retrieval.pad_references import gather_references
+from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.training.augment import AugmentConfig
-from procrop_model.training.prefetch import AheadViews
+from procrop_model.training.prefetch import PrefetchedViews
 from procrop_model.training.targets import TargetBatch, Targets
 from procrop_model.training.views import View, Views
 
@@ -63,7 +63,7 @@ class BatchMaker:
     def __init__(
         self,
         *,
-        views: Views | AheadViews,
+        views: Views | PrefetchedViews,
         neighbours: dict[str, list[Neighbour]],
         database: ReferenceDatabase,
         config: BatchConfig,
@@ -92,7 +92,7 @@ class BatchMaker:
             views,
             torch.tensor([view.aspect for view in views]),
             TargetBatch.of([view.targets for view in views], torch.device("cpu")),
-            gather_references(lists, self.database, least=1),
+            pad_references(lists, self.database, least=1),
             torch.tensor(np.stack(boxes)),
             text_of(views, [self._told(self.views.samples.keys[index], epoch) for index in indices]),
         )
@@ -113,7 +113,7 @@ def text_of(views: Sequence[View], told: Sequence[bool] | None = None) -> Text |
     words = [view.words for view in views if view.words is not None]
     if len(words) < len(views):
         return None
-    return gather_texts([row if told is None or told[i] else row[:0] for i, row in enumerate(words)])
+    return pad_texts([row if told is None or told[i] else row[:0] for i, row in enumerate(words)])
 
 
 def sample_boxes(

@@ -1,7 +1,8 @@
-"""Checkpoints: written aside, flushed and renamed, so that there is always a whole one."""
+"""Checkpoints, written to a temporary file, flushed and renamed, so that a complete one always exists."""
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,21 @@ import torch
 from pipeline.core.errors import ModelError
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replaces the checkpoint in one step."""
+def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
+    """Replaces the checkpoint atomically. state: tensors, numbers, strings and containers of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        torch.save(state, file)
+        torch.save(dict(state), file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The checkpoint, or None when there is none; raises ModelError when it is damaged. Nothing is unpickled but
-    tensors.
+    """The checkpoint, or None when there is none. Only tensors and plain containers are unpickled.
+
+    Raises ModelError when it is damaged.
     """
     if not path.exists():
         return None

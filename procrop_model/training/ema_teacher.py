@@ -8,7 +8,7 @@ from torch import Tensor
 
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.training.batches import Batch
-from procrop_model.training.train_step import features_of
+from procrop_model.training.train_step import view_features
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Teacher:
     @torch.no_grad()
     def probabilities(self, batch: Batch) -> Tensor:
         """Of each query at each decoder layer [L, B, Q], in 0..1."""
-        features = features_of(self.network, batch.views, batch.aspects.device)
+        features = view_features(self.network, batch.views, batch.aspects.device)
         found: Tensor = self.network(features, batch.aspects, batch.references, batch.text).logits.float().sigmoid()
         return found
 

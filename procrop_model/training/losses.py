@@ -1,6 +1,7 @@
 """The set loss of the decoder, the loss of the encoder's vote and that of the RoI score head."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from procrop_model.network.boxes import cxcywh_to_xyxy, giou, ious
 from procrop_model.network.crop_network import Output
 from procrop_model.network.positions import cell_centres
+from procrop_model.training.batches import Batch
 from procrop_model.training.hungarian_matcher import GAMMA, Weights, match
 from procrop_model.training.targets import TargetBatch
 
@@ -150,3 +152,33 @@ def box_quality(boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tens
 def roi_loss(logits: Tensor, boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:
     """Cross-entropy of RoI logits [B, R] of boxes [B, R, 4] xyxy against ``box_quality``."""
     return binary_cross_entropy_with_logits(logits, box_quality(boxes, targets, config))
+
+
+class LossNormalisers(NamedTuple):
+    """What the mean losses of a part of a batch are means over: parts weighted by their share give the whole batch's means.
+
+    Args:
+        canvases: canvases of the part.
+        cells: their cells of the feature map.
+        crops: the summed weights of their annotated crops in ``set_loss``.
+    """
+
+    canvases: float
+    cells: float
+    crops: float
+
+    @staticmethod
+    def of(batch: Batch, config: LossConfig, queries: int) -> "LossNormalisers":
+        """Those of a part that a network with ``queries`` queries goes through."""
+        cells = sum(view.cells for view in batch.views)
+        return LossNormalisers(len(batch.views), cells, matched_weight(batch.targets, config, queries))
+
+    def share(self, name: str, whole: "LossNormalisers") -> float:
+        """Factor on the part's mean of loss ``name``, so that the sum over parts is the mean over the whole batch."""
+        match name:
+            case "score" | "l1" | "giou":
+                return self.crops / whole.crops
+            case "inside":
+                return self.cells / whole.cells
+            case _:
+                return self.canvases / whole.canvases

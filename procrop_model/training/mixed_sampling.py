@@ -13,7 +13,7 @@ from pipeline.shards.epoch_order import EpochOrder
 from procrop_model.training.samples import CanvasSample, Samples
 
 
-class JoinedSet(Sequence[CanvasSample]):
+class ConcatenatedSamples(Sequence[CanvasSample]):
     """The samples of the first set, then of the second. Raises UsageError when two share a key."""
 
     def __init__(self, parts: Sequence[Samples]) -> None:

@@ -10,7 +10,7 @@ from procrop_model.training.views import View, Views
 Place = tuple[int, int]
 
 
-class AheadViews:
+class PrefetchedViews:
     """Views, of which those of the next batches are drawn by ``workers`` threads; 0 draws each when it is asked for.
 
     A view's draws are seeded by its sample and number, so what comes out does not depend on the workers. Threads, not processes:

@@ -1,48 +1,64 @@
-"""The files of a finished training run; ``finished.json`` is written last."""
+"""The folder of a training run: checkpoint, logs, model and, at its end, reports. ``finished.json`` is written last."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import RefusedError
-from procrop_model.training.plots import plot_history
-from procrop_model.training.training_report import summary_page
+from pipeline.core.json_types import JsonObject
+from procrop_model.training.training_report import EpochRow, TrainingSummary, html_report, plot_history
 
 
-def read_finished(out_dir: Path, identity: str) -> dict[str, Any] | None:
-    """The summary of a finished run, or None; raises RefusedError when the folder holds another run."""
-    path = out_dir / "finished.json"
-    if not path.exists():
-        return None
-    summary: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    if summary["identity"] != identity:
-        raise RefusedError(other_run(out_dir))
-    return summary
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of the training run with a given identity; that of another run is refused.
 
+    Args:
+        path: the folder; it need not exist yet.
+        identity: digest of settings, data and start weights (``config.identity_of``).
+    """
 
-def other_run(out_dir: Path) -> str:
-    """What to tell about a folder that another run owns."""
-    return f"{out_dir} holds a training run with other settings or data: choose another folder or remove it"
+    path: Path
+    identity: str
 
+    @property
+    def checkpoint(self) -> Path:
+        """The file from which an interrupted run resumes."""
+        return self.path / "checkpoint.pt"
 
-def write_finished(
-    out_dir: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any], settings: dict[str, Any]
-) -> None:
-    """Writes ``history.json``, ``loss.png``, ``summary.html`` and ``finished.json``."""
-    _write_json(out_dir / "history.json", history)
-    plot_history(history, out_dir / "loss.png")
-    page = summary_page(summary, settings, history, (out_dir / "loss.png").read_bytes())
-    write_text(out_dir / "summary.html", page)
-    _write_json(out_dir / "finished.json", summary)
+    @property
+    def model(self) -> Path:
+        """The folder of the trained cropper."""
+        return self.path / "cropper"
 
+    def check_identity(self, identity: str) -> None:
+        """Raises RefusedError when a file of the folder was written under another identity."""
+        if identity != self.identity:
+            raise RefusedError(
+                f"{self.path} holds a training run with other settings or data: choose another folder or remove it"
+            )
 
-def _write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1))
+    def read_summary(self) -> TrainingSummary | None:
+        """The summary of the finished run, or None before its end; raises RefusedError for another run's."""
+        path = self.path / "finished.json"
+        if not path.exists():
+            return None
+        summary: TrainingSummary = json.loads(path.read_text("utf-8"))
+        self.check_identity(summary["identity"])
+        return summary
+
+    def write_reports(self, history: Sequence[EpochRow], summary: TrainingSummary, settings: JsonObject) -> None:
+        """Writes ``history.json``, ``loss.png``, ``summary.html`` and ``finished.json``, in this order."""
+        write_text(self.path / "history.json", json.dumps(history, indent=1))
+        plot_history(history, self.path / "loss.png")
+        page = html_report(summary, settings, history, (self.path / "loss.png").read_bytes())
+        write_text(self.path / "summary.html", page)
+        write_text(self.path / "finished.json", json.dumps(summary, indent=1))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file in one step."""
+    """Replaces a UTF-8 file in one step."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, "utf-8")
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""Canvases with their crops, read from the final shards, and the neighbours that the retrieve stage found for them."""
+"""Canvases with their crops, read from the final shards, and their neighbours, read from the retrieve stage."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import DamagedDataError
 from pipeline.shards.dataset import ShardSet
-from procrop_model.retrieval.database import Neighbour
+from procrop_model.retrieval.database import Neighbour, ReferenceDatabase
 from procrop_model.training.augment import Annotated
 
 ANNOTATED = "annotated"  # origin of the crops of a converted public set
@@ -21,9 +21,18 @@ ANNOTATED = "annotated"  # origin of the crops of a converted public set
 
 @dataclass(frozen=True)
 class CanvasSample:
-    """One sample of the dataset: encoded image bytes, ``photo_box`` (the pseudo-label), crops and their scores in 0..10.
+    """One sample of the dataset.
 
-    annotated: whether people judged the crops (a converted public set); then ``photo_box`` is the best of them.
+    Args:
+        key: unique key of the sample.
+        photo: key of the photograph that the canvas was painted around.
+        image: encoded image bytes; empty where only the labels were read.
+        width, height: size in pixels.
+        photo_box: the pseudo-label, (x1, y1, x2, y2) in pixels; of a public set, the best annotated crop.
+        crops: boxes (x1, y1, x2, y2) in pixels.
+        scores: a score of 0..10 for each crop.
+        prompt: the caption, or "".
+        annotated: whether people scored the crops (a converted public set).
     """
 
     key: str
@@ -38,18 +47,18 @@ class CanvasSample:
     annotated: bool = False
 
     def decode(self) -> Annotated:
-        """The picture with its crops; raises DamagedDataError when the bytes are not a picture."""
+        """The decoded image with its crops; raises DamagedDataError when the bytes cannot be decoded."""
         try:
             pixels = np.asarray(Image.open(io.BytesIO(self.image)).convert("RGB"))
         except (UnidentifiedImageError, OSError) as error:
-            raise DamagedDataError(f"sample {self.key}: its picture does not decode: {error}") from error
+            raise DamagedDataError(f"sample {self.key}: its image cannot be decoded: {error}") from error
         crops = np.array(self.crops or [self.photo_box], np.float32).reshape(-1, 4)
         scores = np.array(self.scores or [10.0], np.float32)
         return Annotated(pixels, crops, scores)
 
 
 class Samples(Protocol):
-    """Canvases by position, with their keys; what training reads."""
+    """A sequence of samples with their keys, as training reads it."""
 
     keys: list[str]
 
@@ -57,21 +66,21 @@ class Samples(Protocol):
     def __iter__(self) -> Iterator[CanvasSample]: ...
     def __getitem__(self, index: int) -> CanvasSample: ...
     def labels(self) -> Iterator[CanvasSample]:
-        """All samples with an empty picture."""
+        """All samples with their image bytes left empty."""
         ...
 
 
 class CanvasSet(Sequence[CanvasSample]):
-    """Samples ordered by key. Each is read from its shard when it is asked for, so memory holds the shards' indexes only.
+    """Samples ordered by key. Each is read from its shard on access, so memory holds the shards' indexes only.
 
     Raises DamagedDataError when a shard is cut off or a sample is malformed.
     """
 
     def __init__(self, shards: ShardSet) -> None:
         self._shards = shards
-        found = list(shards.keys())
-        self._order = np.array(sorted(range(len(found)), key=found.__getitem__), np.int64)
-        self.keys = [found[position] for position in self._order]
+        keys = list(shards.keys())
+        self._order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+        self.keys = [keys[position] for position in self._order]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -80,7 +89,7 @@ class CanvasSet(Sequence[CanvasSample]):
         return self._read(index, ("jpg", "json"))
 
     def labels(self) -> Iterator[CanvasSample]:
-        """All samples with an empty picture: what labels and sizes need, without reading the pixels."""
+        """All samples with their image bytes left empty: labels and sizes without the cost of reading images."""
         return (self._read(index, ("json",)) for index in range(len(self)))
 
     def _read(self, index: int, extensions: tuple[str, ...]) -> CanvasSample:
@@ -115,6 +124,14 @@ def _sample(key: str, parts: dict[str, bytes], path: Path) -> CanvasSample:
         raise DamagedDataError(f"sample {key} in {path} is malformed: {error!r}") from error
 
 
+@dataclass(frozen=True)
+class RetrievalResults:
+    """The references of a run and, by sample key, the neighbours of each sample, most similar first."""
+
+    database: ReferenceDatabase
+    neighbours: dict[str, list[Neighbour]]
+
+
 def references_of(retrieve_dir: Path | str) -> Path:
     """Folder of the reference database: ``shared`` in a run directory, ``references`` in a hand-made one."""
     shared = Path(retrieve_dir) / "shared"
@@ -123,12 +140,12 @@ def references_of(retrieve_dir: Path | str) -> Path:
 
 def read_neighbours(retrieve_dir: Path | str) -> dict[str, list[Neighbour]]:
     """Neighbours by canvas key, best first, from the tables of the retrieve stage."""
-    found: dict[str, list[Neighbour]] = {}
+    neighbours: dict[str, list[Neighbour]] = {}
     for path in sorted(Path(retrieve_dir).glob("*.parquet")):
-        # By this thread alone: Arrow's own readers may still be at work when the process ends.
+        # Without threads: Arrow's reader threads may still be running when the process ends, which aborts it.
         table = pq.ParquetFile(path).read(["key", "status", "references", "similarities"], use_threads=False)
         for row in table.to_pylist():
             if row["status"] == "kept":
                 pairs = zip(row["references"], row["similarities"], strict=True)
-                found[row["key"]] = [Neighbour(key, similarity) for key, similarity in pairs]
-    return found
+                neighbours[row["key"]] = [Neighbour(key, similarity) for key, similarity in pairs]
+    return neighbours

@@ -1,12 +1,11 @@
 """Training: from the shards, the neighbours and the references to a model folder.
 
-A run can be stopped at any step and started again; it ends with the same weights. ``finished.json`` is written last.
+A run can be stopped at any step and resumed; it ends with the same weights. ``finished.json`` is written last.
 """
 
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -24,25 +23,33 @@ from procrop_model.retrieval.query_encoder import encoder_for
 from procrop_model.training.config import TrainConfig, identity_of
 from procrop_model.training.data_sources import TrainingData, read_data
 from procrop_model.training.distributed import Processes
-from procrop_model.training.run_files import read_finished
-from procrop_model.training.samples import Samples, read_neighbours, references_of
+from procrop_model.training.run_files import RunFolder
+from procrop_model.training.samples import RetrievalResults, Samples, read_neighbours, references_of
 from procrop_model.training.set_neighbours import neighbours_for
 from procrop_model.training.signals import StopFlag
-from procrop_model.training.trainer import Progress, Run
+from procrop_model.training.trainer import Progress, Trainer
+from procrop_model.training.training_report import TrainingSummary
 
 __all__ = ["TrainConfig", "train"]
 
 
 def train(
     config: TrainConfig, dataset_dir: Path, *, retrieve_dir: Path, out_dir: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Trains on the ``train`` split, chooses the epoch on ``val_split``, writes ``out_dir/cropper`` and gives a summary.
+) -> TrainingSummary:
+    """Trains on the ``train`` split, chooses the epoch on ``val_split``, writes ``out_dir/cropper`` and gives the summary.
 
-    dataset_dir: of the weak labels; not read in supervised mode. retrieve_dir: the retrieve stage's folder, or any that has
-    ``references``, as a cropper's folder has. progress(done steps, total steps, losses) is called after each step. Raises
-    MissingUpstreamError without data, RefusedError when ``out_dir`` holds a run of other settings or data, UsageError
-    for data that must not be trained on, InterruptedRunError after SIGINT or SIGTERM. In several processes (``processes.py``) all
-    of them call this, with an ``out_dir`` that all see; one writes.
+    A finished run is not repeated: its summary is read. With several processes (``distributed.py``) each of them calls this, with
+    an ``out_dir`` on a shared disk; the main process writes.
+
+    Args:
+        config: settings of the run.
+        dataset_dir: dataset with weak labels; not read in supervised mode.
+        retrieve_dir: folder of the retrieve stage, or any folder with ``references``, such as a cropper's.
+        out_dir: folder of the run.
+        progress: called after each step with (done steps, total steps, losses by name).
+
+    Raises MissingUpstreamError without data, RefusedError when ``out_dir`` holds a run of other settings or data, UsageError
+    for data that must not be trained on, InterruptedRunError after SIGINT or SIGTERM.
     """
     data = read_data(config, dataset_dir)
     database = ReferenceDatabase.load(references_of(retrieve_dir))
@@ -50,22 +57,24 @@ def train(
     identity = identity_of(
         config, data.labels(), database, start="" if start is None else model_digest(config.init_from)
     )
-    if (summary := read_finished(out_dir, identity)) is not None:
+    folder = RunFolder(out_dir, identity)
+    if (summary := folder.read_summary()) is not None:
         return summary
     sizes = _fitting(config.model, database, data.samples) if start is None else _as_saved(config, start, database)
     processes = Processes(config.device)
     network = first_network(sizes, config.seed, start)
     with processes.main_first():
-        neighbours = _neighbours(config, data, database, retrieve_dir, out_dir)
+        retrieval = RetrievalResults(database, _neighbours(config, data, database, retrieve_dir, out_dir))
         start_from(network, config.init, out_dir)
-    run = Run(replace(config, model=sizes), network, out_dir, identity=identity, processes=processes)
-    run.feed(data, neighbours, database)
+    trainer = Trainer(
+        replace(config, model=sizes), network, data, retrieval=retrieval, folder=folder, processes=processes
+    )
     with StopFlag() as stop:
-        return run.go(stop, progress)
+        return trainer.run(stop, progress)
 
 
 def first_network(sizes: CropperConfig, seed: int, start: SavedModel | None) -> CropNetwork:
-    """The network that a run begins with: random heads by seed, or a trained cropper's weights."""
+    """The network at the start of a run: random heads by ``seed``, or the weights of the cropper ``start``."""
     torch.manual_seed(seed_for(seed, "weights", ""))
     network = build_network(sizes)
     if start is not None:
@@ -74,8 +83,8 @@ def first_network(sizes: CropperConfig, seed: int, start: SavedModel | None) -> 
 
 
 def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Samples) -> CropperConfig:
-    """The sizes with what the data dictate: the references' channels and encoder, its input for one shared pass, and the
-    median long side of the canvases.
+    """``sizes`` with the values that the data determine: channels, tokens and encoder of the references, the encoder's input
+    side where backbone and retrieval share one pass, and the median long side of the canvases.
     """
     side = (lite0_side(database.encoder) if shares_pass(sizes) else 0) or sizes.input_side
     count, channels = (int(size) for size in database.tokens.shape[1:])
@@ -87,10 +96,10 @@ def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Samples
 
 
 def _as_saved(config: TrainConfig, start: SavedModel, database: ReferenceDatabase) -> CropperConfig:
-    """The sizes of the cropper that is trained on; only k may be another."""
+    """The sizes of the cropper that training starts from; only k may differ."""
     if start.config.encoder != database.encoder:
         raise UsageError(
-            f"init_from: the cropper in {config.init_from} looks at references through encoder {start.config.encoder}, these "
+            f"init_from: the cropper in {config.init_from} needs references of encoder {start.config.encoder}, these "
             f"were made with {database.encoder}: retrieve with its encoder, or train from the beginning"
         )
     return replace(start.config, k=config.model.k)
@@ -99,11 +108,11 @@ def _as_saved(config: TrainConfig, start: SavedModel, database: ReferenceDatabas
 def _neighbours(
     config: TrainConfig, data: TrainingData, database: ReferenceDatabase, retrieve_dir: Path, out_dir: Path
 ) -> dict[str, list[Neighbour]]:
-    """Those of the retrieve stage, and of the sets that it did not see."""
-    found = read_neighbours(retrieve_dir)
+    """Neighbours by sample key: those of the retrieve stage, and searched ones for public sets."""
+    neighbours = read_neighbours(retrieve_dir)
     if len(data.annotated):
         encoder = encoder_for(database, None, config.device)
-        found |= neighbours_for(
+        neighbours |= neighbours_for(
             data.annotated,
             data.annotated.keys,
             database=database,
@@ -111,4 +120,4 @@ def _neighbours(
             k=config.model.k,
             folder=out_dir,
         )
-    return found
+    return neighbours

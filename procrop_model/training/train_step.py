@@ -28,7 +28,7 @@ class TrainStep(nn.Module):
         """
         device = batch.aspects.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
-            features = features_of(self.network, batch.views, device)
+            features = view_features(self.network, batch.views, device)
             output = in_fp32(self.network(features, batch.aspects, batch.references, batch.text))
         decoded = cxcywh_to_xyxy(output.boxes[-1].detach()).clamp(0, 1)  # [B, Q, 4]
         judged = torch.cat([batch.roi, decoded], 1)
@@ -39,7 +39,7 @@ class TrainStep(nn.Module):
         return {**losses, **votes, "roi": roi_loss(logits, judged, batch.targets, self.config)}
 
 
-def features_of(network: CropNetwork, views: list[View], device: torch.device) -> Features:
+def view_features(network: CropNetwork, views: list[View], device: torch.device) -> Features:
     """Features of views, from their kept backbone levels where they have them."""
     kept = [view.levels for view in views if view.levels is not None]
     if len(kept) == len(views):

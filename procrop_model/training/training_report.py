@@ -1,10 +1,16 @@
-"""The page that tells a training run: curves, where it ended, on what data and with which settings. One file, no scripts."""
+"""The report of a finished training run: its loss curves as a PNG, and one HTML page without scripts."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from pipeline.core.json_types import Json, JsonObject
+from procrop_model.training.data_sources import DataCounts
+
+EpochRow = Mapping[str, float]  # epoch from 0, "loss/NAME" (means, unweighted), val_iou, learning_rate
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem } img { max-width: 100% }
 table { border-collapse: collapse } td, th { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top }
@@ -12,10 +18,51 @@ th { font-weight: 600 } td.n, th.n { text-align: right; font-variant-numeric: ta
 .settings { columns: 2 24rem } .best { background: #fff3d6 }"""
 
 
-def summary_page(
-    summary: Mapping[str, Any], settings: Mapping[str, Any], history: Sequence[Mapping[str, Any]], plot: bytes
-) -> str:
-    """HTML of a finished run. plot: a PNG of its curves. The same run gives the same page but for its seconds."""
+class TrainingSummary(DataCounts):
+    """The result of a run, and the content of its ``finished.json``.
+
+    identity: digest of settings and data. val_iou: of the best epoch; -1 without a validation split. best_epoch: from 0. epochs:
+    trained in all. references: photographs in the database. seconds: of training, over all restarts.
+    """
+
+    identity: str
+    model: str
+    mode: str
+    val_iou: float
+    best_epoch: int
+    epochs: int
+    references: int
+    seconds: float
+
+
+def plot_history(history: Sequence[EpochRow], path: Path) -> None:
+    """Writes a PNG of the losses and of the validation IoU by epoch."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    epochs = [row["epoch"] + 1 for row in history]
+    names = [name for name in history[0] if name.startswith("loss/")] if history else []
+    for name in names:
+        losses.plot(epochs, [row[name] for row in history], label=name.removeprefix("loss/"))
+    losses.set(xlabel="epoch", ylabel="mean loss (unweighted)", yscale="log")
+    handles, labels = losses.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, fontsize="small", loc="outside upper left", ncols=len(handles))
+    values = [row["val_iou"] for row in history]
+    if any(value >= 0 for value in values):  # -1: there is no validation split
+        scores.plot(epochs, values, color="black", marker="." if len(values) < 20 else "")
+        best = max(range(len(values)), key=values.__getitem__)
+        scores.plot(epochs[best], values[best], "o", color="tab:red", label=f"epoch {epochs[best]}: {values[best]:.3f}")
+        scores.legend(fontsize="small", loc="lower right")
+    else:
+        scores.text(0.5, 0.5, "no validation split", ha="center", transform=scores.transAxes)
+    scores.set(xlabel="epoch", ylabel="IoU of the top crop on the val split", ylim=(0, 1))
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, dpi=110, format="png")
+    partial.replace(path)
+
+
+def html_report(summary: TrainingSummary, settings: JsonObject, history: Sequence[EpochRow], plot: bytes) -> str:
+    """The HTML page. plot: a PNG of the curves. The same run gives the same page, except for its seconds."""
     picture = base64.b64encode(plot).decode()
     return "\n".join(
         [
@@ -36,7 +83,7 @@ def summary_page(
     )
 
 
-def _result(summary: Mapping[str, Any]) -> str:
+def _result(summary: TrainingSummary) -> str:
     epoch = f"epoch {summary['best_epoch'] + 1} of {summary['epochs']}"
     if summary["val_iou"] < 0:
         return f"There was no validation split, so the model is that of the last epoch ({epoch})."
@@ -45,18 +92,19 @@ def _result(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _data_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "pictures to train on", summary["samples"]
-    yield "of these judged by people", summary["annotated"]
-    yield "shown an epoch", summary["an_epoch"]
-    yield "pictures to choose the epoch on", summary["validation"]
+def _data_rows(summary: TrainingSummary) -> Iterator[tuple[str, Json]]:
+    yield "training images", summary["samples"]
+    yield "of these annotated by people", summary["annotated"]
+    yield "images per epoch", summary["an_epoch"]
+    yield "validation images", summary["validation"]
     yield "public sets", ", ".join(summary["sets"]) or "none"
     yield "reference photographs", summary["references"]
     yield "seconds", f"{summary['seconds']:.0f}"
     yield "identity of the run", summary["identity"]
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(settings: JsonObject, prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Settings as rows, nested ones under dotted names."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -64,12 +112,12 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value if value not in ("", (), []) else "-"
 
 
-def _table(rows: Iterator[tuple[str, Any]]) -> str:
+def _table(rows: Iterator[tuple[str, Json]]) -> str:
     body = "".join(f"<tr><th>{escape(str(a))}</th><td>{escape(str(b))}</td></tr>" for a, b in rows)
     return f"<table>{body}</table>"
 
 
-def _epochs(history: Sequence[Mapping[str, Any]], best: int) -> str:
+def _epochs(history: Sequence[EpochRow], best: int) -> str:
     names = [name for name in history[0] if name != "epoch"] if history else []
     head = "".join(f'<th class="n">{escape(name.removeprefix("loss/"))}</th>' for name in ["epoch", *names])
     rows = []

@@ -16,7 +16,7 @@ from procrop_model.evaluation.rank_metrics import gaic_metrics, srcc
 from tests.miniature_sets import MAKERS, TALL, WIDE, picture
 
 
-class Told:
+class ScriptedCropper:
     """Proposes one box a picture size, and scores a box by its area."""
 
     def __init__(self, boxes: dict[tuple[int, int], list[list[float]]] | None = None) -> None:
@@ -46,7 +46,7 @@ def one(tmp_path: Path, boxes, scores=None, pairs=(), size=WIDE) -> LabelledSet:
 def test_every_set_is_measured_by_its_own_protocol(name: str, tmp_path: Path) -> None:
     form = DATASETS[name]
     found = form.read(MAKERS[name](tmp_path), form.split)
-    result = evaluate_set(Told(), found, form.protocol, finders=finders())
+    result = evaluate_set(ScriptedCropper(), found, form.protocol, finders=finders())
     assert list(result["rows"]) == ["model", "identity", "centre_0.9", "smartcrop"]
     assert result["protocol"] == PROTOCOLS[form.protocol] and result["n"] == len(result["images"]) > 0
     for row in result["rows"].values():
@@ -59,7 +59,7 @@ def test_every_set_is_measured_by_its_own_protocol(name: str, tmp_path: Path) ->
 def test_cacnet_takes_the_annotation_of_best_iou_for_both_figures(tmp_path: Path) -> None:
     wanted, near = (10.0, 10.0, 60.0, 50.0), (12.0, 10.0, 96.0, 60.0)
     found = one(tmp_path, [near, wanted])
-    cropper = Told({WIDE: [[10, 10, 58, 50]]})
+    cropper = ScriptedCropper({WIDE: [[10, 10, 58, 50]]})
     row = evaluate_set(cropper, found, "cacnet")["images"][0]["model"]
     box = (10, 10, 58, 50)
     assert row["iou"] == pytest.approx(iou(box, wanted)) and row["recall"] == 1.0
@@ -78,7 +78,7 @@ def test_equal_ious_are_settled_by_the_smaller_displacement() -> None:
 def test_gaic_ranks_given_crops_and_a_box_ranks_by_its_overlap(tmp_path: Path) -> None:
     boxes = [(0.0, 0.0, 96.0, 60.0), (0.0, 0.0, 80.0, 60.0), (0.0, 0.0, 50.0, 40.0), (5.0, 5.0, 20.0, 20.0)]
     found = one(tmp_path, boxes, [4.0, 3.0, 2.0, 1.0])
-    result = evaluate_set(Told(), found, "gaic")
+    result = evaluate_set(ScriptedCropper(), found, "gaic")
     assert result["rows"]["model"]["srcc"] == [1.0, 1.0, 1.0] == result["rows"]["identity"]["srcc"]
     assert result["rows"]["model"]["acc1_5"] == [1.0, 1.0, 1.0]
     assert {"wacc1_5", "wacc4_10", "avg5", "avg10", "pcc"} <= set(result["rows"]["model"])
@@ -103,7 +103,7 @@ def test_ranks_with_ties_agree_with_scipy() -> None:
 def test_eps_acc_wants_the_single_best_annotation(tmp_path: Path) -> None:
     best, other = (0.0, 0.0, 48.0, 60.0), (0.0, 0.0, 96.0, 60.0)
     found = one(tmp_path, [other, best], [3.0, 4.5])
-    cropper = Told({WIDE: [[60, 0, 96, 60]] * 6 + [[0, 0, 48, 60]]})
+    cropper = ScriptedCropper({WIDE: [[60, 0, 96, 60]] * 6 + [[0, 0, 48, 60]]})
     row = evaluate_set(cropper, found, "eps_acc")["rows"]
     assert row["model"]["eps_acc5_90"][0] == 0.0 and row["model"]["eps_acc10_90"][0] == 1.0
     assert row["model"]["ap"][0] == pytest.approx(1 / 7, abs=1e-4) and row["identity"]["ap"][0] == 0.0
@@ -113,13 +113,13 @@ def test_pairs_are_counted_by_votes_and_equal_votes_are_left_out(tmp_path: Path)
     large, small = (0.0, 0.0, 90.0, 60.0), (0.0, 0.0, 20.0, 20.0)
     pairs = [Pair(large, small, 4, 1), Pair(small, large, 3, 2), Pair(small, large, 2, 2)]
     found = one(tmp_path, [], pairs=pairs)
-    assert evaluate_set(Told(), found, "fcdb_pairs")["rows"]["model"]["agreement"][0] == 0.5
+    assert evaluate_set(ScriptedCropper(), found, "fcdb_pairs")["rows"]["model"]["agreement"][0] == 0.5
     with pytest.raises(UsageError, match="no picture that the protocol 'fcdb_pairs' can judge"):
-        evaluate_set(Told(), one(tmp_path, [], pairs=pairs[2:]), "fcdb_pairs")
+        evaluate_set(ScriptedCropper(), one(tmp_path, [], pairs=pairs[2:]), "fcdb_pairs")
 
 
 def test_a_picture_is_never_its_own_reference(tmp_path: Path) -> None:
-    found, cropper = one(tmp_path, [(0.0, 0.0, 50.0, 50.0)], size=TALL), Told()
+    found, cropper = one(tmp_path, [(0.0, 0.0, 50.0, 50.0)], size=TALL), ScriptedCropper()
     evaluate_set(cropper, found, "cacnet", keys={found.images[0].path: "abc"})
     assert cropper.excluded == [{"abc"}]
 
@@ -127,7 +127,7 @@ def test_a_picture_is_never_its_own_reference(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     found = one(tmp_path, [(0.0, 0.0, 50.0, 50.0)])
     with pytest.raises(UsageError, match="no protocol 'iou': known are gaic, cacnet"):
-        evaluate_set(Told(), found, "iou")
+        evaluate_set(ScriptedCropper(), found, "iou")
     found.images[0].path.write_bytes(found.images[0].path.read_bytes()[:200])
     with pytest.raises(DamagedDataError, match="expected a picture"):
-        evaluate_set(Told(), found, "cacnet")
+        evaluate_set(ScriptedCropper(), found, "cacnet")

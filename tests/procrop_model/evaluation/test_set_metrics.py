@@ -6,10 +6,10 @@ import pytest
 from procrop_model.evaluation.set_metrics import (
     ap_interval,
     average_precision,
+    box_ious,
     eps_acc,
     eps_metrics,
     mean_ap,
-    overlaps,
     pair_agreement,
 )
 
@@ -23,7 +23,7 @@ def test_eps_acc_looks_at_the_best_scored_boxes_alone() -> None:
 
 
 def test_overlaps_keep_their_order_on_a_wide_picture() -> None:
-    assert overlaps([(0, 0, 40, 10), (0, 0, 20, 10), (50, 0, 60, 10)], (0, 0, 40, 10)).tolist() == [1.0, 0.5, 0.0]
+    assert box_ious([(0, 0, 40, 10), (0, 0, 20, 10), (50, 0, 60, 10)], (0, 0, 40, 10)).tolist() == [1.0, 0.5, 0.0]
 
 
 def test_average_precision_counts_one_hit_an_image() -> None:

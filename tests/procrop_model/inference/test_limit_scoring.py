@@ -12,7 +12,7 @@ from pipeline.core.resources import bundled
 from procrop_model.cropper import Cropper, Limits
 from procrop_model.inference.crop_options import parse_aspects, parse_min_size, parse_region
 from procrop_model.inference.image_input import Original
-from procrop_model.inference.limit_scoring import Rules, largest, windows
+from procrop_model.inference.limit_scoring import CropConstraints, largest_window, windows
 
 PHOTOS = bundled("assets") / "photos"
 
@@ -47,7 +47,7 @@ def test_a_subject_that_cannot_be_kept_is_kept_as_far_as_can_be(cropper: Cropper
     (crop,) = cropper(PHOTOS / "coffee.jpg", aspect="4:5", top=1, limits=Limits(subject=everything))
     width, height = (crop.box_px[2] - crop.box_px[0]) / 600, (crop.box_px[3] - crop.box_px[1]) / 400
     assert not crop.fulfilled
-    assert width * height >= 0.97 * np.prod(largest(0.8, (600, 400))) - 0.01
+    assert width * height >= 0.97 * np.prod(largest_window(0.8, (600, 400))) - 0.01
     assert crop.subject_kept == pytest.approx(width * height, abs=0.01)
 
 
@@ -121,9 +121,9 @@ def test_many_give_what_single_ones_give(cropper: Cropper) -> None:
 def test_limits_that_make_no_sense() -> None:
     small = np.zeros((40, 60, 3), np.uint8)
     with pytest.raises(UsageError, match="not inside the picture"):
-        Rules(Limits(keep=[(0, 0, 700, 10)]), (600, 400), small)
+        CropConstraints(Limits(keep=[(0, 0, 700, 10)]), (600, 400), small)
     with pytest.raises(UsageError, match="share 2"):
-        Rules(Limits(share=2), (600, 400), small)
+        CropConstraints(Limits(share=2), (600, 400), small)
     for wrong in ("0", "2", "axb", "wide"):
         with pytest.raises(UsageError, match="min-size"):
             parse_min_size(wrong)
@@ -165,12 +165,12 @@ def test_the_explanation_tells_who_was_looked_at(cropper: Cropper) -> None:
     assert len(told["looked_at"]) == 14
     assert {len(row) for row in told["looked_at"]} == {14}
     assert [r["title"] for r in told["references"]] == [r["title"] for r in crop.references]
-    shares = why.guidance.shares
+    shares = why.attention.shares
     assert shares.sum(-1).min() > 0
     assert shares.sum(-1).max() <= 1 + 1e-5
-    weights = [guide.weight for guide in why.guidance.guides]
+    weights = [reference.weight for reference in why.attention.references]
     np.testing.assert_allclose(weights, shares.mean((0, 1)), atol=1e-6)
-    (row, column), _, strength = why.guidance.guides[0].looks[0]
+    (row, column), _, strength = why.attention.references[0].pairs[0]
     assert strength <= shares[row, column, 0] + 1e-6
     drawn = crop.explain_picture(lambda reference: Image.new("RGB", (30, 20), "red"))
     assert drawn.width > drawn.height

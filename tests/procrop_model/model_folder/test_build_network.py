@@ -13,7 +13,7 @@ from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.config import CropperConfig, published_config
 from procrop_model.network.crop_network import CropNetwork, Output
 from procrop_model.network.fusion import References, Text
-from procrop_model.network.text import HashedWords, gather_texts
+from procrop_model.network.text import HashedWords, pad_texts
 
 TEXT = 24
 PROCROP = CropperConfig(
@@ -68,7 +68,7 @@ def references(batch: int, k: int = 2) -> References:
 
 
 def captions(config: CropperConfig, *texts: str) -> Text | None:
-    return gather_texts([HashedWords(TEXT).encode(text) for text in texts]) if config.text_dim else None
+    return pad_texts([HashedWords(TEXT).encode(text) for text in texts]) if config.text_dim else None
 
 
 def row_of(text: Text | None, row: int) -> Text | None:
@@ -252,9 +252,9 @@ def test_hashed_words() -> None:
     (house, houses, lake) = words.encode("house houses lake")
     assert house @ houses > 0.4 > abs(house @ lake)
     assert len(words.encode("word " * 100)) == 32
-    text = gather_texts([words.encode("two words"), words.encode("")])
+    text = pad_texts([words.encode("two words"), words.encode("")])
     assert text.tokens.shape == (2, 2, 64)
     assert text.present.tolist() == [[True, True], [False, False]]
-    empty = gather_texts([words.encode("")])
+    empty = pad_texts([words.encode("")])
     assert empty.tokens.shape == (1, 1, 64)
     assert not empty.present.any()

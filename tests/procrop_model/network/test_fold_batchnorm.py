@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from procrop_model.network.backbone import Backbone, load_backbone
-from procrop_model.network.fold_batchnorm import fold_norms
+from procrop_model.network.fold_batchnorm import fold_batchnorms
 
 
 def norms(backbone: Backbone) -> int:
@@ -25,12 +25,12 @@ def test_a_folded_resnet_gives_the_same_maps_without_norms(layout: torch.memory_
     images = torch.randn(2, 3, 64, 96)
     before = backbone(images)
     assert norms(backbone) == 20
-    assert fold_norms(backbone)
+    assert fold_batchnorms(backbone)
     assert norms(backbone) == 0
     for ours, theirs in zip(backbone(images), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
         assert ours.is_contiguous(memory_format=layout)
-    assert not fold_norms(backbone)
+    assert not fold_batchnorms(backbone)
 
 
 def test_norms_with_activations_give_the_same_maps() -> None:
@@ -38,7 +38,7 @@ def test_norms_with_activations_give_the_same_maps() -> None:
     backbone = load_backbone("mobilenetv3_small_050", trainable=False).eval()
     images = torch.randn(1, 3, 64, 64)
     before = backbone(images)
-    fold_norms(backbone)
+    fold_batchnorms(backbone)
     for ours, theirs in zip(backbone(images), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -47,7 +47,7 @@ def test_norms_with_activations_give_the_same_maps() -> None:
 def test_a_network_without_plain_norms_is_left_alone(name: str) -> None:
     backbone = load_backbone(name, trainable=False).eval()
     net, state = backbone.net, list(backbone.net.state_dict())
-    assert not fold_norms(backbone)
+    assert not fold_batchnorms(backbone)
     assert backbone.net is net and list(net.state_dict()) == state
 
 
@@ -71,5 +71,5 @@ class Fickle(nn.Module):
 def test_a_network_that_does_not_trace_to_itself_stays(looks: str) -> None:
     net = Fickle(looks).eval()
     backbone = Backbone(net, [4], trainable=False)
-    assert fold_norms(backbone) == (looks == "")
+    assert fold_batchnorms(backbone) == (looks == "")
     assert (backbone.net is net) == (looks != "")

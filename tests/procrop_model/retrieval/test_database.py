@@ -124,7 +124,7 @@ def test_a_database_written_in_pieces_has_the_same_bytes(tmp_path: Path) -> None
     whole.save(tmp_path / "whole")
     writer = ReferenceWriter(tmp_path / "pieces", "enc")
     for part in (slice(0, 3), slice(3, 4), slice(4, 7)):
-        writer.add_unit(whole.vectors[part], whole.tokens[part], list(whole.entries)[part])
+        writer.add_normalised(whole.vectors[part], whole.tokens[part], list(whole.entries)[part])
     with pytest.raises(ModelError, match=r"index\.json is missing"):
         ReferenceDatabase.load(tmp_path / "pieces")
     writer.close()
@@ -171,7 +171,7 @@ def test_an_approximate_index_tells_its_recall_and_survives_the_disk(tmp_path: P
     assert about["parameters"]
     loaded = ReferenceDatabase.load(tmp_path, "enc")
     assert isinstance(loaded.vectors, np.memmap)
-    assert loaded.told.encoder_settings == {"kind": "sam"}
+    assert loaded.metadata.encoder_settings == {"kind": "sam"}
     flat = ReferenceDatabase.build(vectors, np.zeros((900, 4, 5)), [entry(f"k{i}") for i in range(900)], "enc")
     queries = clustered(960)[900:]
     pairs = zip(loaded.search(queries, 10), flat.search(queries, 10), strict=True)

@@ -59,7 +59,7 @@ def test_any_object_that_encodes_will_do(tmp_path: Path, tiny: CropperConfig) ->
     crops = cropper(bundled("assets") / "photos" / "coffee.jpg", k=3)
     assert encoder.asked == 1
     assert len(crops[0].references) == 3
-    assert cropper.database.told.encoder_settings["model"] == "some/checkpoint"
+    assert cropper.database.metadata.encoder_settings["model"] == "some/checkpoint"
 
 
 def test_a_missing_or_another_encoder_says_what_to_give(tmp_path: Path, tiny: CropperConfig) -> None:

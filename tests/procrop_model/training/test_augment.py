@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from procrop_model.training.augment import Annotated, AugmentConfig, augment, degrade, jpeg, mirror, trim
+from procrop_model.training.augment import Annotated, AugmentConfig, augment, degrade_image, jpeg, mirror, trim
 
 
 def sample(seed: int) -> Annotated:
@@ -72,11 +72,11 @@ def test_degradations_reach_paint_and_photo_alike() -> None:
     always = AugmentConfig(degrade=1.0)
     shares = []
     for seed in range(8):
-        found = degrade(Image.fromarray(image), always, np.random.default_rng(seed))
+        found = degrade_image(Image.fromarray(image), always, np.random.default_rng(seed))
         assert found.shape == image.shape
         left, right = (float(np.std(half.astype(float) - half.mean())) for half in (found[:, :48], found[:, 48:]))
         assert left < np.std(image)
         shares.append(left / right)
     assert 0.9 < np.mean(shares) < 1.1
-    untouched = degrade(Image.fromarray(image), AugmentConfig(degrade=0.0), np.random.default_rng(0))
+    untouched = degrade_image(Image.fromarray(image), AugmentConfig(degrade=0.0), np.random.default_rng(0))
     np.testing.assert_array_equal(untouched, image)

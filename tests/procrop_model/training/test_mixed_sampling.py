@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UsageError
 from pipeline.shards.epoch_order import Feed
-from procrop_model.training.mixed_sampling import JoinedSet, MixedOrder
+from procrop_model.training.mixed_sampling import ConcatenatedSamples, MixedOrder
 from procrop_model.training.samples import read_split
 
 
@@ -44,11 +44,11 @@ def test_epochs_differ_and_a_feed_goes_on_within_one() -> None:
 
 def test_a_joined_set_is_its_parts_in_order(workplace: Path, annotated: Path) -> None:
     parts = [read_split(workplace / "dataset", "val"), read_split(annotated, "train")]
-    joined = JoinedSet(parts)
+    joined = ConcatenatedSamples(parts)
     assert joined.keys == [*parts[0].keys, *parts[1].keys]
     assert [joined[i].key for i in range(len(joined))] == joined.keys == [sample.key for sample in joined.labels()]
     assert [sample.annotated for sample in joined] == [False] * 2 + [True] * 5
     with pytest.raises(IndexError):
         joined[len(joined)]
     with pytest.raises(UsageError, match="both have a sample"):
-        JoinedSet([parts[0], parts[0]])
+        ConcatenatedSamples([parts[0], parts[0]])

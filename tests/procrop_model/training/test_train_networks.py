@@ -37,10 +37,10 @@ def test_a_prompt_matters_to_a_model_with_text_alone(
     tiny: CropperConfig, workplace: Path, tmp_path: Path, reference_photo: np.ndarray
 ) -> None:
     cropper = trained(replace(tiny, text_dim=16), workplace, tmp_path)
-    looks = [cropper.predictor.look([reference_photo], prompts=[prompt]) for prompt in ("", "a noisy square")]
-    without = cropper.predictor.look([reference_photo])
-    assert torch.equal(looks[0].output.logits, without.output.logits)
-    assert not torch.equal(looks[0].output.logits, looks[1].output.logits)
+    encoded = [cropper.predictor.encode([reference_photo], prompts=[prompt]) for prompt in ("", "a noisy square")]
+    without = cropper.predictor.encode([reference_photo])
+    assert torch.equal(encoded[0].output.logits, without.output.logits)
+    assert not torch.equal(encoded[0].output.logits, encoded[1].output.logits)
     text = [value for name, value in cropper.predictor.network.state_dict().items() if name.startswith("fusion.text")]
     assert text
 
