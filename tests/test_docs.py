@@ -18,9 +18,9 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from pipeline.app.recipe_for_run import read_recipe
 from pipeline.cli.bench import BENCHMARKS, MODULES
 from pipeline.core.errors import UsageError
-from pipeline.planning import recipe_files
 from stages.recipe import Recipe
 from tests.doc_pages import (
     HEADERS,
@@ -79,8 +79,7 @@ def check_benchmark(module: str, arguments: list[str]) -> None:
 def check_settings(arguments: list[str], config: str = "") -> None:
     """The recipe has the keys of the overrides and accepts their values."""
     overrides = [word for word in arguments if re.match(r"[a-z_]+(\.[a-z_0-9]+)*=", word)]
-    data = recipe_files.read_recipe(config or "default")
-    recipe_files.parse(Recipe, recipe_files.override(data, overrides), "of the page")
+    read_recipe(config, overrides)
 
 
 def check_program(arguments: list[str], *, whole: bool) -> None:

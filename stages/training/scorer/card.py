@@ -14,18 +14,19 @@ CELL = 200
 
 _CARD = """# Composition scorer
 
-Judges how well a crop is composed: 0 to 10, where 5 means even odds against a typical bad crop of the same area.
+Scores the composition of a crop from 0 to 10. A score of 5 means even odds against a typical bad crop of the same area.
 
-- **Architecture.** One EfficientNet-Lite0 pass and one U2-NetP mask a picture, then any number of crops. RoIAlign of the
-  maps of strides 8 and 16 in strips just inside and outside each side (does the content go on, end, or get cut there?),
-  of strides 16 and 32 pooled over the crop, its middle, its edge and its surroundings; where the subject lies, what of
-  it is kept and cut, its margins. A small ranking head, five members averaged. Left and right are never told apart, and
-  of the aspect only what goes beyond 16:9 either way.
-- **Licence.** Apache-2.0. The weights ({size} KB) hold no photograph.
+- **Architecture.** One EfficientNet-Lite0 pass and one U2-NetP mask for each image, then any number of crops. The
+  features are RoIAlign of the maps of strides 8 and 16 in strips inside and outside each side (to detect whether the
+  content continues, ends or is cut), maps of strides 16 and 32 pooled over the crop, its centre, its edge and its
+  surroundings, and the position of the subject, the share of it that is kept or cut, and its margins. The head is a small
+  ranking head, averaged over five members. The features are symmetric in left and right. The aspect ratio is a feature
+  only beyond 16:9 in both directions.
+- **Licence.** Apache-2.0. The weights ({size} KB) contain no photograph.
 - **Data.** {train} photographs to train on, {val} to validate, {test} held out; authors and licences in the
-  `credits.csv` beside them. Of each, {variants} out-painted canvases with the photo's own rectangle as the good crop,
+  `credits.csv` beside them. Of each, {variants} out-painted canvases with the rectangle of the photo as the good crop,
   and {insides} sets of crops inside the photo, or inside a part of it, ranked by the subject that they keep. The crops
-  of a pair have equal area. Every picture was resized, blurred, given noise and re-encoded as a whole, and every other
+  of a pair have equal area. Every image was resized, blurred, given noise and re-encoded as a whole, and every second
   one mirrored, to weaken the seam and the side as cues.
   Train: {train_names}.
   Validation: {val_names}.
@@ -36,21 +37,21 @@ Judges how well a crop is composed: 0 to 10, where 5 means even odds against a t
 
 {figures}
 
-*shifted*: the photo's window elsewhere on its canvas, moved by at least a fifth of a side. *tilted*: the same centre to
-within some 5 % of a side, moved only to stay on the canvas, the same area, an aspect 1.4 to 2.4 times wider or narrower.
+*shifted*: the window of the photo at another position on its canvas, moved by at least a fifth of a side. *tilted*: the same centre
+within about 5 % of a side (moved only to stay on the canvas), the same area, an aspect ratio 1.4 to 2.4 times wider or narrower.
 *subject-cut*: a window of that area that keeps at most three quarters of the subject. *inside*: crops within the photo,
-nothing painted; the label is our own rule, so this row measures agreement with that rule on photos not seen.
+without paint; the label is our own rule, so this row measures agreement with that rule on unseen photos.
 
 ## Limits
 
-On canvases the scorer can still use that painted surroundings look emptier than a photo, whatever the seam; the
-*inside* row is free of that. Where a tilted window is the worse one only because the photographer did not choose it, the
-label is a convention. Scores compare crops of like size best. A picture without one clear subject is judged by the
-encoder alone. There are almost no people among the bundled photographs.
+On canvases the scorer can still use the fact that paint has less content than a photo, independent of the seam; the
+*inside* row is free of this effect. A tilted window counts as worse because the photographer did not choose it, so this
+label is a convention. Scores are most comparable for crops of similar size. An image without one clear subject is scored by the
+encoder features alone. There are almost no people among the bundled photographs.
 
 ## Failures
 
-![pairs that it ranks wrongly: green the better crop, red the one it preferred](failures.jpg)
+![pairs that it ranks wrongly: green the better crop, red the crop with the higher score](failures.jpg)
 """
 
 
