@@ -33,7 +33,7 @@ class Story(CanvasView):
 
 
 @dataclass(frozen=True)
-class Reference:
+class RetrievedPhoto:
     """A retrieved photograph."""
 
     key: str
@@ -46,7 +46,7 @@ class Reference:
 class Retrieval(CanvasPicture):
     """A canvas with its references, best first."""
 
-    references: list[Reference]
+    references: list[RetrievedPhoto]
 
 
 def story_section(material: Material) -> Section:
@@ -151,5 +151,5 @@ def _retrieval(material: Material, neighbours: Neighbours) -> Retrieval | None:
             continue
         material.album.show(key)
         picture = material.album.add(f"thumb {key}", photo, THUMB)
-        references.append(Reference(key, picture, round(similarity, 3), _title(material.reader.source(key))))
+        references.append(RetrievedPhoto(key, picture, round(similarity, 3), _title(material.reader.source(key))))
     return Retrieval(**vars(canvas), references=references)

@@ -11,7 +11,7 @@ FILE = "leaks.json"
 MAX_SHOWN = 12
 
 
-class Leak(TypedDict):
+class LeakEntry(TypedDict):
     """A photograph that was left out, and the ``other`` one that it is near; similarity as in ``build``'s report."""
 
     reason: str
@@ -28,7 +28,7 @@ class Leak(TypedDict):
 class LeakReport(TypedDict, total=False):
     """``leaks.json``, the prologue's file of ``build``: pairs, photographs left out by reason, and pictures compared."""
 
-    leaks: list[Leak]
+    leaks: list[LeakEntry]
     photos: dict[str, int]
     compared: int
     unreadable: list[str]
