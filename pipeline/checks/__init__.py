@@ -1,1 +1,1 @@
-"""Whether what was written is still what its receipts say, and its repair."""
+"""Checks of a run directory against its receipts, its repair, and the rules of WebDataset shards."""

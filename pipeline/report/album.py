@@ -1,4 +1,4 @@
-"""The pictures of the page: each embedded once as a data URI, small, and shown as often as needed, whole or cropped."""
+"""The pictures of the page: each is embedded once as a small data URI and may be shown many times, whole or cropped."""
 
 import base64
 import io
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps
 
 THUMB, MEDIUM, LARGE = 256, 384, 720
-# Most bytes of a picture by its longest side; with the counts of the sections they bound the page.
+# Maximum bytes of a picture by its longest side; with the counts of the sections they bound the size of the page.
 _CAPS = {THUMB: 14_000, MEDIUM: 30_000, LARGE: 90_000}
-_QUALITIES = (84, 74, 62, 48)
+_QUALITIES = (84, 74, 62, 48)  # of JPEG, tried in order until the picture is small enough
 
 Box = Sequence[float]
 
@@ -26,16 +26,19 @@ class Picture:
 
 
 class Album:
-    """Gathers pictures and the photos that they come from, for the credits."""
+    """Collects pictures, and the photos that they come from for the credits."""
 
     def __init__(self) -> None:
         self.pictures: dict[str, Picture] = {}
         self.photos: set[str] = set()
 
     def add(self, name: str, data: bytes, side: int = MEDIUM) -> Picture:
-        """Embed a picture under a name; a name that is there already gives the same picture.
+        """Embed a picture under a name; an existing name gives its picture. Raises OSError for bytes that cannot be decoded.
 
-        side: longest side in pixels, THUMB, MEDIUM or LARGE. Raises OSError for bytes that are no picture.
+        Args:
+            name: of the picture within the page.
+            data: the encoded image.
+            side: longest side in pixels: THUMB, MEDIUM or LARGE.
         """
         if name not in self.pictures:
             small, size = thumbnail_jpeg(data, side)
@@ -44,14 +47,14 @@ class Album:
         return self.pictures[name]
 
     def show(self, photo: str) -> None:
-        """Note that something made of this photo is shown."""
+        """Record that something made from this photo is shown."""
         self.photos.add(photo)
 
 
 def thumbnail_jpeg(data: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
     """JPEG bytes of at most ``side`` pixels and the cap for that size, and the upright size of the original.
 
-    A small upright JPEG is passed on as it is, so that what is shown is what the dataset holds.
+    A small upright JPEG is not encoded again, so that the page shows the bytes of the dataset.
     """
     cap = _CAPS[side]
     with Image.open(io.BytesIO(data)) as image:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours are CSS classes (``s0`` ...), so that light and dark pages both read."""
+"""Charts as inline SVG. Colours are CSS classes (``s0`` ...), so that charts are readable on light and dark pages."""
 
 import math
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def line_chart(
     x_label: str,
     y_range: tuple[float, float] | None = None,
 ) -> Markup:
-    """Lines over a common x axis, each with its name at its end in the legend of the caller."""
+    """Line chart over a common x axis; the caller draws the legend."""
     values = [v for s in series for v in s.values if math.isfinite(v)]
     low, high = y_range or _padded(min(values, default=0.0), max(values, default=1.0))
     x, y = _axes((xs[0], xs[-1] if len(xs) > 1 else xs[0] + 1), (low, high))

@@ -1,4 +1,4 @@
-"""What went in and what came out of each stage, and how long it took: all from receipts."""
+"""Counts and times of each stage, from receipts."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ DROPPED = ("s1", "s2", "s3", "s4", "s6", "s7")
 
 
 def stage_title(stage: str) -> str:
-    """``refine/round-02`` as people say it."""
+    """The name of a stage for headings: ``refine, round 2`` for ``refine/round-02``."""
     root, _, part = stage.partition("/")
     return f"{root}, {part.replace('-0', ' ').replace('-', ' ')}" if part else root
 
 
 def counted_unit(stage: str) -> str:
-    """What a stage counts."""
+    """The unit of a stage's counts."""
     return UNITS.get(stage.split("/")[0], "canvases")
 
 
 def funnel_section(material: Material) -> Section:
-    """Kept and dropped, by stage and reason."""
+    """Samples kept and dropped, by stage and reason."""
     begun = [status for status in material.reader.funnel if status.done]
     rows = [
         {

@@ -71,15 +71,15 @@ def check(session, **options):
     return verify_run(session.run, session.stages, **options)
 
 
-def mend(session, found):
+def mend(session, verification):
     executor = InProcess(session.run)
     shop = RepairTools(lambda stages: contextlib.nullcontext(executor), Display(quiet=True))
-    notes = repair(session.run, session.stages, found, shop)
+    notes = repair(session.run, session.stages, verification, shop)
     return executor.done, notes
 
 
-def bad(found):
-    return {(f.severity, f.where) for f in found.findings if f.severity != NOTE}
+def bad(verification):
+    return {(f.severity, f.where) for f in verification.findings if f.severity != NOTE}
 
 
 def digests(work):
@@ -104,9 +104,9 @@ def edit(path, **changes):
 
 def test_a_sound_run_has_no_findings_and_every_byte_is_read(session):
     read = []
-    found = check(session, threads=3, progress=read.append)
-    assert found.findings == [] and found.sound
-    assert sum(read) == found.bytes > 100_000 and found.files > found.receipts > 30
+    verification = check(session, threads=3, progress=read.append)
+    assert verification.findings == [] and verification.sound
+    assert sum(read) == verification.bytes > 100_000 and verification.files > verification.receipts > 30
 
 
 def truncate(path):
@@ -134,11 +134,11 @@ def test_damage_is_named_and_repaired_to_the_same_bytes(session, work, name, dam
     before = digests(work)
     path = work / name
     damage(path)
-    found = check(session)
-    assert bad(found) == {(DAMAGE, name)}
-    (finding,) = [f for f in found.findings if f.severity == DAMAGE]
+    verification = check(session)
+    assert bad(verification) == {(DAMAGE, name)}
+    (finding,) = [f for f in verification.findings if f.severity == DAMAGE]
     assert words in finding.what and "--repair" in finding.fix and "\n" not in finding.line()
-    done, notes = mend(session, found)
+    done, notes = mend(session, verification)
     assert digests(work) == before and check(session).sound and notes == []
     assert {stage for stage, _ in done} <= {finding.stage}  # what was made from it is true again
 
@@ -151,11 +151,11 @@ def test_swapped_shards_are_both_named_and_restored(session, work):
         os.rename(a, aside)
         os.rename(b, a)
         os.rename(aside, b)
-    found = check(session)
-    wrong = [f for f in found.findings if f.severity == DAMAGE]
+    verification = check(session)
+    wrong = [f for f in verification.findings if f.severity == DAMAGE]
     assert {f.where for f in wrong} == {"outpaint/000000.receipt.json", "outpaint/000001.receipt.json"}
     assert "is the receipt of outpaint shard 1: shards were swapped" in wrong[0].what
-    mend(session, found)
+    mend(session, verification)
     assert digests(work) == before and check(session).sound
 
 
@@ -183,10 +183,10 @@ def test_a_receipt_edited_by_hand_is_named_and_repaired(session, work, changes, 
     before = digests(work)
     path = work / f"{OUTPAINT}.receipt.json"
     edit(path, **changes)
-    found = check(session)
-    assert bad(found) == {(DAMAGE, f"{OUTPAINT}.receipt.json")}
-    assert words in next(f.what for f in found.findings if f.severity == DAMAGE)
-    assert mend(session, found)[0] == [("outpaint", 0)]
+    verification = check(session)
+    assert bad(verification) == {(DAMAGE, f"{OUTPAINT}.receipt.json")}
+    assert words in next(f.what for f in verification.findings if f.severity == DAMAGE)
+    assert mend(session, verification)[0] == [("outpaint", 0)]
     assert digests(work) == before and check(session).sound
 
 
@@ -198,7 +198,7 @@ def test_counts_that_add_up_but_are_not_the_tables_are_found(session, work):
     assert finding.where == f"{OUTPAINT}.parquet" and "the receipt was edited" in finding.what
 
 
-def test_a_table_that_lies_about_its_tar_is_found_though_its_digest_fits(session, work):
+def test_a_table_that_differs_from_its_tar_is_damage(session, work):
     table = pq.read_table(work / f"{OUTPAINT}.parquet")
     sizes = [None if v is None else v + 1 for v in table["image_size"].to_pylist()]
     at = table.schema.get_field_index("image_size")
@@ -208,10 +208,12 @@ def test_a_table_that_lies_about_its_tar_is_found_though_its_digest_fits(session
     outputs = json.loads(path.read_text())["outputs"]
     outputs[f"{OUTPAINT}.parquet"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     edit(path, outputs=outputs)
-    found = check(session)
-    assert (DAMAGE, f"{OUTPAINT}.tar") in bad(found)
-    assert "is not what the table's row says" in next(f.what for f in found.findings if f.where == f"{OUTPAINT}.tar")
-    assert (STALE, "propose/000000.receipt.json") in bad(found)
+    verification = check(session)
+    assert (DAMAGE, f"{OUTPAINT}.tar") in bad(verification)
+    assert "is not what the table's row says" in next(
+        f.what for f in verification.findings if f.where == f"{OUTPAINT}.tar"
+    )
+    assert (STALE, "propose/000000.receipt.json") in bad(verification)
 
 
 def test_rubbish_with_a_fitting_digest_is_not_a_table(session, work):
@@ -224,18 +226,18 @@ def test_rubbish_with_a_fitting_digest_is_not_a_table(session, work):
     assert finding.severity == DAMAGE and "is not a table" in finding.what
 
 
-def test_a_lost_receipt_upstream_makes_what_came_of_it_stale_and_repair_restores_it(session, work):
+def test_a_lost_upstream_receipt_makes_shards_stale(session, work):
     before = digests(work)
     (work / f"{OUTPAINT}.receipt.json").unlink()
-    found = check(session)
-    assert (STALE, "propose/000000.receipt.json") in bad(found) and all(s == STALE for s, _ in bad(found))
-    assert "outpaint shard 0, which it was made from, is not done" in "".join(f.what for f in found.findings)
-    done, _ = mend(session, found)
+    verification = check(session)
+    assert (STALE, "propose/000000.receipt.json") in bad(verification) and all(s == STALE for s, _ in bad(verification))
+    assert "outpaint shard 0, which it was made from, is not done" in "".join(f.what for f in verification.findings)
+    done, _ = mend(session, verification)
     assert done == [("outpaint", 0)]
     assert digests(work) == before and check(session).sound
 
 
-def test_shards_made_from_other_photographs_are_stale_and_brought_up_to_date(made, tmp_path):
+def test_shards_of_other_photographs_are_stale_and_repaired(made, tmp_path):
     source = Path(shutil.copytree(made / "src", tmp_path / "src"))
     work = Path(shutil.copytree(made / "work", tmp_path / "work"))
     (source / "photo 3.jpg").unlink()
@@ -243,10 +245,10 @@ def test_shards_made_from_other_photographs_are_stale_and_brought_up_to_date(mad
     from pipeline.app.refresh_sources import refresh_sources
 
     refresh_sources(session, Display(quiet=True))
-    found = check(session)
-    assert {s for s, _ in bad(found)} == {STALE}
-    assert "made from other bytes of sources" in next(f.what for f in found.findings if f.severity == STALE)
-    _, notes = mend(session, found)
+    verification = check(session)
+    assert {s for s, _ in bad(verification)} == {STALE}
+    assert "made from other bytes of sources" in next(f.what for f in verification.findings if f.severity == STALE)
+    _, notes = mend(session, verification)
     assert check(session).sound
     assert any("other bytes than its receipt named" in note.what for note in notes)
     finish(session_for(recipe_for(source), tmp_path / "fresh"))
@@ -262,17 +264,19 @@ def test_a_shard_of_another_recipe_among_its_neighbours_is_damage(made, session,
     from dataclasses import replace
 
     path.write_bytes(replace(receipt, recipe={**receipt.recipe, "version": 99}).encode())
-    found = check(session)
-    assert bad(found) == {(DAMAGE, "propose/000000.receipt.json")}
-    assert "version: 99 -> " in next(f.what for f in found.findings if f.severity == DAMAGE)
-    mend(session, found)
+    verification = check(session)
+    assert bad(verification) == {(DAMAGE, "propose/000000.receipt.json")}
+    assert "version: 99 -> " in next(f.what for f in verification.findings if f.severity == DAMAGE)
+    mend(session, verification)
     assert digests(work) == before and check(session).sound
 
 
-def test_a_whole_stage_of_another_recipe_is_a_note_and_its_repair_is_refused(made, work):
+def test_a_stage_of_another_recipe_is_a_note_and_not_repaired(made, work):
     other = session_for(recipe_for(made / "src", outpaint={"variants": 2}), work)
-    found = check(other)
-    assert found.sound and "settings.variants: 3 -> 2" in next(f.what for f in found.findings if f.where == "outpaint")
+    verification = check(other)
+    assert verification.sound and "settings.variants: 3 -> 2" in next(
+        f.what for f in verification.findings if f.where == "outpaint"
+    )
     flip(work / f"{OUTPAINT}.tar")
     before = (work / f"{OUTPAINT}.receipt.json").read_bytes()
     with pytest.raises(RefusedError, match="outpaint was made with another recipe"):
@@ -280,25 +284,25 @@ def test_a_whole_stage_of_another_recipe_is_a_note_and_its_repair_is_refused(mad
     assert (work / f"{OUTPAINT}.receipt.json").read_bytes() == before
 
 
-def test_left_overs_are_mentioned_and_no_damage(session, work):
+def test_leftover_files_are_notes(session, work):
     for name in ("ingest/000000.tar.partial.host.7-8", "outpaint/journal/000009.jsonl", "propose/notes.txt",
                  "plan.json.partial.host.1-1", "locks/outpaint-000000.json", "dataset/shards/mine.tar"):  # fmt: skip
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_text("x")
-    found = check(session)
-    notes = {f.where: f.what for f in found.findings}
-    assert found.sound and len(notes) == 6
+    verification = check(session)
+    notes = {f.where: f.what for f in verification.findings}
+    assert verification.sound and len(notes) == 6
     assert "killed" in notes["ingest/000000.tar.partial.host.7-8"] and "killed" in notes["plan.json.partial.host.1-1"]
     assert "journal" in notes["outpaint/journal/000009.jsonl"] and "held" in notes["locks/outpaint-000000.json"]
     assert notes["propose/notes.txt"] == notes["dataset/shards/mine.tar"] == "no receipt names it"
 
 
-def test_a_newer_receipt_is_refused_and_a_plan_edited_by_hand_named(session, work):
+def test_newer_receipts_and_edited_plans_are_refused(session, work):
     body = json.loads((work / "plan.json").read_text())
     (work / "plan.json").write_text(json.dumps({**body, "run_seed": 77}))
 
-    found = verify_run(Run(open_store(str(work)), require_plan(open_store(str(work)))), session.stages)
-    assert "run_seed is 77, its config says 0" in next(f.what for f in found.findings if f.where == "plan.json")
+    verification = verify_run(Run(open_store(str(work)), require_plan(open_store(str(work)))), session.stages)
+    assert "run_seed is 77, its config says 0" in next(f.what for f in verification.findings if f.where == "plan.json")
     edit(work / f"{OUTPAINT}.receipt.json", format=2)
     with pytest.raises(RefusedError, match="newer version"):
         check(session)
@@ -358,7 +362,7 @@ def test_the_command_ends_with_five_for_damage_and_repairs_it(small):
     assert digests(work) == before
 
 
-def test_repair_of_ingest_is_refused_when_the_photographs_are_gone(small, made):
+def test_repair_of_ingest_without_photographs_is_refused(small, made):
     work, call = small
     flip(work / "ingest/000001.tar")
     damaged = digests(work)

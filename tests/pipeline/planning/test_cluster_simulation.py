@@ -8,19 +8,19 @@ STEPS = [SimulatedStage("a", 40, 100.0, sigma=0.5, batch=5.0), SimulatedStage("b
 
 
 def test_without_losses_one_worker_takes_the_sum():
-    told = simulate(STEPS, SimulatedFleet(1), 0)
-    assert told.seconds == pytest.approx(sum(durations(STEPS[0], 0)) + 40 * 50 + 30)
-    assert told.work == pytest.approx(told.seconds - 30)
-    assert told.losses == 0 and told.redone == 0
+    result = simulate(STEPS, SimulatedFleet(1), 0)
+    assert result.seconds == pytest.approx(sum(durations(STEPS[0], 0)) + 40 * 50 + 30)
+    assert result.work == pytest.approx(result.seconds - 30)
+    assert result.losses == 0 and result.redone == 0
 
 
-def test_the_same_seed_gives_the_same_run_and_shards_do_not_depend_on_the_fleet():
+def test_shard_times_depend_on_the_seed_not_on_the_fleet():
     fleet = SimulatedFleet(4, lost=2.0, away=60.0)
     assert simulate(STEPS, fleet, 1) == simulate(STEPS, fleet, 1)
     assert simulate(STEPS, fleet, 1).work == pytest.approx(simulate(STEPS, SimulatedFleet(9), 1).work)
 
 
-def test_more_workers_are_faster_until_single_steps_and_stragglers_are_left():
+def test_more_workers_are_faster_up_to_single_steps():
     hours = [simulate(STEPS, SimulatedFleet(workers), 0).seconds for workers in (1, 2, 4, 40, 400)]
     assert hours == sorted(hours, reverse=True)
     assert hours[-1] == pytest.approx(max(durations(STEPS[0], 0)) + 30 + 50)
@@ -44,7 +44,7 @@ def test_kinds_starting_and_handing_over_take_their_time():
 
 def test_spread_is_that_of_the_logarithm():
     step = SimulatedStage("a", 4000, 7.0, sigma=0.4)
-    found = durations(step, 5)
-    assert spread_of(found.tolist()) == pytest.approx(0.4, rel=0.05)
-    assert found.mean() == pytest.approx(7.0, rel=0.05)
+    seconds = durations(step, 5)
+    assert spread_of(seconds.tolist()) == pytest.approx(0.4, rel=0.05)
+    assert seconds.mean() == pytest.approx(7.0, rel=0.05)
     assert spread_of([1.0, 2.0]) == 0.0

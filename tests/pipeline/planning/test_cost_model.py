@@ -20,20 +20,20 @@ RECEIPT = Receipt(
 
 def test_costs_are_rates_times_samples():
     size = Size(photos=100, canvases=400, kept=0.5)
-    found = forecast({"outpaint": 8, "build": 4}, {}, size, workers=2, price=3.0)
-    painting, building = found.costs
+    costs = forecast({"outpaint": 8, "build": 4}, {}, size, workers=2, price=3.0)
+    painting, building = costs.costs
     assert painting.samples == 400 and building.samples == 200
     assert painting.seconds == pytest.approx(400 * REFERENCE["outpaint"][0])
-    assert found.hours == pytest.approx(found.worker_hours / 2)
-    assert found.money == pytest.approx(found.worker_hours * 3)
-    assert found.as_json()["files"] == 36
+    assert costs.hours == pytest.approx(costs.worker_hours / 2)
+    assert costs.money == pytest.approx(costs.worker_hours * 3)
+    assert costs.as_json()["files"] == 36
 
 
 def test_a_runs_own_receipts_come_first():
     assert rates_of([RECEIPT, replace(RECEIPT, shard=1)]) == (0.5, 300.0)
     assert rates_of([]) is None
-    found = forecast({"outpaint": 8}, {"outpaint": (0.5, 300.0)}, Size(10, 40, 1.0), workers=1, price=0)
-    assert found.costs[0].seconds == 20 and found.costs[0].measured
+    costs = forecast({"outpaint": 8}, {"outpaint": (0.5, 300.0)}, Size(10, 40, 1.0), workers=1, price=0)
+    assert costs.costs[0].seconds == 20 and costs.costs[0].measured
 
 
 def test_twice_the_photographs_take_twice_the_time():
@@ -47,10 +47,10 @@ def test_the_command_tells_and_writes_nothing(tmp_path):
     command = [PROGRAM, "plan", "--photos", "60500", "--variants", "4", "--workers", "8", "--price", "2", "--json"]
     done = subprocess.run([*command, "--work", work], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["photos"] == 60500 and told["canvases"] == 242_000 and told["shards"] == 256
-    assert told["money"] == pytest.approx(told["worker_hours"] * 2, rel=1e-3)
-    assert {"outpainter", "scorer", "encoder"} <= set(told["models"])
+    printed = json.loads(done.stdout)
+    assert printed["photos"] == 60500 and printed["canvases"] == 242_000 and printed["shards"] == 256
+    assert printed["money"] == pytest.approx(printed["worker_hours"] * 2, rel=1e-3)
+    assert {"outpainter", "scorer", "encoder"} <= set(printed["models"])
     assert not work.exists()
 
 

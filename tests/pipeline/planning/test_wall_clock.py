@@ -50,9 +50,9 @@ def test_single_steps_grow_and_receipts_come_first():
 
 
 def test_limits_say_what_to_change():
-    told = limits(FOUND, Fleet(100), 100_000_000, (10, 3_000_000_000))
-    assert {limit.what.split(" ", 1)[1].split(" of ")[-1] for limit in told} >= {"reference tokens"}
-    assert any("work_shards=400" in limit.change for limit in told)
+    printed = limits(FOUND, Fleet(100), 100_000_000, (10, 3_000_000_000))
+    assert {limit.what.split(" ", 1)[1].split(" of ")[-1] for limit in printed} >= {"reference tokens"}
+    assert any("work_shards=400" in limit.change for limit in printed)
     assert limits(FOUND, Fleet(2), 1000, (10, 3_000_000)) == []
 
 
@@ -91,8 +91,8 @@ def test_a_run_makes_the_requests_that_are_foretold_and_no_more(tmp_path):
         options = {"watcher": Display(quiet=True), "options": Options(), "chain": session.stages}
         run_stages([stage], session.run, Here(session.run), **options)
         root = stage.name.split("/")[0]
-        told = requests_of(Cost(stage.name, counts.get(root, 120), 4, 0.0, 0, True))
-        assert Counting.asked[stage.name] <= 1.25 * told + 10, stage.name
+        printed = requests_of(Cost(stage.name, counts.get(root, 120), 4, 0.0, 0, True))
+        assert Counting.asked[stage.name] <= 1.25 * printed + 10, stage.name
     assert set(REQUESTS) == {stage.name.split("/")[0] for stage in session.stages}
 
 
@@ -101,10 +101,10 @@ def test_the_command_says_what_it_assumes(tmp_path):
     command += ["--work", tmp_path / "none", "--gpu-price", "2"]
     plain = subprocess.run([*command, "--config", "sdxl"], capture_output=True, text=True)
     assert plain.returncode == 0, plain.stderr
-    told = json.loads(plain.stdout)
-    assert any("no rate of outpaint on a GPU is known" in text for text in told["assumed"])
-    assert told["gpu_hours"] > 0 and told["requests"] > 10**8 and told["limits"]
-    assert [fleet["workers"] for fleet in told["simulated"]] == [1, 10, 100, 256, 1000]
+    printed = json.loads(plain.stdout)
+    assert any("no rate of outpaint on a GPU is known" in text for text in printed["assumed"])
+    assert printed["gpu_hours"] > 0 and printed["requests"] > 10**8 and printed["limits"]
+    assert [fleet["workers"] for fleet in printed["simulated"]] == [1, 10, 100, 256, 1000]
     rated = subprocess.run([*command, "--config", "sdxl", "--rate", "outpaint=2.5"], capture_output=True, text=True)
     assert not any("no rate of outpaint" in text for text in json.loads(rated.stdout)["assumed"])
     wrong = subprocess.run([*command, "--rate", "paint=2"], capture_output=True, text=True)

@@ -108,8 +108,8 @@ def full(tmp_path_factory):
     """A page of a finished run with everything there: (page, data, html, run, stages)."""
     root = tmp_path_factory.mktemp("report")
     run, stages = canned_run(root / "work")
-    told = run.tables()
-    keys = [row["key"] for shard in told.shards("filter") for row in told.rows("filter", shard, ["key"])]
+    tables = run.tables()
+    keys = [row["key"] for shard in tables.shards("filter") for row in tables.rows("filter", shard, ["key"])]
     model_files(root / "models", keys)
     crop_files(root / "crops")
     run.store.write("report/seam.json", json.dumps(audited(keys[0])).encode())
@@ -179,7 +179,7 @@ def test_held_out_photos_that_are_gone_are_named(full):
     assert "references: Guide <i>" in page.text
 
 
-def test_a_canvas_never_meets_its_own_photo_and_references_are_best_first(full):
+def test_references_are_best_first_and_never_the_own_photo(full):
     retrieval = full[1]["sections"]["retrieval"]
     assert retrieval["own_photo_retrieved"] == 0
     for example in retrieval["examples"]:
@@ -210,7 +210,7 @@ def test_a_half_done_stage_is_shown_as_far_as_it_is(tmp_path):
     assert "2 of 3 shards" in Page(out.read_text()).text
 
 
-def test_of_many_shards_a_fixed_sample_is_read_but_all_are_counted(tmp_path):
+def test_many_shards_are_sampled_but_all_are_counted(tmp_path):
     run, stages = canned_run(tmp_path / "work", until="ingest", shards=MAX_SHARDS + 5)
     reader = RunReader(run, stages)
     assert reader.is_sampled and len(reader.shards) == MAX_SHARDS
@@ -259,7 +259,7 @@ def test_any_picture_fits_its_cap_so_that_the_page_is_bounded(tmp_path, side, ca
     assert len(shown.uri) < cap * 4 / 3 + 40
 
 
-def test_the_pictures_of_all_sections_together_stay_under_five_megabytes():
+def test_all_pictures_together_stay_under_five_megabytes():
     medium = 2 * canvases.STORIES + canvases.SHEET + canvases.RETRIEVALS
     thumbs = canvases.RETRIEVALS * canvases.REFERENCES + rejects.MAX_REASONS * rejects.EXAMPLES + 3 * cropper.EXAMPLES
     assert (medium * 30_000 + thumbs * 14_000 + cropper.HELD_OUT * 90_000) * 4 / 3 < 5_000_000

@@ -97,7 +97,7 @@ def test_a_tar_that_is_not_what_its_lines_say_is_written_anew(half_done):
         assert names(half_done, journal) == ["z.jpg"]
 
 
-def test_size_digest_and_index_are_those_of_the_file_also_after_a_resume(half_done):
+def test_size_digest_and_index_match_the_file_after_a_resume(half_done):
     with closing(Journal(half_done, 7, "identity")) as journal:
         journal.append([outcome("d")])
         about = journal.finish()

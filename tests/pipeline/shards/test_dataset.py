@@ -74,7 +74,7 @@ def test_foreign_tars_with_folders_long_names_and_missing_parts(tmp_path, dialec
     assert [tuple(sample) for sample in ShardSet([tmp_path / "foreign.tar"])] == streamed([tmp_path / "foreign.tar"])
 
 
-def test_a_damaged_index_a_cut_tar_and_an_index_of_another_tar_are_named(home):
+def test_damaged_indexes_and_truncated_tars_are_refused(home):
     tar, index = home / "shards" / "x-train-000000.tar", home / "index" / "x-train-000000.idx"
     good, bytes_of_tar = index.read_bytes(), tar.read_bytes()
     index.write_bytes(good[:-1] + b"?")

@@ -80,13 +80,13 @@ def test_in_lanes_a_sample_comes_to_the_same_rank_in_every_epoch(count, size, ra
 
 @given(st.lists(st.integers(0, 99), unique=True, min_size=1), SIZE)
 def test_lanes_of_unequal_length_lose_nothing(positions, size):
-    found = in_lanes(np.array(positions), size)
-    assert sorted(found) == sorted(positions)
+    reordered = in_lanes(np.array(positions), size)
+    assert sorted(reordered) == sorted(positions)
     rows = -(-len(positions) // size)
     for lane in range(size):
         mine = [p for p in positions if p % size == lane]
         places = len(range(lane, len(positions), size))
-        assert [p for p in found[lane::size] if p % size == lane][: min(len(mine), places)] == mine[:places]
+        assert [p for p in reordered[lane::size] if p % size == lane][: min(len(mine), places)] == mine[:places]
         assert places in (rows, rows - 1)
 
 

@@ -31,8 +31,8 @@ def test_it_equals_the_headers_and_survives_its_file(tmp_path_factory, samples):
     assert same(scan_tar(tar), index) and same(ShardIndex.decode(index.encode(), "here"), index)
     data = tar.read_bytes()
     for key, row in zip(index.keys.tolist(), index.places.tolist(), strict=True):
-        found = {e: data[o : o + n] for e, (o, n) in zip(index.extensions, row, strict=True) if o >= 0}
-        assert found == samples[key.decode()]
+        parts = {e: data[o : o + n] for e, (o, n) in zip(index.extensions, row, strict=True) if o >= 0}
+        assert parts == samples[key.decode()]
 
 
 def test_every_flipped_byte_of_its_body_and_every_cut_is_found(tmp_path):

@@ -210,7 +210,7 @@ def test_the_heart_beats(tmp_path):
         assert holder(store)["beat"] > first
 
 
-def test_a_store_without_a_guard_lets_the_last_writer_have_a_stale_lock(tmp_path):
+def test_without_a_guard_the_last_writer_has_a_stale_lock(tmp_path):
     store = open_store(f"memory://{tmp_path.name}")
     put(store, pid=gone())
     with lock(store) as mine:

@@ -176,7 +176,7 @@ object_store.remote_store(sys.argv[1]).copy_in(Path(sys.argv[2]), "a/large.tar")
 """
 
 
-def test_a_process_killed_while_it_uploads_leaves_nothing_after_the_sweep(store, server, large):
+def test_uploads_of_a_killed_process_are_aborted(store, server, large):
     _, faults, client = server
     reached = Event()
 
@@ -259,10 +259,10 @@ def test_addresses_with_passwords_are_refused_and_hidden():
     with pytest.raises(UsageError, match="password") as caught:
         open_store("s3://AKIAME:hunter22@bucket/run")
     assert "hunter22" not in str(caught.value)
-    told = retry.redacted("403 for url: http://n:1/x?op=OPEN&delegation=abcdef&X-Amz-Signature=0123\nnext")
-    assert told == "403 for url: http://n:1/x?op=OPEN&delegation=***&X-Amz-Signature=*** next"
+    line = retry.redacted("403 for url: http://n:1/x?op=OPEN&delegation=abcdef&X-Amz-Signature=0123\nnext")
+    assert line == "403 for url: http://n:1/x?op=OPEN&delegation=***&X-Amz-Signature=*** next"
 
 
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+def test_a_missing_package_is_named_with_its_install_line(monkeypatch):
     with pytest.raises(UsageError, match=r"gs://.*pip install 'procrop-data\[gcs\]'"):
         open_store("gs://bucket/run")

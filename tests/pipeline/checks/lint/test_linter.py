@@ -37,7 +37,7 @@ def sample(key, value=None, **parts):
 def shard(path, *samples):
     with open(path, "wb") as file:
         writer = TarWriter(file)
-        for name, data in (member for found in samples for member in found):
+        for name, data in (member for members in samples for member in members):
             writer.add(name, data)
         writer.finish()
     return path
@@ -91,9 +91,9 @@ def test_webdatasets_own_writer_is_read_and_its_metadata_named(tmp_path):
     with wds.ShardWriter(str(tmp_path / "set-train-%06d.tar"), maxcount=2, verbose=0) as sink:
         for number in range(4):
             sink.write({"__key__": f"k{number}", "jpg": JPG, "json": GOOD})
-    found = lint(tmp_path)
-    assert {f.rule for f in found} <= {"mtime", "owner", "mode", "ustar", "no-pax"} and "mtime" in {
-        f.rule for f in found
+    findings = lint(tmp_path)
+    assert {f.rule for f in findings} <= {"mtime", "owner", "mode", "ustar", "no-pax"} and "mtime" in {
+        f.rule for f in findings
     }
 
 
@@ -108,8 +108,8 @@ def test_webdatasets_own_writer_is_read_and_its_metadata_named(tmp_path):
 )
 def test_metadata_of_members(tmp_path, change, rule):
     foreign(tmp_path / name(), sample("a"), change=change)
-    found = lint(tmp_path)
-    assert {f.rule for f in found} == {rule} and found[0].offset == 0 and len(found) == 3
+    findings = lint(tmp_path)
+    assert {f.rule for f in findings} == {rule} and findings[0].offset == 0 and len(findings) == 3
 
 
 def test_formats_and_kinds_of_members(tmp_path):
@@ -132,28 +132,28 @@ def test_formats_and_kinds_of_members(tmp_path):
     "bad", ["A.jpg", "a.JPG", "a.seg.png", "a", "b/a.jpg", "a b.jpg", "é.jpg", ".jpg", "x" * 88 + ".jpg"]
 )
 def test_names_of_members(tmp_path, bad):
-    found = lint(foreign(tmp_path / name(), [*sample("a0"), (bad, JPG)]))
-    wrong = [f for f in found if f.rule == "member-name"]
+    findings = lint(foreign(tmp_path / name(), [*sample("a0"), (bad, JPG)]))
+    wrong = [f for f in findings if f.rule == "member-name"]
     assert len(wrong) == 1 and wrong[0].severity == ERROR and wrong[0].offset > 0
 
 
-def test_members_apart_in_other_order_missing_doubled_or_of_other_width(tmp_path):
+def test_parts_apart_reordered_missing_or_doubled_are_errors(tmp_path):
     a, b = sample("a0"), sample("a1")
     assert "adjacent" in rules(shard(tmp_path / "set-train-000000.tar", a[:2], b, a[2:]))
     assert rules(shard(tmp_path / "set-val-000000.tar", a, b[::-1])) == {"member-order"}
     assert rules(shard(tmp_path / "set-test-000000.tar", a, b[:2])) == {"same-parts"}
     assert rules(shard(tmp_path / "two-val-000000.tar", a, [*b, b[2]])) == {"same-parts"}
-    (found,) = lint(shard(tmp_path / "two-test-000000.tar", a, sample("a11")))
-    assert (found.rule, found.severity) == ("key-width", NOTE)
+    (finding,) = lint(shard(tmp_path / "two-test-000000.tar", a, sample("a11")))
+    assert (finding.rule, finding.severity) == ("key-width", NOTE)
 
 
 def test_a_key_in_two_shards_is_named_with_both_places(tmp_path):
     shard(tmp_path / name(0), sample("a0"), sample("a1"))
     shard(tmp_path / name(1), sample("a2"), sample("a1"))
-    (found,) = lint(tmp_path)
+    (finding,) = lint(tmp_path)
     with tarfile.open(tmp_path / name(0)) as tar:
         offset = tar.getmember("a1.jpg").offset
-    assert found.rule == "unique-keys" and f"{name(0)} @{offset}" in found.what and found.file.endswith(name(1))
+    assert finding.rule == "unique-keys" and f"{name(0)} @{offset}" in finding.what and finding.file.endswith(name(1))
     assert rules(shard(tmp_path / "twice-val-000000.tar", sample("a"), sample("b"), sample("a"))) == {"unique-keys"}
 
 
@@ -173,11 +173,11 @@ def test_a_key_in_two_shards_is_named_with_both_places(tmp_path):
     ],
 )
 def test_json_of_one_schema(tmp_path, value, rule, words):
-    found = lint(shard(tmp_path / name(), sample("a0"), sample("a1", value)))
-    assert [f.rule for f in found] == [rule] and words in found[0].what
+    findings = lint(shard(tmp_path / name(), sample("a0"), sample("a1", value)))
+    assert [f.rule for f in findings] == [rule] and words in findings[0].what
 
 
-def test_empty_lists_fit_any_type_and_a_mixed_first_sample_is_found(tmp_path):
+def test_empty_lists_fit_any_type_but_mixed_lists_do_not(tmp_path):
     assert lint(shard(tmp_path / name(0), sample("a0", {"c": []}), sample("a1", {"c": [1.0]}))) == []
     assert rules(shard(tmp_path / name(1), sample("a0", {"c": [1.0, 2]}))) == {"json-float"}
 
@@ -243,9 +243,9 @@ def test_one_broken_header_hides_one_member_only(tmp_path):
     data[offset + 3] ^= 1
     path.write_bytes(data)
     linter = Linter()
-    found = list(linter.run(find_shards([str(path)])))
-    assert (found[0].rule, found[0].offset) == ("header", offset)
-    assert {f.rule for f in found} == {"header", "same-parts"} and linter.summary()["samples"] == 4
+    findings = list(linter.run(find_shards([str(path)])))
+    assert (findings[0].rule, findings[0].offset) == ("header", offset)
+    assert {f.rule for f in findings} == {"header", "same-parts"} and linter.summary()["samples"] == 4
 
 
 def test_names_of_shards(tmp_path):
@@ -254,12 +254,12 @@ def test_names_of_shards(tmp_path):
     (tmp_path / "set-train-000006.tar.partial.host.1").write_text("")
     (tmp_path / "labels.csv").write_text("")
     (tmp_path / "set-val-000000.tar.gz").write_bytes(b"\x1f\x8b\x08rest")
-    found = {(f.rule, os.path.basename(f.file)): f for f in lint(tmp_path)}
-    assert "set-train-000001 to 000002 is missing" in found["shard-numbers", "set-train-000003.tar"].what
-    assert ("shard-name", "set-train-4.tar") in found and ("temporary-name", "set-train-000005.tmp.tar") in found
-    assert found["left-over", "set-train-000006.tar.partial.host.1"].severity == NOTE
-    assert found["beside", "labels.csv"].severity == NOTE
-    assert found["plain-tar", "set-val-000000.tar.gz"].severity == ERROR
+    findings = {(f.rule, os.path.basename(f.file)): f for f in lint(tmp_path)}
+    assert "set-train-000001 to 000002 is missing" in findings["shard-numbers", "set-train-000003.tar"].what
+    assert ("shard-name", "set-train-4.tar") in findings and ("temporary-name", "set-train-000005.tmp.tar") in findings
+    assert findings["left-over", "set-train-000006.tar.partial.host.1"].severity == NOTE
+    assert findings["beside", "labels.csv"].severity == NOTE
+    assert findings["plain-tar", "set-val-000000.tar.gz"].severity == ERROR
     (tmp_path / "set-train-000000.tar").unlink()
     assert any("000000" in f.what for f in lint(tmp_path) if f.rule == "shard-numbers")
 
@@ -267,8 +267,8 @@ def test_names_of_shards(tmp_path):
 def test_many_findings_of_one_rule_are_summed_up(tmp_path):
     path = foreign(tmp_path / name(), [(f"A{n:02d}.txt", b"") for n in range(50)])
     linter = Linter()
-    found = list(linter.run(find_shards([str(path)])))
-    assert len(found) == 11 and "40 more" in found[-1].what and linter.summary()["errors"] == 50
+    findings = list(linter.run(find_shards([str(path)])))
+    assert len(findings) == 11 and "40 more" in findings[-1].what and linter.summary()["errors"] == 50
 
 
 def test_nothing_to_lint_is_wrong_usage(tmp_path):
