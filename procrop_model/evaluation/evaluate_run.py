@@ -1,4 +1,4 @@
-"""Evaluation on held-out photos' canvases, beside baselines that look at nothing and baselines that look at the picture."""
+"""Evaluation on canvases of held-out photos, beside baselines with fixed boxes and baselines that use the image."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from pipeline.core.geometry import Box, to_norm
+from pipeline.core.json_types import JsonObject
 from procrop_model.evaluation.baselines import NORM, Finder, Pixels, scaled
 from procrop_model.evaluation.metrics import CropMetrics, best_constant_box, bootstrap, crop_metrics
 from procrop_model.inference.predictor import Floats
@@ -20,10 +21,11 @@ MODEL = "model"
 METRICS = ("iou", "bde", "recall")
 Progress = Callable[[int, int], None]
 Result = TypeVar("Result")
+Figures = dict[str, dict[str, float]]  # of one image: method -> figure -> value
 
 
 class CropperLike(Protocol):
-    """What is evaluated: ``procrop_model.Cropper``, or anything that proposes and scores boxes as it does."""
+    """What is evaluated: ``procrop_model.Cropper``, or any object with these methods."""
 
     def propose(
         self, images: Sequence[Pixels], *, k: int | None = None, exclude: Sequence[Collection[str]] | None = None
@@ -35,24 +37,24 @@ class CropperLike(Protocol):
 
 
 class Stopwatch:
-    """Milliseconds a picture by method; the first of each is left out (it warms up)."""
+    """Milliseconds per image by method; the first image of each is not counted (warm-up)."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[float]] = {}
+        self._times: dict[str, list[float]] = {}
 
     def run(self, name: str, work: Callable[[], Result]) -> Result:
-        """The result of some work on one picture."""
+        """The result of ``work``, which is timed under ``name``."""
         start = time.perf_counter()
         result = work()
-        self._seen.setdefault(name, []).append((time.perf_counter() - start) * 1000)
+        self._times.setdefault(name, []).append((time.perf_counter() - start) * 1000)
         return result
 
     def cost(self, cropper: object) -> dict[str, dict[str, float]]:
-        """Median milliseconds a picture by method, and the model's number of parameters."""
-        found = {name: {"ms": round(float(np.median(times[1:] or times)), 3)} for name, times in self._seen.items()}
-        if MODEL in found:
-            found[MODEL]["parameters"] = parameters(cropper)
-        return found
+        """Median milliseconds per image by method, and the model's number of parameters."""
+        costs = {name: {"ms": round(float(np.median(times[1:] or times)), 3)} for name, times in self._times.items()}
+        if MODEL in costs:
+            costs[MODEL]["parameters"] = parameters(cropper)
+        return costs
 
 
 def parameters(cropper: object) -> int:
@@ -70,12 +72,21 @@ def evaluate(
     finders: Mapping[str, Finder] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The cropper and its baselines on a split of the dataset, in the form of ``eval --json``.
+    """The cropper and its baselines on a split of a dataset, in the form of ``eval --json``.
 
     Gives dataset, protocol, split, n (canvases), photos, ``rows`` by method with ``iou``, ``bde`` and ``recall`` as
-    [mean, low, high], ``clear_of`` and ``differences`` (see there), ``cost`` by method, and ``images``: one entry a canvas
-    with every method's figures. The constant box is fitted on ``train``. finders: baselines that look at the picture, by name. A
-    canvas's own photo is never among its references.
+    [mean, low, high], ``clear_of`` and ``differences`` (of these functions), ``cost`` by method, and ``images``: the figures of
+    every method for each canvas. The constant box is fitted on the train split. A canvas's own photo is never among its references.
+
+    Args:
+        cropper: the model.
+        dataset_dir: the dataset of a run.
+        split: the split to evaluate on.
+        k: references per canvas; by default the model's.
+        finders: baselines that use the image, by name.
+        progress: called with (done, total) canvases.
+
+    Raises ValueError for an empty split.
     """
     samples = read_split(dataset_dir, split)
     if not samples:
@@ -85,10 +96,10 @@ def evaluate(
     constant = _constant(dataset_dir)
     labels = list(samples.labels())
     fixed = {**NORM, "constant": constant}
-    images = [_image_row(sample, found, fixed) for sample, found in zip(labels, boxes, strict=True)]
+    figures = [_figures(sample, of_image, fixed) for sample, of_image in zip(labels, boxes, strict=True)]
     photos = [sample.photo for sample in labels]
     methods = [MODEL, *fixed, *(finders or {})]
-    rows = {method: summary([image[method] for image in images], METRICS, photos) for method in methods}
+    rows = {method: summary([of_image[method] for of_image in figures], METRICS, photos) for method in methods}
     return {
         "dataset": Path(dataset_dir).name,
         "protocol": PROTOCOL,
@@ -98,27 +109,27 @@ def evaluate(
         "constant_box": [round(x, 4) for x in constant],
         "rows": rows,
         "clear_of": clear_of(rows),
-        "differences": differences(images, METRICS, photos),
+        "differences": differences(figures, METRICS, photos),
         "cost": watch.cost(cropper),
-        "images": images,
+        "images": [_image_row(*of_image) for of_image in zip(labels, boxes, figures, strict=True)],
     }
 
 
 def summary(
     figures: Sequence[Mapping[str, float]], names: Sequence[str], groups: Sequence[str]
 ) -> dict[str, list[float]]:
-    """[mean, low, high] of each figure; groups: what the intervals draw."""
+    """[mean, low, high] of each figure over images. groups: of each image, the unit that the bootstrap draws (its photo)."""
     return {name: [round(x, 4) for x in bootstrap([one[name] for one in figures], groups)] for name in names}
 
 
 def differences(
-    images: Sequence[Mapping[str, Any]], names: Sequence[str], groups: Sequence[str]
+    images: Sequence[Figures], names: Sequence[str], groups: Sequence[str]
 ) -> dict[str, dict[str, list[float]]]:
-    """For each baseline, the model's figure less the baseline's on the same picture: [mean, low, high].
+    """For each baseline, the model's figure minus the baseline's on the same image: [mean, low, high].
 
-    Sharper than two intervals side by side, for what is easy for one is easy for the other.
+    More precise than comparing two intervals, since an image that is easy for one method tends to be easy for the other.
     """
-    methods = [name for name, value in images[0].items() if isinstance(value, Mapping) and name != MODEL]
+    methods = [name for name in images[0] if name != MODEL]
     return {
         method: summary([{n: row[MODEL][n] - row[method][n] for n in names} for row in images], names, groups)
         for method in methods
@@ -143,19 +154,19 @@ def _predict(
     cropper: CropperLike, samples: Sequence[CanvasSample], *, k: int | None, finders: Mapping[str, Finder],
     watch: Stopwatch, progress: Progress | None,
 ) -> list[dict[str, list[float]]]:  # fmt: skip
-    """The box of the model and of each finder, a canvas: one picture at a time, as a user crops."""
-    found: list[dict[str, list[float]]] = []
+    """Boxes in pixels of the model and each finder for each canvas; one image at a time, so that the times are a user's."""
+    predictions: list[dict[str, list[float]]] = []
     for index in range(len(samples)):
         sample = samples[index]
         image = sample.decode().image
         boxes, _ = watch.run(MODEL, partial(cropper.propose, [image], k=k, exclude=[{sample.photo}]))
-        one = {MODEL: [float(x) for x in boxes[0][0]]}
+        of_image = {MODEL: [float(x) for x in boxes[0][0]]}
         for name, finder in finders.items():
-            one[name] = [float(x) for x in watch.run(name, partial(finder, image))]
-        found.append(one)
+            of_image[name] = [float(x) for x in watch.run(name, partial(finder, image))]
+        predictions.append(of_image)
         if progress is not None:
-            progress(len(found), len(samples))
-    return found
+            progress(len(predictions), len(samples))
+    return predictions
 
 
 def _constant(dataset_dir: Path | str) -> tuple[float, float, float, float]:
@@ -163,19 +174,22 @@ def _constant(dataset_dir: Path | str) -> tuple[float, float, float, float]:
     return best_constant_box([to_norm(sample.photo_box, sample.width, sample.height) for sample in train.labels()])
 
 
-def _image_row(
+def _figures(
     sample: CanvasSample, boxes: Mapping[str, Box], fixed: Mapping[str, tuple[float, float, float, float]]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
+) -> Figures:
+    """Figures of each method's box of a canvas. boxes: in pixels; fixed: boxes in 0..1."""
+    fixed_px = {name: scaled(norm, sample.width, sample.height) for name, norm in fixed.items()}
+    return {name: asdict(_judge(box, sample)) for name, box in {**boxes, **fixed_px}.items()}
+
+
+def _image_row(sample: CanvasSample, boxes: Mapping[str, Box], figures: Figures) -> JsonObject:
+    return {
         "key": sample.key,
         "photo": sample.photo,
         "box_px": [round(float(x), 2) for x in boxes[MODEL]],
         "photo_box": list(sample.photo_box),
+        **figures,
     }
-    scaled_ones = {name: scaled(norm, sample.width, sample.height) for name, norm in fixed.items()}
-    for name, box in {**boxes, **scaled_ones}.items():
-        row[name] = asdict(_judge(box, sample))
-    return row
 
 
 def _judge(box: Box, sample: CanvasSample) -> CropMetrics:

@@ -1,16 +1,18 @@
 """Evaluation on the public cropping sets, by the protocols of METHOD 6, each under its name."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import DamagedDataError, UsageError
 from pipeline.core.geometry import Box
+from pipeline.core.json_types import JsonObject
 from procrop_model.datasets.labelled import LabelledImage, LabelledSet, Pair
 from procrop_model.datasets.registry import CACNET, FIRST, GAIC, GENCROP, PAIRS
 from procrop_model.evaluation.baselines import NORM, Finder, Pixels, scaled
@@ -18,6 +20,7 @@ from procrop_model.evaluation.evaluate_run import (
     METRICS,
     MODEL,
     CropperLike,
+    Figures,
     Progress,
     Stopwatch,
     clear_of,
@@ -40,9 +43,33 @@ PROTOCOLS = {
 }
 
 
-@dataclass
-class _Seen:
-    """One picture and what was found for it. boxes, scores: the model's own, best first; single: the one box of each baseline."""
+@dataclass(frozen=True)
+class ImageResult:
+    """The evaluation of one image.
+
+    Args:
+        box_px: the model's best box in pixels; empty where it has none.
+        annotations: the boxes in pixels that it was compared with.
+        figures: by method.
+        ranked: IoUs and scores of each method's boxes, best first, for protocols with average precision.
+    """
+
+    box_px: list[float]
+    annotations: list[list[float]]
+    figures: Figures
+    ranked: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+
+    def as_json(self, image: LabelledImage) -> JsonObject:
+        """The row of this image in ``eval --json``."""
+        return {
+            "key": image.name, "photo": str(image.path), "width": image.width, "height": image.height,
+            "box_px": self.box_px, "annotations": self.annotations, **self.figures,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One image with the cropper to evaluate. single: the one box of each baseline, in pixels; own_key: content key, or ""."""
 
     image: LabelledImage
     pixels: Pixels
@@ -52,14 +79,16 @@ class _Seen:
     own_key: str
 
     def proposals(self) -> tuple[Floats, Floats]:
+        """The model's boxes [Q, 4] in pixels and their scores [Q], best first."""
         boxes, scores = self.watch.run(
             MODEL, partial(self.cropper.propose, [self.pixels], exclude=[{self.own_key} if self.own_key else set()])
         )
         return boxes[0], scores[0]
 
     def scores(self, boxes: Sequence[Box]) -> Floats:
-        given = np.array(boxes, np.float32)
-        return self.watch.run(MODEL, partial(self.cropper.score_boxes, [self.pixels], [given]))[0]
+        """The model's scores [N] of boxes in pixels."""
+        array = np.array(boxes, np.float32)
+        return self.watch.run(MODEL, partial(self.cropper.score_boxes, [self.pixels], [array]))[0]
 
 
 def evaluate_set(
@@ -71,11 +100,17 @@ def evaluate_set(
     keys: Mapping[Path, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A cropper and its baselines on a public set, in the form of ``eval --json``; see ``evaluate.evaluate``.
+    """A cropper and its baselines on a public set, in the form of ``evaluate``; intervals are drawn by image.
 
-    protocol: a key of PROTOCOLS. keys: content key of each picture's file, so that a picture which is a reference of the model
-    does not guide its own crop. Intervals draw pictures. Raises UsageError when the set has no pictures, or not the annotations
-    that the protocol asks for.
+    Args:
+        cropper: the model.
+        found: the set.
+        protocol: a key of PROTOCOLS.
+        finders: baselines that use the image, by name.
+        keys: content key of each image file, so that an image is never a reference of its own crop.
+        progress: called with (done, total) images.
+
+    Raises UsageError for an unknown protocol, or a set without images that have the annotations the protocol needs.
     """
     judge = _JUDGES.get(protocol)
     if judge is None:
@@ -85,22 +120,20 @@ def evaluate_set(
         raise UsageError(
             f"'{found.name}' has no picture that the protocol '{protocol}' can judge: {'; '.join(found.remarks())}"
         )
-    watch, rows = Stopwatch(), []
+    watch, results = Stopwatch(), []
     for number, image in enumerate(usable, 1):
         pixels = _pixels(image)
         single: dict[str, Box] = {name: scaled(norm, image.width, image.height) for name, norm in NORM.items()}
         for name, finder in (finders or {}).items():
             single[name] = watch.run(name, partial(finder, pixels))
-        seen = _Seen(image, pixels, cropper, watch, single, (keys or {}).get(image.path, ""))
-        rows.append(
-            {"key": image.name, "photo": str(image.path), "width": image.width, "height": image.height, **judge(seen)}
-        )
+        case = _Case(image, pixels, cropper, watch, single, (keys or {}).get(image.path, ""))
+        results.append(judge(case))
         if progress is not None:
             progress(number, len(usable))
     methods = [MODEL, *NORM, *(finders or {})]
-    figures = {method: _summary(rows, method, protocol) for method in methods}
+    photos = [str(image.path) for image in usable]
+    figures = {method: _summary(results, method, photos, protocol) for method in methods}
     splits = found.splits()
-    told = [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
     return {
         "dataset": found.name,
         "protocol": PROTOCOLS[protocol],
@@ -108,19 +141,21 @@ def evaluate_set(
         "n": len(usable),
         "rows": figures,
         "clear_of": clear_of(figures),
-        "differences": differences(told, list(told[0][MODEL]), [row["photo"] for row in told]),
+        "differences": differences([result.figures for result in results], list(results[0].figures[MODEL]), photos),
         "cost": watch.cost(cropper),
         "remarks": found.remarks(),
-        "images": told,
+        "images": [result.as_json(image) for result, image in zip(results, usable, strict=True)],
     }
 
 
-def _summary(rows: Sequence[Mapping[str, Any]], method: str, protocol: str) -> dict[str, list[float]]:
-    figures = [row[method] for row in rows]
-    told = summary(figures, list(figures[0]), [row["photo"] for row in rows])
+def _summary(
+    results: Sequence[ImageResult], method: str, photos: Sequence[str], protocol: str
+) -> dict[str, list[float]]:
+    figures = [result.figures[method] for result in results]
+    intervals = summary(figures, list(figures[0]), photos)
     if protocol == EPS:
-        told["ap"] = [round(x, 4) for x in ap_interval([row["_ranked"][method] for row in rows])]
-    return told
+        intervals["ap"] = [round(x, 4) for x in ap_interval([result.ranked[method] for result in results])]
+    return intervals
 
 
 def ordered(pairs: Sequence[Pair]) -> list[Pair]:
@@ -138,72 +173,66 @@ def _pixels(image: LabelledImage) -> Pixels:
         ) from error
 
 
-def _against(seen: _Seen, annotations: Sequence[Box]) -> dict[str, Any]:
-    """The top box and each baseline's against annotations."""
-    boxes, _ = seen.proposals()
+def _against(case: _Case, annotations: Sequence[Box]) -> ImageResult:
+    """The model's top box and each baseline's box against annotations."""
+    boxes, _ = case.proposals()
     top = [float(x) for x in boxes[0]]
-    size = (seen.image.width, seen.image.height)
-    row: dict[str, Any] = {"box_px": [round(x, 2) for x in top], "annotations": [list(box) for box in annotations]}
-    for name, box in {MODEL: top, **seen.single}.items():
-        row[name] = {
-            key: value for key, value in asdict(crop_metrics(box, annotations, *size)).items() if key in METRICS
-        }
-    return row
+    size = (case.image.width, case.image.height)
+    figures: Figures = {}
+    for name, box in {MODEL: top, **case.single}.items():
+        metrics = crop_metrics(box, annotations, *size)
+        figures[name] = {key: value for key, value in asdict(metrics).items() if key in METRICS}
+    return ImageResult([round(x, 2) for x in top], [list(box) for box in annotations], figures)
 
 
-def _first(seen: _Seen) -> dict[str, Any]:
-    return _against(seen, seen.image.boxes[:1])
+def _first(case: _Case) -> ImageResult:
+    return _against(case, case.image.boxes[:1])
 
 
-def _best(seen: _Seen) -> dict[str, Any]:
-    return _against(seen, seen.image.boxes)
+def _best(case: _Case) -> ImageResult:
+    return _against(case, case.image.boxes)
 
 
-def _ranked(seen: _Seen) -> dict[str, Any]:
+def _ranked(case: _Case) -> ImageResult:
     """Given crops by the model's score, and by their IoU with each baseline's box."""
-    boxes, opinions = seen.image.boxes, seen.image.scores
-    scores = seen.scores(boxes)
+    boxes, opinions = case.image.boxes, case.image.scores
+    scores = case.scores(boxes)
     best = boxes[int(np.argmax(scores))]
-    row: dict[str, Any] = {"box_px": list(best), "annotations": [list(boxes[int(np.argmax(opinions))])]}
-    row[MODEL] = gaic_of_image(opinions, scores)
-    for name, box in seen.single.items():
-        row[name] = gaic_of_image(opinions, box_ious(boxes, box))
-    return row
+    figures: Figures = {MODEL: gaic_of_image(opinions, scores)}
+    for name, box in case.single.items():
+        figures[name] = gaic_of_image(opinions, box_ious(boxes, box))
+    return ImageResult(list(best), [list(boxes[int(np.argmax(opinions))])], figures)
 
 
-def _sets(seen: _Seen) -> dict[str, Any]:
-    """Own boxes against the single best annotation (the first of equal ones); a baseline has one box, of score 1."""
-    wanted = seen.image.boxes[int(np.argmax(seen.image.scores))]
-    boxes, scores = seen.proposals()
+def _sets(case: _Case) -> ImageResult:
+    """The model's own boxes against the single best annotation (the first of equal ones); a baseline has one box of score 1."""
+    annotation = case.image.boxes[int(np.argmax(case.image.scores))]
+    boxes, scores = case.proposals()
     top = max(TOPS)
-    own = box_ious([[float(x) for x in box] for box in boxes[:top]], wanted)
+    own = box_ious([[float(x) for x in box] for box in boxes[:top]], annotation)
     ranked = {MODEL: (own, np.asarray(scores[:top], np.float64))}
-    for name, box in seen.single.items():
-        ranked[name] = (box_ious([box], wanted), np.ones(1))
-    row: dict[str, Any] = {
-        "box_px": [round(float(x), 2) for x in boxes[0]],
-        "annotations": [list(wanted)],
-        "_ranked": ranked,
-    }
-    return {**row, **{name: eps_metrics(ious) for name, (ious, _) in ranked.items()}}
+    for name, box in case.single.items():
+        ranked[name] = (box_ious([box], annotation), np.ones(1))
+    figures = {name: eps_metrics(ious) for name, (ious, _) in ranked.items()}
+    return ImageResult([round(float(x), 2) for x in boxes[0]], [list(annotation)], figures, ranked)
 
 
-def _pairs(seen: _Seen) -> dict[str, Any]:
+def _pairs(case: _Case) -> ImageResult:
     """The share of a picture's pairs in the order of the votes; pairs with equal votes are left out."""
-    pairs = ordered(seen.image.pairs)
+    pairs = ordered(case.image.pairs)
     boxes = [box for pair in pairs for box in (pair.first, pair.second)]
-    scores: dict[str, list[float]] = {MODEL: seen.scores(boxes).tolist()}
-    scores |= {name: box_ious(boxes, box).tolist() for name, box in seen.single.items()}
-    row: dict[str, Any] = {"box_px": [], "annotations": []}
+    scores: dict[str, list[float]] = {MODEL: case.scores(boxes).tolist()}
+    scores |= {name: box_ious(boxes, box).tolist() for name, box in case.single.items()}
+    figures: Figures = {}
     for name, values in scores.items():
         agreed = [
             pair_agreement(values[2 * i], values[2 * i + 1], pair.votes_first, pair.votes_second)
             for i, pair in enumerate(pairs)
         ]
-        row[name] = {"agreement": float(np.mean(agreed))}
-    return row
+        figures[name] = {"agreement": float(np.mean(agreed))}
+    return ImageResult([], [], figures)
 
 
-_JUDGES: dict[str, Callable[[_Seen], dict[str, Any]]] = {
+_JUDGES: dict[str, Callable[[_Case], ImageResult]] = {
     GAIC: _ranked, CACNET: _best, GENCROP: _best, FIRST: _first, EPS: _sets, PAIRS: _pairs,
 }  # fmt: skip
