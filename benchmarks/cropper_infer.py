@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -78,7 +77,7 @@ def mosaics(folder: Path, count: int) -> list[Path]:
 def rate(cropper: Cropper, files: Sequence[Path], batch: int, out: Path | None = None) -> float:
     """Images a second, three crops each."""
     started = time.perf_counter()
-    entries = list(crop_files(cropper, files, CropTask(out=out), batch))
+    entries = [cropped.entry for cropped in crop_files(cropper, files, CropTask(out=out), batch)]
     seconds = time.perf_counter() - started
     if any("error" in entry for entry in entries):
         raise SystemExit("a file was not cropped")
@@ -96,7 +95,7 @@ def cpu_seconds(cropper: Cropper, files: Sequence[Path], batch: int) -> float:
 
 def check_equal(croppers: dict[str, Cropper], files: Sequence[Path]) -> None:
     """Raises SystemExit when the two do not give the same crops."""
-    told: list[list[dict[str, Any]]] = [list(crop_files(c, files, CropTask(), 8)) for c in croppers.values()]
+    told = [[cropped.entry for cropped in crop_files(c, files, CropTask(), 8)] for c in croppers.values()]
     for one, other in zip(*told, strict=True):
         for a, b in zip(one["crops"], other["crops"], strict=True):
             apart = max(abs(x - y) for x, y in zip(a["box_px"], b["box_px"], strict=True))

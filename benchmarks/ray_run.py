@@ -57,7 +57,7 @@ def run_all(source: Path, work: Path, quiet: bool = True) -> None:
     refresh_sources(session, display)
     stages = session.stages
     needs = {stage.name: Needs() for stage in stages}
-    with RayExecutor(session.run, stages, needs=needs, on_event=display.on_event, on_wait=display.say) as executor:
+    with RayExecutor(session.run, stages, needs=needs, on_event=display.on_event, on_wait=display.message) as executor:
         run_stages(stages, session.run, executor, watcher=display, chain=stages, options=Options())
 
 

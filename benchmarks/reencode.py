@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import finish, result
+from pipeline.app.audit_canvases import parse_treatment
 from pipeline.app.session import open_existing
-from pipeline.cli.audit import treatment
 from pipeline.core.resources import bundled
 from pipeline.core.seeds import seed_for
 from procrop_model import Cropper
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--treat", default="jpeg_quality=30", help="the treatment, as in audit seam")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    settings = treatment(options.treat)
+    settings = parse_treatment(options.treat)
     cropper = Cropper.load(Path(options.model) if options.model else bundled("assets") / "models" / "cropper")
     splits, told = canvases(options.work), {}
     for name, change in (("stored", None), ("ours", settings)):

@@ -1,16 +1,15 @@
-"""Where the shards of a command are done: here, on a Ray cluster, or by the tasks of an array job (``--executor``)."""
+"""Execute stages: in processes of this machine, on a Ray cluster, or as one task of an array job (``--executor``)."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pipeline.app.batch_size import settled
 from pipeline.app.progress import Display
-from pipeline.app.recipe_for_run import AUTO
+from pipeline.app.recipe_for_run import AUTO, with_batch
 from pipeline.app.refresh_sources import refresh_sources
-from pipeline.app.session import Session
+from pipeline.app.session import Session, with_plan
 from pipeline.app.worker_count import workers_for
 from pipeline.core.errors import UsageError
 
@@ -19,23 +18,38 @@ if TYPE_CHECKING:
     from pipeline.core.stage import Stage
     from pipeline.engine.array_share import Share
     from pipeline.engine.runner import Options, StageResult
+    from stages.backends.outpainters.diffusion.backend import DiffusionSettings
 
-KINDS = ("local", "ray", "array")
+EXECUTORS = ("local", "ray", "array")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a command was told. names: verbs to do; workers: 0 for as many as fit; address: of a Ray cluster."""
+class ExecutionRequest:
+    """Which stages are executed, and where.
 
-    names: Sequence[str]
-    kind: str = "local"
+    Args:
+        verbs: verbs of the stages, for example ``refine`` for all its rounds.
+        executor: ``local``, ``ray`` or ``array``.
+        address: address of the Ray cluster; empty: start one on this machine.
+        workers: number of workers; 0: as many as fit.
+    """
+
+    verbs: Sequence[str]
+    executor: str = "local"
     address: str = ""
     workers: int = 0
 
 
 @dataclass(frozen=True)
-class Done:
-    """What came of it. removed: how many input files are gone since the last time; waits_for: why an array's task ends here."""
+class ExecutionResult:
+    """What an execution did.
+
+    Args:
+        session: the session whose recipe is to be stored.
+        results: one per stage.
+        removed: number of input files that disappeared since the last run.
+        waits_for: why an array task ended before the last stage; empty if it did not.
+    """
 
     session: Session
     results: "list[StageResult]"
@@ -43,15 +57,15 @@ class Done:
     waits_for: str = ""
 
 
-def require_executor(asked: Asked, options: "Options") -> None:
-    """Raise UsageError for an executor that is not there or an option that it has no use for, before anything is touched."""
-    if asked.kind not in KINDS:
-        raise UsageError(f"--executor {asked.kind}: want one of {', '.join(KINDS)}")
-    if asked.address and asked.kind != "ray":
-        raise UsageError(f"--address belongs to --executor ray, not to {asked.kind}")
-    if asked.kind == "ray" and not _installed("ray"):
+def require_executor(request: ExecutionRequest, options: "Options") -> None:
+    """Raise UsageError for an executor that is unknown or not installed, or for an option that it does not support."""
+    if request.executor not in EXECUTORS:
+        raise UsageError(f"--executor {request.executor}: want one of {', '.join(EXECUTORS)}")
+    if request.address and request.executor != "ray":
+        raise UsageError(f"--address belongs to --executor ray, not to {request.executor}")
+    if request.executor == "ray" and not _installed("ray"):
         raise UsageError("--executor ray needs Ray, which is not installed: pip install 'procrop-data[ray]'")
-    if asked.kind == "array":
+    if request.executor == "array":
         from pipeline.engine.array_share import share_in
 
         share_in(os.environ)
@@ -65,33 +79,71 @@ def require_executor(asked: Asked, options: "Options") -> None:
 def _installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ValueError:  # what is marked as not to be imported
+    except ValueError:  # sys.modules holds None for it: its import is blocked
         return False
 
 
-def carry_out(session: Session, asked: Asked, options: "Options", display: Display) -> Done:
-    """Do the stages that were asked for."""
-    if asked.kind == "array":
-        return _by_share(session, asked, options, display)
-    if asked.kind == "ray":
-        return _on_ray(session, asked, options, display)
+def execute(session: Session, request: ExecutionRequest, options: "Options", display: Display) -> ExecutionResult:
+    """Execute the requested stages. Raises what the executor and ``run_stages`` raise."""
+    if request.executor == "array":
+        return _execute_array_task(session, request, options, display)
+    if request.executor == "ray":
+        return _execute_on_ray(session, request, options, display)
     from pipeline.engine.executors.local import LocalExecutor
     from pipeline.engine.runner import run_stages
 
-    session = settled(session, list(asked.names), display.say)
-    removed = refresh_sources(session, display) if "ingest" in asked.names else 0
-    chosen = _chosen(session, asked)
-    workers = workers_for(session.recipe, asked.workers)
-    with LocalExecutor(session.run, chosen, workers=workers, on_event=display.on_event) as executor:
-        results = run_stages(chosen, session.run, executor, watcher=display, chain=session.stages, options=options)
-    return Done(session, results, removed)
+    session = with_measured_batch(session, request, display)
+    removed = refresh_sources(session, display) if "ingest" in request.verbs else 0
+    stages = _stages(session, request)
+    workers = workers_for(session.recipe, request.workers)
+    with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
+        results = run_stages(stages, session.run, executor, watcher=display, chain=session.stages, options=options)
+    return ExecutionResult(session, results, removed)
 
 
-def _chosen(session: Session, asked: Asked) -> "list[Stage]":
-    return [stage for stage in session.stages if stage.name.split("/")[0] in asked.names]
+def _stages(session: Session, request: ExecutionRequest) -> "list[Stage]":
+    return [stage for stage in session.stages if stage.name.split("/")[0] in request.verbs]
 
 
-def _on_ray(session: Session, asked: Asked, options: "Options", display: Display) -> Done:
+def _unmeasured_outpainter(session: Session, request: ExecutionRequest) -> "DiffusionSettings | None":
+    """Settings of the out-painter, if the request paints canvases and the recipe leaves the batch size open."""
+    from stages.backends.outpainters.diffusion.backend import DiffusionSettings
+
+    settings = session.recipe.models.outpainter
+    if "outpaint" in request.verbs and isinstance(settings, DiffusionSettings) and settings.batch == AUTO:
+        return settings
+    return None
+
+
+def with_measured_batch(session: Session, request: ExecutionRequest, display: Display) -> Session:
+    """The session with a batch size for the out-painter, if the recipe leaves it open.
+
+    It is measured once from the free memory of the device and stored in ``plan.json``, because it changes the last bits of
+    the canvases.
+    """
+    settings = _unmeasured_outpainter(session, request)
+    if settings is None:
+        return session
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from pipeline.runs.plan import store_plan
+    from stages.backends.outpainters.diffusion.batch_size import find_batch
+    from stages.recipe import stages_of
+
+    # In a process of its own: the memory that it takes on the device must be free before the workers start.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        batch = pool.submit(find_batch, settings).result()
+    display.message(f"outpaint: {batch} canvases fit the device together; kept in plan.json")
+    recipe = with_batch(session.recipe, batch)
+    session.run.plan = replace(session.run.plan, config=recipe.model_dump(mode="json"))
+    store_plan(session.run.store, session.run.plan)
+    return Session(recipe, session.run, stages_of(recipe))
+
+
+def _execute_on_ray(
+    session: Session, request: ExecutionRequest, options: "Options", display: Display
+) -> ExecutionResult:
     import ray
 
     from pipeline.engine.executors.ray.cluster import connect
@@ -99,79 +151,74 @@ def _on_ray(session: Session, asked: Asked, options: "Options", display: Display
     from pipeline.engine.runner import run_stages
     from stages.recipe import stages_of
 
-    if "outpaint" in asked.names and getattr(session.recipe.models.outpainter, "batch", 1) == AUTO:
+    if _unmeasured_outpainter(session, request) is not None:
         raise UsageError(
             "models.outpainter.batch=auto measures this machine's memory, not the cluster's: give a number, for example "
             "models.outpainter.batch=8"
         )
-    chosen = _chosen(session, asked)
-    cluster = connect(asked.address, workers_for(session.recipe, asked.workers))
+    stages = _stages(session, request)
+    cluster = connect(request.address, workers_for(session.recipe, request.workers))
     try:
         has_gpu = bool(cluster.get("GPU"))
-        # Of other objects than those that travel: whose digests were taken here would not be taken anew on each node.
-        needs = {s.name: _needs(session, s, asked.workers, has_gpu=has_gpu) for s in stages_of(session.recipe)}
-        executor = RayExecutor(session.run, chosen, needs=needs, on_event=display.on_event, on_wait=display.say)
-        removed = refresh_sources(session, display) if "ingest" in asked.names else 0
+        # From fresh stages: the digests of these models are cached, and the stages sent to the nodes must compute their own.
+        needs = {
+            stage.name: _actor_resources(session, stage, request.workers, has_gpu=has_gpu)
+            for stage in stages_of(session.recipe)
+        }
+        executor = RayExecutor(session.run, stages, needs=needs, on_event=display.on_event, on_wait=display.message)
+        removed = refresh_sources(session, display) if "ingest" in request.verbs else 0
         with executor:
-            results = run_stages(chosen, session.run, executor, watcher=display, chain=session.stages, options=options)
+            results = run_stages(stages, session.run, executor, watcher=display, chain=session.stages, options=options)
     finally:
         ray.shutdown()
-    return Done(session, results, removed)
+    return ExecutionResult(session, results, removed)
 
 
-def _needs(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> "Needs":
-    """What an actor of a stage asks for: the recipe's word, else a core and, where a model of it may use one, a GPU."""
+def _actor_resources(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> "Needs":
+    """Resources of one actor of a stage: the recipe's, else one core and, if a model of the stage may use it, one GPU."""
     from pipeline.core.actor_resources import Needs
 
     by_verb = {str(verb): needs for verb, needs in session.recipe.ray.items()}
-    given = by_verb.get(stage.name.split("/")[0], Needs())
-    if given.num_gpus is None:
+    resources = by_verb.get(stage.name.split("/")[0], Needs())
+    if resources.num_gpus is None:
         on_gpu = has_gpu and not session.recipe.models.gpu_roles.isdisjoint(stage.models())
-        given = given.model_copy(update={"num_gpus": 1.0 if on_gpu else 0.0})
-    return given.model_copy(update={"most": workers}) if workers and not given.most else given
+        resources = resources.model_copy(update={"num_gpus": 1.0 if on_gpu else 0.0})
+    return resources.model_copy(update={"most": workers}) if workers and not resources.most else resources
 
 
-def _by_share(session: Session, asked: Asked, options: "Options", display: Display) -> Done:
+def _execute_array_task(
+    session: Session, request: ExecutionRequest, options: "Options", display: Display
+) -> ExecutionResult:
     from pipeline.engine.array_share import share_in, waiting_time
     from pipeline.engine.executors.array import ArrayTask, at_work
     from pipeline.engine.executors.local import LocalExecutor
+    from pipeline.runs.plan import load_plan
 
     share, wait = share_in(os.environ), waiting_time(os.environ)
     work_shards = session.run.plan.work_shards
-    share.require_some(max(stage.shards(work_shards) for stage in _chosen(session, asked)))
+    share.require_some(max(stage.shards(work_shards) for stage in _stages(session, request)))
     with at_work(session.run.store, share):
-        session = _prepared(session, asked, share, display)
-        chosen = _chosen(session, asked)
-        workers = workers_for(session.recipe, asked.workers)
-        with LocalExecutor(session.run, chosen, workers=workers, on_event=display.on_event) as executor:
+        session = _prepare_array(session, request, share, display)
+        stages = _stages(session, request)
+        workers = workers_for(session.recipe, request.workers)
+        with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
             task = ArrayTask(session.run, executor, share, watcher=display, wait=wait)
-            told = task.do(chosen, options, session.stages)
-    return Done(session, told.stages, 0, told.waits_for)
+            done = task.do(stages, options, session.stages)
+    session.run.plan = load_plan(session.run.store) or session.run.plan  # keeps what other tasks have stored
+    return ExecutionResult(session, done.stages, 0, done.waits_for)
 
 
-def _prepared(session: Session, asked: Asked, share: "Share", display: Display) -> Session:
-    """What comes before all shards, done by the first task and found by the others: the list of input files, the batch."""
-    from pipeline.app.session import with_plan
+def _prepare_array(session: Session, request: ExecutionRequest, share: "Share", display: Display) -> Session:
+    """The list of input files and the batch size: the first task of the array makes them, the others reuse them."""
     from pipeline.engine.executors.array import once
     from pipeline.runs.plan import load_plan
     from pipeline.runs.run_directory import SOURCES
 
-    display.say(f"{share}, in '{session.run.store.url}'")
+    display.message(f"{share}, in '{session.run.store.url}'")
     with once(session.run.store, "prepare"):
-        plan = load_plan(session.run.store) or session.run.plan  # another task may have written it since
-        session = with_plan(session, plan)
-        session = settled(session, list(asked.names), display.say)
-        # Listed once: a list that changed while other tasks are at work would take their shards' inputs from under them.
-        if "ingest" in asked.names and not (plan.sources and session.run.store.exists(f"{SOURCES}.parquet")):
+        plan = load_plan(session.run.store) or session.run.plan  # another task may have stored a newer one
+        session = with_measured_batch(with_plan(session, plan), request, display)
+        # Listed once: a list that changes while other tasks work would remove the input of their shards.
+        if "ingest" in request.verbs and not (plan.sources and session.run.store.exists(f"{SOURCES}.parquet")):
             refresh_sources(session, display)
-    return session
-
-
-def finished(done: Done, asked: Asked) -> Session:
-    """The session whose recipe is to be remembered: of an array's task, beside what other tasks have recorded."""
-    from pipeline.runs.plan import load_plan
-
-    session = done.session
-    if asked.kind == "array":
-        session.run.plan = load_plan(session.run.store) or session.run.plan
     return session

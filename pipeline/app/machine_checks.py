@@ -1,4 +1,4 @@
-"""What ``doctor`` finds of the machine: versions, devices, memory, and how fast the disk of the run directory is."""
+"""Checks of the machine for ``doctor``: versions, devices, memory, and how fast the disk of the run directory is."""
 
 import os
 import platform
@@ -8,7 +8,6 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 LEAST = {"torch": "2.11", "diffusers": "0.35", "transformers": "4.56"}
 OPTIONAL = ("torchvision", "segment-anything", "xformers")
@@ -16,30 +15,30 @@ PROBE_MB = 64
 
 
 @dataclass(frozen=True)
-class Line:
-    """One finding; ``ok`` is False for what would stop a run."""
+class Check:
+    """One check. what: the thing checked; found: its version or state; ok: False if it would stop a run."""
 
     what: str
     found: str
     ok: bool = True
 
     def text(self) -> str:
-        """For people."""
+        """One line for the terminal."""
         return f"{'ok  ' if self.ok else 'BAD '} {self.what:<16} {self.found}"
 
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
+    def as_json(self) -> dict[str, str | bool]:
+        """An entry of ``doctor --json``."""
         return asdict(self)
 
 
-def look_at_machine(work: str) -> list[Line]:
-    """All findings, in the order that they are told."""
-    found = [Line("python", platform.python_version(), sys.version_info >= (3, 11))]
-    found += [_package(name, least) for name, least in LEAST.items()]
-    found += [Line(name, _version(name) or "not installed (not needed by the embedded models)") for name in OPTIONAL]
-    found += _devices()
-    found.append(_memory())
-    return [*found, *_disk(work)]
+def check_machine(work: str) -> list[Check]:
+    """All checks, in the order that they are printed. work: run directory, or where it would be."""
+    checks = [Check("python", platform.python_version(), sys.version_info >= (3, 11))]
+    checks += [_package(name, least) for name, least in LEAST.items()]
+    checks += [Check(name, _version(name) or "not installed (not needed by the embedded models)") for name in OPTIONAL]
+    checks += _devices()
+    checks.append(_memory())
+    return [*checks, *_disk(work)]
 
 
 def _version(name: str) -> str:
@@ -49,41 +48,44 @@ def _version(name: str) -> str:
         return ""
 
 
-def _package(name: str, least: str) -> Line:
-    found = _version(name)
-    new = found and _numbers(found) >= _numbers(least)
-    return (
-        Line(name, found or "not installed", bool(new)) if new else Line(name, f"{found}: want {least} or newer", False)
-    )
+def _package(name: str, least: str) -> Check:
+    installed = _version(name)
+    if installed and _numbers(installed) >= _numbers(least):
+        return Check(name, installed)
+    return Check(name, f"{installed or 'not installed'}: want {least} or newer", False)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
 
 
-def _devices() -> list[Line]:
+def _devices() -> list[Check]:
     import torch
 
     if not torch.cuda.is_available():
-        return [Line("CUDA", "no device: everything runs on the processor, which is for the embedded models")]
+        return [
+            Check(
+                "CUDA", "no device: everything runs on the processor, which is fast enough only for the embedded models"
+            )
+        ]
     lines = []
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         name = torch.cuda.get_device_name(number)
-        lines.append(Line(f"cuda:{number}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"))
+        lines.append(Check(f"cuda:{number}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"))
     return lines
 
 
-def _memory() -> Line:
+def _memory() -> Check:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    return Line("memory", f"{free:.1f} GiB free, {os.cpu_count()} cores", free > 2)
+    return Check("memory", f"{free:.1f} GiB free, {os.cpu_count()} cores", free > 2)
 
 
-def _disk(work: str) -> list[Line]:
+def _disk(work: str) -> list[Check]:
     if "://" in work:
-        return [Line("disk", f"{work} is remote: not measured")]
+        return [Check("disk", f"{work} is remote: not measured")]
     import shutil
 
     home = Path(work).absolute()
@@ -97,4 +99,4 @@ def _disk(work: str) -> list[Line]:
         file.flush()
         os.fsync(file.fileno())
     rate = PROBE_MB / (time.perf_counter() - started)
-    return [Line("disk", f"{free:.0f} GB free, {rate:.0f} MB/s written and flushed", free > 1)]
+    return [Check("disk", f"{free:.0f} GB free, {rate:.0f} MB/s written and flushed", free > 1)]

@@ -1,11 +1,11 @@
-"""Progress on a terminal (bars) or elsewhere (plain lines), and the table that a command ends with."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -21,10 +21,18 @@ LOST_SHOWN = 20
 
 
 @dataclass
-class Progressing:
-    """A stage in hand: shards done of those to do, samples by outcome.
+class StageProgress:
+    """Progress of one running stage.
 
-    beside: whether other stages were in hand with it; last: when its last shard was done.
+    Args:
+        stage: its name.
+        total: shards to process.
+        bar: its bar, on a terminal.
+        done: shards that are committed.
+        counts: samples by outcome (kept, rejected, failed).
+        started: monotonic time of its begin, in seconds.
+        shared: whether another stage ran at the same time.
+        last: monotonic time of its last committed shard, in seconds; 0 before the first.
     """
 
     stage: str
@@ -33,45 +41,56 @@ class Progressing:
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
-    beside: bool = False
+    shared: bool = False
     last: float = 0.0
 
-    def took(self) -> str:
-        """Its time; of several stages in hand together, when each was done."""
-        if self.beside and self.last:
+    def duration_text(self) -> str:
+        """How long it took; for stages that ran at the same time, when the last shard was done."""
+        if self.shared and self.last:
             return f"done after {self.last - self.started:.1f} s"
         return f"{time.monotonic() - self.started:.1f} s"
 
     def text(self) -> str:
-        """What became of the samples so far, and how fast."""
+        """Samples by outcome so far, and samples per second."""
         rate = sum(self.counts.values()) / max(time.monotonic() - self.started, 1e-3)
         failed = f"  failed {self.counts['failed']}" if self.counts["failed"] else ""
         return f"kept {self.counts['kept']}  rejected {self.counts['rejected']}{failed}  {rate:.1f}/s"
 
 
-class Display:
-    """Watches a run, of which several stages may be in hand; bars count work shards, the text beside them samples.
+# Counts and times of a stage, in the form of ``run --json``; "seconds" are added over all workers.
+StageSummary = TypedDict(
+    "StageSummary",
+    {
+        "stage": str, "shards": int, "done_now": int, "in": int, "kept": int, "rejected": dict[str, int],
+        "failed": dict[str, int], "seconds": float, "final_shards": dict[str, list[str]],
+    },
+)  # fmt: skip
 
-    ``quiet``: nothing at all.
+
+class Display:
+    """Shows the progress of a run, in which several stages may be active. Bars count work shards, the text counts samples.
+
+    Args:
+        quiet: show nothing at all.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._quiet = quiet
         self._bars: Progress | None = None
-        self._stages: dict[str, Progressing] = {}
+        self._stages: dict[str, StageProgress] = {}
         self._last_line = time.monotonic()
 
     def begin(self, stage: str, todo: int, total: int) -> None:
-        """A stage starts with so many of its shards to do."""
+        """A stage starts, with ``todo`` of its ``total`` shards to process."""
         others = list(self._stages.values())
-        told = self._stages[stage] = Progressing(stage, todo)
-        for one in [*others, *([told] if others else [])]:
-            one.beside = True
-        self._last_line = told.started
+        progress = self._stages[stage] = StageProgress(stage, todo)
+        for one in [*others, *([progress] if others else [])]:
+            one.shared = True
+        self._last_line = progress.started
         if todo and self._console.is_terminal and not self._quiet:
             self._bars = self._bars or self._new_bars()
-            told.bar = self._bars.add_task(stage, total=todo, text="")
+            progress.bar = self._bars.add_task(stage, total=todo, text="")
 
     def _new_bars(self) -> Progress:
         columns = (
@@ -87,42 +106,41 @@ class Display:
 
     def on_event(self, event: Event) -> None:
         """A micro-batch is done."""
-        told = self._stages.setdefault(event.stage, Progressing(event.stage, 0))
-        told.counts.update(kept=event.kept, rejected=event.rejected, failed=event.failed)
-        if self._bars and told.bar is not None:
-            self._bars.update(told.bar, text=told.text())
+        progress = self._stages.setdefault(event.stage, StageProgress(event.stage, 0))
+        progress.counts.update(kept=event.kept, rejected=event.rejected, failed=event.failed)
+        if self._bars and progress.bar is not None:
+            self._bars.update(progress.bar, text=progress.text())
         elif not self._quiet and time.monotonic() - self._last_line > PLAIN_EVERY_S:
             self._last_line = time.monotonic()
-            for told in self._stages.values():
-                if told.counts and told.done < told.total:
-                    self._console.print(f"{told.stage:<16} {told.done}/{told.total} shards  {told.text()}")
+            for one in self._stages.values():
+                if one.counts and one.done < one.total:
+                    self._console.print(f"{one.stage:<16} {one.done}/{one.total} shards  {one.text()}")
 
     def shard_done(self, receipt: Receipt) -> None:
         """A shard is committed."""
-        told = self._stages.setdefault(receipt.stage, Progressing(receipt.stage, 0))
-        told.done += 1
-        told.last = time.monotonic()
-        if self._bars and told.bar is not None:
-            self._bars.advance(told.bar)
+        progress = self._stages.setdefault(receipt.stage, StageProgress(receipt.stage, 0))
+        progress.done += 1
+        progress.last = time.monotonic()
+        if self._bars and progress.bar is not None:
+            self._bars.advance(progress.bar)
 
     def end(self, result: StageResult) -> None:
-        """A stage is complete."""
-        told = self._stages.pop(result.stage, None) or Progressing(result.stage, 0)
+        """A stage is complete: prints one line about it."""
+        progress = self._stages.pop(result.stage, None) or StageProgress(result.stage, 0)
         if self._bars and not self._stages:
             self._bars.stop()
             self._bars = None
-        s = summary_of(result)
-        took = told.took() if result.done_now else "already done"
-        words = ", ".join(f"{name} {n}" for name, n in {**s["rejected"], **s["failed"]}.items())
-        dropped = f"  dropped {s['in'] - s['kept']} ({words})" if words else ""
-        self._console.print(
-            f"{result.stage:<16} {s['kept']} of {s['in']} kept{dropped}  [dim]{took}[/dim]", soft_wrap=True
-        )
+        summary = summary_of(result)
+        duration = progress.duration_text() if result.done_now else "already done"
+        reasons = ", ".join(f"{name} {n}" for name, n in {**summary["rejected"], **summary["failed"]}.items())
+        n_in, kept = summary["in"], summary["kept"]
+        dropped = f"  dropped {n_in - kept} ({reasons})" if reasons else ""
+        self._console.print(f"{result.stage:<16} {kept} of {n_in} kept{dropped}  [dim]{duration}[/dim]", soft_wrap=True)
         for line in result.changes.lines():
             self._console.print(f"  {line}", soft_wrap=True)
 
     def lost_files(self, rows: Sequence[DroppedSample]) -> None:
-        """A table of the input files that gave no photograph, cut to a screen."""
+        """Print a table of the input files that gave no photograph, cut to about one screen."""
         if not rows:
             return
         table = Table("file and cause", "reason", title="files without a photograph", title_justify="left", box=None)
@@ -134,7 +152,7 @@ class Display:
 
     @contextmanager
     def counting(self, what: str) -> Iterator[Callable[[], None]]:
-        """A counter for work before the stages; speaks up only when it takes long."""
+        """A counter for work before the stages; prints a line only if the work takes long."""
         state = {"n": 0, "last": time.monotonic()}
 
         def tick() -> None:
@@ -145,13 +163,13 @@ class Display:
 
         yield tick
 
-    def say(self, text: str) -> None:
-        """A line for people."""
+    def message(self, text: str) -> None:
+        """Print one line."""
         self._console.print(text)
 
 
-def summary_of(result: StageResult) -> dict[str, Any]:
-    """Counts and times of a stage, as ``--json`` prints them."""
+def summary_of(result: StageResult) -> StageSummary:
+    """Counts and times of a stage, added over its receipts."""
     rejected: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for receipt in result.receipts:

@@ -1,4 +1,4 @@
-"""Which recipe a command works with: the one that it names, or the one that the run directory was made with."""
+"""The recipe of a command: the one that it names, or the one that the run directory was made with."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,8 +11,11 @@ DEFAULT_CONFIG = "default"
 AUTO = "auto"
 
 
-def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = None) -> "Recipe":
-    """The recipe of a command: the one named, else the one that the run directory was made with, else the default."""
+def recipe_for(config: str, overrides: Sequence[str], plan: "Plan | None" = None) -> "Recipe":
+    """The recipe named ``config`` with overrides; without a name, the recipe of the run directory or the default one.
+
+    Raises UsageError for an unknown recipe, an unknown setting or a bad value.
+    """
     from pipeline.planning import recipe_files
     from stages.recipe import Recipe
 
@@ -25,16 +28,16 @@ def read_recipe(config: str, overrides: Sequence[str], plan: "Plan | None" = Non
 
 
 def with_kept_batch(recipe: "Recipe", plan: "Plan | None") -> "Recipe":
-    """The recipe with the batch that its run has found before, as long as the out-painter is otherwise the same."""
-    mine = recipe.models.outpainter.model_dump(mode="json")
-    kept = dict(plan.config.get("models", {}).get("outpainter", {})) if plan else {}
-    if mine.get("batch") != AUTO or {**kept, "batch": AUTO} != mine or kept["batch"] == AUTO:
+    """The recipe with the batch size that its run measured before, as long as the out-painter is otherwise the same."""
+    settings = recipe.models.outpainter.model_dump(mode="json")
+    stored = dict(plan.config.get("models", {}).get("outpainter", {})) if plan else {}
+    if settings.get("batch") != AUTO or {**stored, "batch": AUTO} != settings or stored["batch"] == AUTO:
         return recipe
-    return with_batch(recipe, int(kept["batch"]))
+    return with_batch(recipe, int(stored["batch"]))
 
 
 def with_batch(recipe: "Recipe", batch: int) -> "Recipe":
-    """The recipe with a batch of the out-painter's in place of ``auto``."""
+    """The recipe with a number of canvases per batch of the out-painter in place of ``auto``."""
     body = recipe.model_dump(mode="json")
     body["models"]["outpainter"]["batch"] = batch
     return type(recipe).model_validate(body)

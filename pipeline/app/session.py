@@ -1,11 +1,11 @@
-"""A recipe bound to a run directory: what each command opens first."""
+"""A session: a recipe bound to a run directory, which is what each command opens first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.app.recipe_for_run import read_recipe, with_kept_batch
+from pipeline.app.recipe_for_run import recipe_for, with_kept_batch
 from pipeline.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """A recipe bound to a run directory. Nothing of it is loaded or written yet but ``plan.json``."""
+    """A recipe bound to a run directory. Opening one loads no model and writes nothing but ``plan.json``."""
 
     recipe: "Recipe"
     run: "Run"
@@ -27,7 +27,11 @@ class Session:
 def open_session(config: str, work: str, overrides: Sequence[str] | None, *, start: bool = True) -> Session:
     """Bind a recipe to a run directory. Raises UsageError and RefusedError.
 
-    start: whether this command may begin a run; one that must find others' work there writes nothing where there is none.
+    Args:
+        config: recipe by name or file; empty: the recipe of the run directory, or the default one for a new directory.
+        work: run directory, a path or fsspec URL.
+        overrides: ``key=value`` changes of the recipe.
+        start: whether a new run directory may be started; if False, a missing one is an error and nothing is written.
     """
     from pipeline.runs.plan import Plan, freeze_plan, load_plan
     from pipeline.runs.run_directory import Run
@@ -36,14 +40,14 @@ def open_session(config: str, work: str, overrides: Sequence[str] | None, *, sta
 
     store = open_store(work)
     plan = load_plan(store)
-    recipe = read_recipe(config, overrides or [], plan)
+    recipe = recipe_for(config, overrides or [], plan)
     body = recipe.model_dump(mode="json")
     frozen = freeze_plan(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body), start=start)
     return Session(recipe, Run(store, frozen), stages_of(recipe))
 
 
 def with_plan(session: Session, plan: "Plan") -> Session:
-    """The session bound to a plan that was stored since, and to the batch that it holds."""
+    """The session with a newer stored plan, and with the batch size recorded in it."""
     from stages.recipe import stages_of
 
     session.run.plan = plan
@@ -51,8 +55,8 @@ def with_plan(session: Session, plan: "Plan") -> Session:
     return session if recipe is session.recipe else Session(recipe, session.run, stages_of(recipe))
 
 
-def remember(session: Session) -> None:
-    """Make the recipe of a command that succeeded the one that later commands use without ``--config``."""
+def save_recipe(session: Session) -> None:
+    """Store the recipe in ``plan.json``, so that later commands use it without ``--config``."""
     from dataclasses import replace
 
     from pipeline.runs.plan import store_plan
@@ -62,7 +66,7 @@ def remember(session: Session) -> None:
 
 
 def open_existing(work: str) -> Session:
-    """A run directory that is there, with the recipe that it was made with; raises UsageError when there is none."""
+    """Open an existing run directory with its own recipe. Raises UsageError when there is none."""
     from pipeline.runs.plan import require_plan
     from pipeline.runs.run_directory import Run
     from pipeline.storage.open_store import open_store
@@ -70,32 +74,24 @@ def open_existing(work: str) -> Session:
 
     store = open_store(work)
     plan = require_plan(store)
-    recipe = read_recipe("", [], plan)
+    recipe = recipe_for("", [], plan)
     return Session(recipe, Run(store, plan), stages_of(recipe))
 
 
-def is_remote(session: Session) -> bool:
-    """Whether the run directory is on another machine's file system."""
-    return session.run.store.local_root is None
-
-
 def local_folder(session: Session, stages: Sequence[str] = ("build", "retrieve")) -> Path:
-    """The run directory as a path; of a remote one, a copy of what ``stages`` committed, in the cache folder."""
-    root = session.run.store.local_root
-    if root is not None:
-        return root
+    """The run directory as a path; of a remote one, a local copy of what ``stages`` committed, in the download cache."""
     from pipeline.runs.download_cache import fetch
 
-    return fetch(session.run, stages)
+    return session.run.store.local_root or fetch(session.run, stages)
 
 
-def require_out(session: Session, out: str) -> None:
-    """What is trained belongs to somebody's own folder, not to a cache. Raises UsageError."""
+def require_local_output(session: Session, out: str) -> None:
+    """Raise UsageError if a trained model has no local folder to go to: the download cache may be deleted at any time."""
     from pipeline.storage.fsspec_client import copy_line
 
-    if is_remote(session) and not out:
+    if session.run.store.local_root is None and not out:
         url = session.run.store.url
         raise UsageError(
-            f"--work is remote ('{url}'): say with --out FOLDER where on this machine the model goes (the data are fetched "
+            f"--work is remote ('{url}'): name with --out FOLDER where on this machine the model goes (the data are fetched "
             f"to the cache), or copy the run directory first: {copy_line(url)}"
         )

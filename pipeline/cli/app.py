@@ -18,7 +18,6 @@ from pipeline.cli import (
     run,
     status,
     train,
-    train_outpainter,
     verify,
 )
 from pipeline.core.errors import InterruptedRunError, ProcropError
@@ -32,7 +31,7 @@ directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = (
-    run, plan, crop, export, train, train_outpainter, eval, convert, status, verify,
+    run, plan, crop, export, train, eval, convert, status, verify,
     audit, doctor, bench,
 )  # fmt: skip
 for module in COMMANDS:
@@ -41,7 +40,7 @@ for module in COMMANDS:
 
 def main() -> None:
     """Entry point of the console script."""
-    # Of this process and its workers: Arrow's own allocator keeps what is freed.
+    # For this process and its workers: Arrow's own allocator keeps freed memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     debug = "--debug" in sys.argv
     if debug:
@@ -55,15 +54,15 @@ def main() -> None:
     except ProcropError as error:
         if debug:
             raise
-        _say(error)
+        _print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _say(InterruptedRunError("interrupted; run the same command to go on"))
+        _print_error(InterruptedRunError("interrupted; run the same command to go on"))
         sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _say(error: Exception) -> None:
+def _print_error(error: Exception) -> None:
     print(error if isinstance(error, InterruptedRunError) else f"error: {error}", file=sys.stderr)

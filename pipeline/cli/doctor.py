@@ -1,12 +1,14 @@
-"""``models`` and ``doctor``: which models there are, and whether those of a recipe work here, before a run of days is begun."""
+"""``models`` and ``doctor``: which models there are, and whether those of a recipe work on this machine."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.app.recipe_for_run import read_recipe
-from pipeline.cli.options import Config, Json, Overrides, Work, print_json
+from pipeline.app.recipe_for_run import recipe_for
+from pipeline.cli.options import Config, Json, Output, Overrides, Work, print_json
 from pipeline.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -15,33 +17,58 @@ if TYPE_CHECKING:
 Calibrate = Annotated[
     bool, typer.Option("--calibrate", help="Bring the recipe's scorers to one scale, by canvases of --work.")
 ]
-Canvases = Annotated[int, typer.Option(help="With --calibrate: how many canvases are looked at.", min=2)]
+Canvases = Annotated[int, typer.Option(help="With --calibrate: number of canvases to score.", min=2)]
+
+
+@dataclass(frozen=True)
+class ModelsRequest:
+    """A list of all backends, or with ``calibrate`` a calibration of a recipe's scorers; the other fields are its settings."""
+
+    config: str = ""
+    work: str = "work"
+    overrides: Sequence[str] = ()
+    calibrate: bool = False
+    canvases: int = 200
+
+
+@dataclass(frozen=True)
+class DoctorRequest:
+    """The recipe whose models are tried, and the run directory whose disk is measured; fields as in RunRequest."""
+
+    config: str = ""
+    work: str = "work"
+    overrides: Sequence[str] = ()
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("models")(models)
-    app.command("doctor")(doctor)
+    app.command("models")(models_command)
+    app.command("doctor")(doctor_command)
 
 
-def models(
+def models_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", calibrate: Calibrate = False,
     canvases: Canvases = 200, json: Json = False,
 ) -> None:  # fmt: skip
-    """List every backend: role, licence, size, what it needs, whether it is here, and what doctor has measured of it here."""
-    if calibrate:
-        _calibrate(overrides or [], config, work, canvases, json)
+    """List every backend: role, licence, size, whether it is on this machine, and what doctor has measured of it."""
+    request = ModelsRequest(config=config, work=work, overrides=overrides or (), calibrate=calibrate, canvases=canvases)
+    _models(request, Output(json=json))
+
+
+def _models(request: ModelsRequest, output: Output) -> None:
+    if request.calibrate:
+        _calibrate(request, output)
         return
     from stages.backends.catalogue import all_backends, measurements
 
-    told = [(backend, measurements().get(backend.address)) for backend in all_backends()]
-    if json:
-        print_json([{**backend.as_json(), "measured": measured} for backend, measured in told])
-        return
-    _print_backends(told)
+    backends, measured = all_backends(), measurements()
+    if output.json:
+        print_json([{**backend.as_json(), "measured": measured.get(backend.address)} for backend in backends])
+    else:
+        _print_backends(backends, measured)
 
 
-def _print_backends(told: "list[tuple[Backend, dict[str, Any] | None]]") -> None:
+def _print_backends(backends: "Sequence[Backend]", measured: Mapping[str, Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -52,53 +79,65 @@ def _print_backends(told: "list[tuple[Backend, dict[str, Any] | None]]") -> None
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("role", "kind", "here", "size, about", "measured here", "licence", "model"):
         table.add_column(column, overflow="fold")
-    for backend, measured in told:
-        seen = f"{measured['rate']:.3g}/s, {measured['memory_mib']:.0f} MiB, {measured['device']}" if measured else "-"
+    for backend in backends:
+        m = measured.get(backend.address)
+        speed = f"{m['rate']:.3g}/s, {m['memory_mib']:.0f} MiB, {m['device']}" if m else "-"
         size = f"{backend.size_gb:.2g} GB" if backend.size_gb else "-"
         here = "yes" if backend.is_here else "no"
-        table.add_row(backend.role, backend.kind, here, size, seen, escape(backend.licence), escape(backend.model))
+        table.add_row(backend.role, backend.kind, here, size, speed, escape(backend.licence), escape(backend.model))
     console.print(table)
 
 
-def _calibrate(overrides: list[str], config: str, work: str, canvases: int, json: bool) -> None:
-    from pipeline.cli.calibrate import calibrate
+def _calibrate(request: ModelsRequest, output: Output) -> None:
+    from pipeline.app.calibrate_scorers import calibrate_scorers
 
-    told = calibrate(overrides, config, work, canvases)
-    if json:
-        print_json(told)
+    report = calibrate_scorers(request.config, request.work, request.overrides, canvases=request.canvases)
+    if output.json:
+        print_json(report.as_json())
         return
-    for member in told["members"]:
+    for member in report.ensemble.get("members", ()):
         print(f"{member['name']}: mean {member['mean']}, deviation {member['deviation']}")
-    if told["agreement"] is not None:
+    if report.agreement is not None:
         print(
-            f"the choice before and the score agree in rank by {told['agreement']:.3f} over {told['pictures']} pictures"
+            f"the cheap scorer and the full one agree in rank by {report.agreement:.3f} over {report.pictures} pictures"
         )
-    print(f"{told['canvases']} canvases, {told['crops']} crops" + (f": {told['path']}" if told["path"] else ""))
+    print(f"{report.canvases} canvases, {report.crops} crops{f': {report.path}' if report.path else ''}")
 
 
-def doctor(overrides: Overrides = None, config: Config = "", work: Work = "work", json: Json = False) -> None:
+def doctor_command(overrides: Overrides = None, config: Config = "", work: Work = "work", json: Json = False) -> None:
     """Check the machine, and that each model of a recipe loads and makes one valid sample. Exit code 2 when one does not."""
-    from pipeline.app.machine_checks import look_at_machine
+    _doctor(DoctorRequest(config=config, work=work, overrides=overrides or ()), Output(json=json))
+
+
+def _doctor(request: DoctorRequest, output: Output) -> None:
+    from pipeline.app.machine_checks import check_machine
     from pipeline.runs.plan import load_plan
     from pipeline.storage.open_store import open_store
     from stages.backends.smoke_test import try_models
 
-    recipe = read_recipe(config, overrides or [], load_plan(open_store(work)))
-    lines = look_at_machine(work)
-    if not json:
-        for line in lines:
-            print(line.text())
-    results = []
-    for result in try_models(recipe.models, side=recipe.outpaint.long_side):
-        results.append(result)
-        if not json:
-            print(result.text(), flush=True)
-    bad = [*(line.what for line in lines if not line.ok), *(result.role for result in results if not result.ok)]
-    if json:
-        print_json({"ok": not bad, "recipe": recipe.name, "machine": [x.as_json() for x in lines],
-                    "models": [x.as_json() for x in results]})  # fmt: skip
-    elif not bad:
-        print(f"all is well: '{recipe.name}' can be run here")
-    if bad:
-        print(f"{len(bad)} of {len(lines) + len(results)} checks failed: {', '.join(bad)}", file=sys.stderr)
+    recipe = recipe_for(request.config, request.overrides, load_plan(open_store(request.work)))
+    checks = check_machine(request.work)
+    if not output.json:
+        for check in checks:
+            print(check.text())
+    trials = []
+    for trial in try_models(recipe.models, side=recipe.outpaint.long_side):
+        trials.append(trial)
+        if not output.json:
+            print(trial.text(), flush=True)
+    failed = [
+        *(check.what for check in checks if not check.ok), *(trial.role for trial in trials if not trial.ok)
+    ]  # fmt: skip
+    if output.json:
+        print_json(
+            {
+                "ok": not failed, "recipe": recipe.name, "machine": [check.as_json() for check in checks],
+                "models": [trial.as_json() for trial in trials],
+            }
+        )  # fmt: skip
+    elif not failed:
+        print(f"all checks passed: '{recipe.name}' can be run here")
+    if failed:
+        count = len(checks) + len(trials)
+        print(f"{len(failed)} of {count} checks failed: {', '.join(failed)}", file=sys.stderr)
         raise typer.Exit(ModelError.exit_code)

@@ -1,14 +1,14 @@
 """``export``: a cropper as ONNX graphs."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.app.crop_files.inputs import find_model
-from pipeline.cli.options import Json, Quiet, Work, print_json
-from pipeline.cli.training_progress import progress_bar
+from pipeline.cli.options import Json, Output, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
 
 Model = Annotated[
@@ -17,32 +17,43 @@ Model = Annotated[
 Out = Annotated[str, typer.Option(help="Folder for the graphs.")]
 
 
+@dataclass(frozen=True)
+class ExportRequest:
+    """Folder of the cropper (empty: that of the run directory ``work``, else the bundled one), and folder for the graphs."""
+
+    model: str = ""
+    out: str = "cropper-onnx"
+    work: str = "work"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("export")(export)
+    app.command("export")(export_command)
 
 
-def export(
+def export_command(
     model: Model = "", out: Out = "cropper-onnx", work: Work = "work", json: Json = False, quiet: Quiet = False
 ) -> None:
-    """Write a cropper as ONNX: the whole, and the parts that 'crop --model' runs quicker than torch on a processor."""
+    """Write a cropper as ONNX: the whole, and the parts that 'crop --model' runs faster than torch on a processor."""
+    _export(ExportRequest(model=model, out=out, work=work), Output(json=json, quiet=quiet))
+
+
+def _export(request: ExportRequest, output: Output) -> None:
+    from pipeline.app.progress_bar import progress_bar
     from procrop_model.inference.onnx_export import export_cropper
     from procrop_model.model_folder.save_load import load_model
     from procrop_model.model_folder.trained_on import FILE as TRAINED_ON
 
-    folder = find_model(model, work)
-    if folder.resolve() == Path(out).resolve():
+    folder, out = find_model(request.model, request.work), Path(request.out)
+    if folder.resolve() == out.resolve():
         raise UsageError(f"--out '{out}' is the cropper itself: name another folder")
-    progress, close = progress_bar("export", quiet or json)
-    try:
-        about = export_cropper(load_model(folder), Path(out), lambda done, total, _: progress(done, total, {}))
-    finally:
-        close()
+    with progress_bar("export", output.silent) as progress:
+        exported = export_cropper(load_model(folder), out, lambda done, total, _: progress(done, total))
     if (folder / TRAINED_ON).exists():
-        shutil.copyfile(folder / TRAINED_ON, Path(out) / TRAINED_ON)
-    if json:
-        print_json({"folder": out, "graphs": about["graphs"]})
-    elif not quiet:
-        for name, graph in about["graphs"].items():
-            size = (Path(out) / f"{name}.onnx").stat().st_size / 1e6
+        shutil.copyfile(folder / TRAINED_ON, out / TRAINED_ON)
+    if output.json:
+        print_json({"folder": request.out, "graphs": exported["graphs"]})
+    elif not output.quiet:
+        for name, graph in exported["graphs"].items():
+            size = (out / f"{name}.onnx").stat().st_size / 1e6
             print(f"{out}/{name}.onnx  {size:.1f} MB  {', '.join(graph['inputs'])} -> {', '.join(graph['outputs'])}")

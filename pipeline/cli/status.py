@@ -1,90 +1,121 @@
-"""Commands that look at a run directory: ``status`` and ``report``."""
+"""Commands that show the state of a run directory: ``status`` and ``report``."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.app.session import Session, local_folder, open_existing
-from pipeline.cli.options import Json, Quiet, Work, print_json
+from pipeline.app.run_report import ReportRequest
+from pipeline.app.session import Session, open_existing
+from pipeline.cli.options import Json, Output, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.runs.status import DroppedSample, StageStatus
 
 Failed = Annotated[bool, typer.Option("--failed", help="List the failed and rejected samples instead.")]
-Missing = Annotated[bool, typer.Option("--missing", help="List the shards that are to do, by stage, instead.")]
+Missing = Annotated[bool, typer.Option("--missing", help="List the shards that are not done, by stage, instead.")]
 Slurm = Annotated[
-    bool, typer.Option("--slurm", help="With --missing: one array expression (0-3,7) of one stage, alone.")
+    bool, typer.Option("--slurm", help="With --missing: only one array expression (0-3,7), of one stage.")
 ]
 StageName = Annotated[
-    str, typer.Option("--stage", help="With --missing: of this stage; --slurm takes the first to do.")
+    str, typer.Option("--stage", help="With --missing: of this stage; --slurm takes the first that is not done.")
 ]
 Out = Annotated[str, typer.Option(help="The page; default: report/index.html in --work.")]
 
 
+@dataclass(frozen=True)
+class StatusRequest:
+    """What is shown of a run directory: the funnel by stage, or one of two lists.
+
+    Args:
+        work: run directory, a path or fsspec URL.
+        failed: list failed and rejected samples.
+        missing: list shards that are not done.
+        slurm: with ``missing``, print one array expression of one stage.
+        stage: with ``missing``, the stage by name; its verb stands for all its rounds.
+    """
+
+    work: str = "work"
+    failed: bool = False
+    missing: bool = False
+    slurm: bool = False
+    stage: str = ""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("status")(status)
-    app.command("report")(report)
+    app.command("status")(status_command)
+    app.command("report")(report_command)
 
 
-def status(
+def status_command(
     work: Work = "work", failed: Failed = False, missing: Missing = False, slurm: Slurm = False, stage: StageName = "",
     json: Json = False,
 ) -> None:  # fmt: skip
     """Show how far a run is: the funnel by stage, what was dropped and why, what is missing."""
+    request = StatusRequest(work=work, failed=failed, missing=missing, slurm=slurm, stage=stage)
+    _status(request, Output(json=json))
+
+
+def _status(request: StatusRequest, output: Output) -> None:
     from pipeline.runs.status import failed_samples, funnel, rejected_samples
 
-    if (slurm or stage) and not missing:
-        raise UsageError(f"{'--slurm' if slurm else '--stage'} belongs to --missing: status --missing --slurm")
-    if slurm and json:
-        raise UsageError("--slurm prints an array expression alone: leave out --json")
-    session = open_existing(work)
-    if missing:
-        _print_missing(_missing(session, stage, first_only=slurm), slurm=slurm, json=json)
+    if (request.slurm or request.stage) and not request.missing:
+        option = "--slurm" if request.slurm else "--stage"
+        raise UsageError(f"{option} belongs to --missing: status --missing --slurm")
+    if request.slurm and output.json:
+        raise UsageError("--slurm prints only an array expression: leave out --json")
+    session = open_existing(request.work)
+    if request.missing:
+        shards = missing_shards(session, request.stage, first_only=request.slurm)
+        _print_missing(shards, slurm=request.slurm, json=output.json)
         return
-    if failed:
+    if request.failed:
         rows = [*failed_samples(session.run, session.stages), *rejected_samples(session.run, session.stages)]
-        if json:
+        if output.json:
             print_json(rows)
         else:
             _print_samples(rows)
         return
     stages = funnel(session.run, session.stages)
-    if json:
-        print_json({"work": work, "name": session.recipe.name, "stages": [stage.as_json() for stage in stages]})
+    if output.json:
+        body = {"work": request.work, "name": session.recipe.name, "stages": [stage.as_json() for stage in stages]}
+        print_json(body)
     else:
-        _print_funnel(session.recipe.name, work, stages)
+        _print_funnel(session.recipe.name, request.work, stages)
 
 
-def _missing(session: Session, name: str, *, first_only: bool) -> dict[str, list[int]]:
-    """Shards to do by stage: of the stages called ``name`` (``refine`` means all its rounds), or of all."""
+def missing_shards(session: Session, name: str, *, first_only: bool) -> dict[str, list[int]]:
+    """Shards that are not done, by stage: of the stages called ``name`` (``refine`` means all its rounds), or of all.
+
+    first_only: stop at the first stage that has some. Raises UsageError for an unknown stage.
+    """
     from pipeline.engine.completion import shards_to_do
 
-    chosen = [s for s in session.stages if not name or name in (s.name, s.name.split("/")[0])]
-    if not chosen:
+    stages = [s for s in session.stages if not name or name in (s.name, s.name.split("/")[0])]
+    if not stages:
         raise UsageError(f"--stage {name}: stages are {', '.join(s.name for s in session.stages)}")
-    found: dict[str, list[int]] = {}
-    for stage in chosen:
+    missing: dict[str, list[int]] = {}
+    for stage in stages:
         shards = shards_to_do(stage, session.run)
         if shards:
-            found[stage.name] = shards
+            missing[stage.name] = shards
             if first_only:
                 break
-    return found
+    return missing
 
 
-def _print_missing(found: dict[str, list[int]], *, slurm: bool, json: bool) -> None:
+def _print_missing(missing: Mapping[str, Sequence[int]], *, slurm: bool, json: bool) -> None:
     from pipeline.runs.status import ranges
 
     if json:
-        print_json({"missing": found})
+        print_json({"missing": missing})
     elif slurm:
-        print(ranges(next(iter(found.values()), [])))
+        print(ranges(next(iter(missing.values()), [])))
     else:
-        for stage, shards in found.items():
+        for stage, shards in missing.items():
             print(f"{stage}: {ranges(shards)}")
 
 
@@ -110,17 +141,14 @@ def _print_samples(rows: "Sequence[DroppedSample]") -> None:
         print(f"{row['stage']}\t{row['status']}\t{row['reason']}\t{row['key']}\t{row['detail']}")
 
 
-def report(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:
+def report_command(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:
     """Write one self-contained HTML page about a run: funnel, scores, examples, training, held-out crops."""
-    from pipeline.cli.train import crop_held_out
-    from pipeline.report import write_report
+    _report(ReportRequest(work=work, out=out), Output(quiet=quiet))
 
-    session = open_existing(work)
-    root: Path = local_folder(session, [])
-    page = Path(out) if out else root / "report" / "index.html"
-    crops = root / "report" / "crops"
-    if (root / "models" / "cropper" / "cropper" / "config.json").is_file():
-        crop_held_out(session, crops, top=3)
-    write_report(session.run, session.stages, models_dir=root / "models", crops_dir=crops, out=page)
-    if not quiet:
+
+def _report(request: ReportRequest, output: Output) -> None:
+    from pipeline.app.run_report import write_run_report
+
+    page = write_run_report(request)
+    if not output.quiet:
         print(f"report: {page}")

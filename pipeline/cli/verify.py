@@ -1,135 +1,111 @@
-"""Commands that distrust files: ``verify`` for a run directory, ``lint`` for anybody's WebDataset."""
+"""Commands that check files: ``verify`` for a run directory, ``lint`` for any WebDataset."""
 
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.app.session import Session, open_existing
-from pipeline.app.worker_count import worker_count
-from pipeline.cli.options import Json, Quiet, Work, Workers, print_json
-from pipeline.core.errors import DamagedDataError, RefusedError, UsageError
+from pipeline.app.session import open_existing
+from pipeline.app.verify_run import VerifyRequest
+from pipeline.cli.options import Json, Output, Quiet, Work, Workers, print_json
+from pipeline.core.errors import DamagedDataError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.checks.receipt_audit import Finding
     from pipeline.checks.verify import Verification
 
 Repair = Annotated[
-    bool, typer.Option("--repair", help="Make damaged and stale shards anew; their stages are brought to their end.")
+    bool, typer.Option("--repair", help="Make damaged and stale shards again; their stages are completed.")
 ]
 Paths = Annotated[list[str], typer.Argument(help="Folders, globs or tars.", metavar="PATH...")]
-PLAIN_EVERY_S = 10.0
-SHOW_EVERY_BYTES = 4_000_000
+
+
+@dataclass(frozen=True)
+class LintRequest:
+    """Folders, globs and tar files with the shards of a WebDataset."""
+
+    paths: Sequence[str]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("verify")(verify)
-    app.command("lint")(lint)
+    app.command("verify")(verify_command)
+    app.command("lint")(lint_command)
 
 
-def verify(
+def verify_command(
     work: Work = "work", repair: Repair = False, workers: Workers = 0, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Check every byte of a run directory against its receipts; exit code 5 when something is damaged or stale."""
-    session = open_existing(work)
-    silent = quiet or json
-    found = _verify(session, workers, silent)
-    before: list[Any] = []
-    if repair and not found.sound:
-        before = [f for f in found.findings if f.severity != "note"]
-        _say(before, json)
-        before += _repair(session, found, workers, silent)
-        session = open_existing(work)
-        found = _verify(session, workers, silent)
-    if json:
-        print_json({"work": work, **found.as_json(), "repaired": [finding.as_json() for finding in before]})
+    _verify(VerifyRequest(work=work, repair=repair, workers=workers), Output(json=json, quiet=quiet))
+
+
+def _verify(request: VerifyRequest, output: Output) -> None:
+    from pipeline.app.verify_run import check_session, repair_session
+
+    session = open_existing(request.work)
+    result = check_session(session, request.workers, quiet=output.silent)
+    repaired: list[Finding] = []
+    if request.repair and not result.sound:
+        repaired = [finding for finding in result.findings if finding.severity != "note"]
+        _print_findings(repaired, output)
+        repaired += repair_session(session, result, request.workers, quiet=output.silent)
+        result = check_session(open_existing(request.work), request.workers, quiet=output.silent)
+    if output.json:
+        findings = [finding.as_json() for finding in repaired]
+        print_json({"work": request.work, **result.as_json(), "repaired": findings})
     else:
-        _say(found.findings, json)
-        _sum_up(found, repaired=bool(before))
-    if not found.sound:
+        _print_findings(result.findings, output)
+        _print_totals(result, repaired=bool(repaired))
+    if not result.sound:
         raise typer.Exit(DamagedDataError.exit_code)
 
 
-def _say(findings: Sequence[Any], json: bool) -> None:
+def _print_findings(findings: "Iterable[Finding]", output: Output) -> None:
     for finding in findings:
-        print(finding.line(), file=sys.stderr if json else sys.stdout)
+        print(finding.line(), file=sys.stderr if output.json else sys.stdout)
 
 
-def _sum_up(found: "Verification", *, repaired: bool) -> None:
-    s = found.as_json()
-    checked = f"{found.receipts} receipts, {found.files} files, {found.bytes / 1e6:.1f} MB checked"
-    state = f"{s['damage']} damaged, {s['stale']} stale" if not found.sound else "all as the receipts say"
+def _print_totals(result: "Verification", *, repaired: bool) -> None:
+    s = result.as_json()
+    checked = f"{result.receipts} receipts, {result.files} files, {result.bytes / 1e6:.1f} MB checked"
+    state = f"{s['damage']} damaged, {s['stale']} stale" if not result.sound else "all as the receipts say"
     print(f"{checked}: {state}{' (after repair)' if repaired else ''}")
 
 
-def _verify(session: Session, workers: int, silent: bool) -> "Verification":
-    from pipeline.checks.receipt_audit import DAMAGE, REPAIR, Finding
-    from pipeline.checks.verify import verify_run as check
-    from pipeline.runs.run_directory import SOURCES
-
-    with _byte_bar("verify", silent) as (begin, progress):
-        found = check(session.run, session.stages, threads=worker_count(workers), begin=begin, progress=progress)
-    if not any(finding.stage == SOURCES for finding in found.findings) and _edited_sources(session):
-        what = "does not list what plan.json says: it was edited"
-        found.findings.insert(0, Finding(DAMAGE, f"{SOURCES}.parquet", what, REPAIR, SOURCES))
-    return found
+def lint_command(paths: Paths, json: Json = False, quiet: Quiet = False) -> None:
+    """Check any WebDataset against the shard rules; exit code 5 when a rule is broken."""
+    _lint(LintRequest(paths=paths), Output(json=json, quiet=quiet))
 
 
-def _edited_sources(session: Session) -> bool:
-    from pipeline.runs.run_directory import SOURCES
-    from pipeline.shards import parquet
-    from stages.photos.source_scan import SOURCES as SCHEMA
-    from stages.photos.source_scan import digest_of_rows
+def _lint(request: LintRequest, output: Output) -> None:
+    from pipeline.app.progress_bar import byte_progress_bar
+    from pipeline.checks.lint.linter import Linter, find_shards
 
-    run = session.run
-    if not run.plan.sources_digest:
-        return False
-    table = parquet.decode_table(run.store.read(f"{SOURCES}.parquet"))
-    return bool(table.schema.names != SCHEMA.names or digest_of_rows(table) != run.plan.sources_digest)
-
-
-def _repair(session: Session, found: "Verification", workers: int, silent: bool) -> list[Any]:
-    from pipeline.app.progress import Display
-    from pipeline.app.refresh_sources import refresh_sources
-    from pipeline.checks.repair import RepairTools, repair
-    from pipeline.engine.executors.local import LocalExecutor
-    from pipeline.runs.run_directory import SOURCES
-
-    display = Display(quiet=silent)
-    run = session.run
-    if any(finding.stage in (SOURCES, "ingest") for finding in found.findings):
-        _refuse_other_photos(session, display)
-    if any(finding.stage == SOURCES for finding in found.findings):
-        run.store.remove(f"{SOURCES}.parquet")
-        refresh_sources(session, display)
-
-    def executor(stages: Sequence[Any]) -> LocalExecutor:
-        return LocalExecutor(run, stages, workers=worker_count(workers), on_event=display.on_event)
-
-    return repair(run, session.stages, found, RepairTools(executor, display))
+    _require_local(request.paths)
+    shards = find_shards(request.paths)
+    with byte_progress_bar("lint", output.silent) as (begin, progress):
+        begin(sum(shard.stat().st_size for shard in shards.tars))
+        linter = Linter(progress)
+        findings = []
+        for finding in linter.run(shards):
+            findings.append(finding)
+            if not output.json:
+                print(finding.line())
+    summary = linter.summary()
+    if output.json:
+        print_json({**summary, "findings": [finding.as_json() for finding in findings]})
+    else:
+        counts = f"{summary['errors']} errors, {summary['notes']} notes"
+        print(f"{summary['shards']} shards, {summary['samples']} samples: {counts}")
+    if summary["errors"]:
+        raise typer.Exit(DamagedDataError.exit_code)
 
 
-def _refuse_other_photos(session: Session, display: Any) -> None:
-    """Ingest can only be repaired from the photographs that it was made from."""
-    from stages.photos.source_scan import scan
-
-    settings, plan = session.recipe.ingest, session.run.plan
-    with display.counting("looking at input files") as tick:
-        found = scan(
-            settings.source, plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick
-        )
-    if found.digest != plan.sources_digest:
-        raise RefusedError(
-            f"'{settings.source}' no longer holds the photographs that this run was made from, so ingest cannot be repaired: "
-            "put them back, or take the new ones with 'procrop-data run'"
-        )
-
-
-def _refuse_remote(paths: Sequence[str]) -> None:
+def _require_local(paths: Sequence[str]) -> None:
+    """Raise UsageError for an address of a remote store."""
     from pipeline.storage.fsspec_client import copy_line
 
     for path in paths:
@@ -137,58 +113,3 @@ def _refuse_remote(paths: Sequence[str]) -> None:
             raise UsageError(
                 f"lint reads files of this machine: copy '{path}' first ({copy_line(path)}), then lint COPY"
             )
-
-
-@contextmanager
-def _byte_bar(what: str, silent: bool) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """(begin(total), progress(n)) of a bar of bytes on a terminal, or of a plain line every ten seconds elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    console = Console(stderr=True, quiet=silent, highlight=False)
-    columns = (TextColumn(what), BarColumn(24), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal)
-    bar = bars.add_task(what, total=None)
-    lock, state = threading.Lock(), {"done": 0.0, "shown": 0.0, "total": 0.0, "last": time.monotonic()}
-
-    def begin(total: int) -> None:
-        state["total"] = total
-        bars.update(bar, total=total)
-
-    def progress(size: int) -> None:
-        with lock:
-            state["done"] += size
-            if state["done"] - state["shown"] < SHOW_EVERY_BYTES:
-                return
-            state["shown"] = state["done"]
-            late = time.monotonic() - state["last"] > PLAIN_EVERY_S
-            state["last"] = time.monotonic() if late else state["last"]
-        bars.update(bar, completed=state["done"])
-        if late and not console.is_terminal:
-            console.print(f"{what}: {state['done'] / 1e6:.0f} of {state['total'] / 1e6:.0f} MB")
-
-    with bars:
-        yield begin, progress
-
-
-def lint(paths: Paths, json: Json = False, quiet: Quiet = False) -> None:
-    """Check any WebDataset against the shard rules; exit code 5 when a rule is broken."""
-    from pipeline.checks.lint.linter import Linter, find_shards
-
-    _refuse_remote(paths)
-    shards = find_shards(paths)
-    with _byte_bar("lint", quiet or json) as (begin, progress):
-        begin(sum(shard.stat().st_size for shard in shards.tars))
-        linter = Linter(progress)
-        findings = []
-        for finding in linter.run(shards):
-            findings.append(finding)
-            if not json:
-                print(finding.line())
-    if json:
-        print_json({**linter.summary(), "findings": [finding.as_json() for finding in findings]})
-    else:
-        s = linter.summary()
-        print(f"{s['shards']} shards, {s['samples']} samples: {s['errors']} errors, {s['notes']} notes")
-    if linter.summary()["errors"]:
-        raise typer.Exit(DamagedDataError.exit_code)

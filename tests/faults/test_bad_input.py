@@ -51,10 +51,14 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("bad input")
     make_photos(home / "src", 6)
     (home / "r.yaml").write_text(f"base: default\nname: small\nwork_shards: 3\ningest: {{source: '{home / 'src'}'}}\n")
-    from pipeline.cli.run import run
+    from pipeline.app.progress import Display
+    from pipeline.app.run_stages import RunRequest, run_stages_of
 
     for name, more in (("work", []), ("other", ["seed=5"])):
-        run(more, config=str(home / "r.yaml"), work=str(home / name), until="caption", workers=1, quiet=True)
+        request = RunRequest(
+            overrides=more, config=str(home / "r.yaml"), work=str(home / name), until="caption", workers=1
+        )
+        run_stages_of(request, Display(quiet=True))
     return home
 
 
@@ -140,7 +144,7 @@ def test_verify_names_mixed_shards(work, monkeypatch, capsys):
 @pytest.mark.parametrize("shards", ["0", "-3"])
 def test_no_shards_are_too_few(work, refused, shards):
     code, line = refused(work, "build", f"--shards={shards}", "--work", work)
-    assert code == 2 and "want at least one" in line
+    assert code == 2 and "at least one is needed" in line
 
 
 def test_a_dotted_key_of_a_stage_is_refused_before_any_work(tmp_path):

@@ -78,9 +78,11 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def painted(home):
     """The run with its canvases painted, by the program."""
-    from pipeline.cli.run import run
+    from pipeline.app.progress import Display
+    from pipeline.app.run_stages import RunRequest, run_stages_of
 
-    run([], config=str(home / "odd.yaml"), work=str(home / "work"), until="propose", workers=1, quiet=True)
+    request = RunRequest(config=str(home / "odd.yaml"), work=str(home / "work"), until="propose", workers=1)
+    run_stages_of(request, Display(quiet=True))
     return home / "work"
 
 

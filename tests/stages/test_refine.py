@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli.run import _refining_with
+from pipeline.app.run_stages import RunRequest, recipe_overrides
 from pipeline.core.errors import ModelError, RefusedError
 from pipeline.core.resources import bundled
 from stages.backends.proposers.cropper import CropperBoxes
@@ -103,6 +103,6 @@ def test_the_digest_follows_the_weights_and_not_the_place_or_the_story(tmp_path:
 
 def test_a_folder_without_a_cropper_stops_the_command_at_once(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no cropper in"):
-        _refining_with(str(tmp_path))
-    assert _refining_with("") == []
-    assert _refining_with(MODEL) == [f'refine.cropper="{Path(MODEL).resolve()}"']
+        recipe_overrides(RunRequest(with_model=str(tmp_path)))
+    assert recipe_overrides(RunRequest()) == []
+    assert recipe_overrides(RunRequest(with_model=MODEL)) == [f'refine.cropper="{Path(MODEL).resolve()}"']

@@ -1,11 +1,12 @@
-"""Cropping files: decoded ahead by threads, looked at in batches, written one by one; a bad file never stops the others."""
+"""Crop files in batches: threads decode ahead, the network sees a batch at a time, and a bad file never stops the others."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.app.crop_files.entries import CropEntry, PhotoEntry
 from pipeline.app.crop_files.outputs import xmp_of
 from pipeline.core.errors import UsageError
 from pipeline.core.geometry import to_norm
@@ -17,13 +18,25 @@ if TYPE_CHECKING:
     from procrop_model.inference.image_input import Original
     from procrop_model.retrieval.database import Reference
 
-DECODERS = 2
+DECODERS = 2  # threads that decode the next batch
 
 
 @dataclass(frozen=True)
 class CropTask:
-    """What is asked of every file. out: folder for crops, or None; places: subfolder of ``out`` by file; keep: further boxes
-    to keep by file name; explained: whether the explanation is told; picture: whether it is drawn too.
+    """How every file is cropped.
+
+    Args:
+        aspect: aspect ratios, for example ``4:5`` or ``1:1,free``; empty: free.
+        size: exact output size, for example ``1080x1350``; empty: as cropped.
+        top: crops per photograph at most; 0: 3, or 1 for each of several aspect ratios.
+        limits: what a crop must keep; None: nothing.
+        out: folder for the crops; None: nothing is written.
+        places: subfolder of ``out`` by file.
+        keep: further boxes that must stay inside, by file name, as (x1, y1, x2, y2) in upright pixels.
+        explained: whether entries hold the explanation of each crop.
+        picture: whether the explanation of the best crop is drawn to a file.
+        xmp: whether an XMP sidecar with the best crop is written.
+        thumbnails: gives the picture of a reference for the drawn explanation, or None.
     """
 
     aspect: str = ""
@@ -39,19 +52,26 @@ class CropTask:
     thumbnails: "Callable[[Reference], Image.Image | None] | None" = None
 
 
-def crop_files(cropper: "Cropper", files: Sequence[Path], task: CropTask, batch: int = 8) -> Iterator[dict[str, Any]]:
-    """What ``crop --json`` says of each file, in order; ``made`` lists what was written."""
+class CroppedFile(NamedTuple):
+    """The entry of a file, and the paths of everything that was written for it."""
+
+    entry: PhotoEntry
+    written: list[str]
+
+
+def crop_files(cropper: "Cropper", files: Sequence[Path], task: CropTask, batch: int = 8) -> Iterator[CroppedFile]:
+    """Crop each file, in order. batch: photographs in one pass of the network."""
     groups = [files[start : start + batch] for start in range(0, len(files), batch)]
     side = cropper.small_side(task.limits)
     with ThreadPoolExecutor(DECODERS) as pool:
-        ahead = [pool.submit(_opened, file, side) for file in (groups[0] if groups else [])]
+        ahead = [pool.submit(_decode, file, side) for file in (groups[0] if groups else [])]
         for number, group in enumerate(groups):
-            ready, ahead = ahead, [pool.submit(_opened, f, side) for g in groups[number + 1 : number + 2] for f in g]
-            yield from _group(cropper, group, ready, task)
+            ready, ahead = ahead, [pool.submit(_decode, f, side) for g in groups[number + 1 : number + 2] for f in g]
+            yield from _crop_group(cropper, group, ready, task)
 
 
-def _opened(file: Path, side: int) -> "Original":
-    """Raises OSError, SyntaxError, ValueError or DecompressionBombError for what is no picture."""
+def _decode(file: Path, side: int) -> "Original":
+    """Raises OSError, SyntaxError, ValueError or DecompressionBombError if the file cannot be decoded."""
     from procrop_model.inference.image_input import Original
 
     original = Original(file)
@@ -59,40 +79,40 @@ def _opened(file: Path, side: int) -> "Original":
     return original
 
 
-def _group(
+def _crop_group(
     cropper: "Cropper", files: Sequence[Path], ready: "Sequence[Future[Original]]", task: CropTask
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[CroppedFile]:
     from PIL import Image
 
-    good: dict[Path, Original] = {}
-    told: dict[Path, dict[str, Any]] = {}
+    decoded: dict[Path, Original] = {}
+    results: dict[Path, CroppedFile] = {}
     for file, future in zip(files, ready, strict=True):
         try:
-            good[file] = future.result()
+            decoded[file] = future.result()
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            told[file] = _failed(file, error)
+            results[file] = _failure(file, error)
     try:
-        found = dict(zip(good, _cropped(cropper, good, task), strict=True)) if good else {}
-    except UsageError:  # of one of them, whose size a wish does not fit: each alone, to find it
-        found = {}
-        for file, original in good.items():
+        crops = dict(zip(decoded, _crop(cropper, decoded, task), strict=True)) if decoded else {}
+    except UsageError:  # the options do not fit one of them: each alone, to find out which
+        crops = {}
+        for file, original in decoded.items():
             try:
-                (found[file],) = _cropped(cropper, {file: original}, task)
+                (crops[file],) = _crop(cropper, {file: original}, task)
             except UsageError as error:
                 if len(files) == 1:
                     raise
-                told[file] = _failed(file, error)
+                results[file] = _failure(file, error)
     for file in files:
-        if file in found:
+        if file in crops:
             try:
-                told[file] = _entry(file, found[file], task)
-            except OSError as error:  # a file that decodes small only
-                told[file] = _failed(file, error)
-            good[file].release()
-        yield told[file]
+                results[file] = _write(file, crops[file], task)
+            except OSError as error:  # a file that only decodes at a reduced size
+                results[file] = _failure(file, error)
+            decoded[file].release()
+        yield results[file]
 
 
-def _cropped(cropper: "Cropper", originals: "Mapping[Path, Original]", task: CropTask) -> "list[list[Crop]]":
+def _crop(cropper: "Cropper", originals: "Mapping[Path, Original]", task: CropTask) -> "list[list[Crop]]":
     from procrop_model.cropper import Limits
 
     base = task.limits or Limits()
@@ -106,56 +126,57 @@ def _cropped(cropper: "Cropper", originals: "Mapping[Path, Original]", task: Cro
     )
 
 
-def _failed(file: Path, error: Exception) -> dict[str, Any]:
-    return {
-        "file": str(file), "width": 0, "height": 0, "crops": [], "files": [], "made": [],
-        "error": str(error).split(" at 0x")[0],
-    }  # fmt: skip
+def _failure(file: Path, error: Exception) -> CroppedFile:
+    message = str(error).split(" at 0x")[0]  # Pillow's message ends with the address of an object
+    return CroppedFile({"file": str(file), "width": 0, "height": 0, "crops": [], "files": [], "error": message}, [])
 
 
-def _entry(file: Path, crops: "Sequence[Crop]", task: CropTask) -> dict[str, Any]:
+def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
     width, height = crops[0].original.size
-    entry: dict[str, Any] = {"file": str(file), "width": width, "height": height, "files": [], "made": []}
-    entry["crops"] = [_told(crop, task.explained) for crop in crops]
-    if task.out is not None:
-        out = task.out / task.places.get(file, Path())
-        out.mkdir(parents=True, exist_ok=True)
-        entry["files"] = [_save(crop, out, file, number) for number, crop in enumerate(crops, 1)]
-        entry["made"] = [*entry["files"], *_beside(file, crops[0], out, task)]
-    return entry
+    entries = [_entry(crop, explained=task.explained) for crop in crops]
+    entry: PhotoEntry = {"file": str(file), "width": width, "height": height, "files": [], "crops": entries}
+    if task.out is None:
+        return CroppedFile(entry, [])
+    out = task.out / task.places.get(file, Path())
+    out.mkdir(parents=True, exist_ok=True)
+    entry["files"] = [_save(crop, out, file, number) for number, crop in enumerate(crops, 1)]
+    return CroppedFile(entry, [*entry["files"], *_write_sidecars(file, crops[0], out, task)])
 
 
-def _told(crop: "Crop", explained: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _entry(crop: "Crop", *, explained: bool) -> CropEntry:
+    entry: CropEntry = {
         "box_px": list(crop.box_px), "score": crop.score, "aspect": round(crop.aspect, 4),
         "whole_score": crop.whole_score, "subject_kept": crop.subject_kept, "fulfilled": crop.fulfilled,
         "unchanged": crop.unchanged, "references": crop.references,
     }  # fmt: skip
-    return {**told, "explanation": crop.explain().as_json()} if explained else told
+    if explained:
+        entry["explanation"] = crop.explain().as_json()
+    return entry
 
 
-def _beside(file: Path, best: "Crop", out: Path, task: CropTask) -> list[str]:
-    """Writes the sidecar and the picture of the explanation of the best crop, where they are asked for."""
-    made, stem = [], f"{file.stem}{_mark(file)}"
+def _write_sidecars(file: Path, best: "Crop", out: Path, task: CropTask) -> list[str]:
+    """Write the XMP sidecar and the drawn explanation of the best crop, as the task asks; gives their paths."""
+    written, stem = [], f"{file.stem}{_suffix_mark(file)}"
     if task.xmp:
         box = to_norm(best.box_px, *best.original.size)
         (out / f"{stem}.xmp").write_text(xmp_of(box, best.original.orientation), encoding="utf-8")
-        made.append(str(out / f"{stem}.xmp"))
+        written.append(str(out / f"{stem}.xmp"))
     if task.picture:
         target = out / f"{stem}_why.png"
         best.explain_picture(task.thumbnails).save(target)
-        made.append(str(target))
-    return made
+        written.append(str(target))
+    return written
 
 
 def _save(crop: "Crop", out: Path, file: Path, number: int) -> str:
-    """Writes one crop under a name that says whose it is; the suffix tells apart ``a.png`` and ``a.jpg``."""
+    """Write one crop to ``NAME_cropN_WxH.jpg``; gives its path."""
     width, height = crop.size or (crop.box_px[2] - crop.box_px[0], crop.box_px[3] - crop.box_px[1])
-    target = out / f"{file.stem}{_mark(file)}_crop{number}_{width}x{height}.jpg"
+    target = out / f"{file.stem}{_suffix_mark(file)}_crop{number}_{width}x{height}.jpg"
     crop.save(target)
     return str(target)
 
 
-def _mark(file: Path) -> str:
+def _suffix_mark(file: Path) -> str:
+    """What keeps outputs of ``a.png`` apart from those of ``a.jpg``."""
     kind = file.suffix.lower().lstrip(".")
     return "" if kind in ("jpg", "jpeg") else f"_{kind}"

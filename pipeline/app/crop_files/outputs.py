@@ -1,9 +1,10 @@
-"""How crops are told: a table, CSV, and XMP sidecars that raw developers read."""
+"""Forms that crops are written in: a table on the terminal, CSV, and XMP sidecars that raw developers read."""
 
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from pipeline.app.crop_files.entries import CropEntry, PhotoEntry
 
 Box = Sequence[float]
 COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "subject_kept", "fulfilled", "unchanged",
@@ -16,7 +17,10 @@ STORED: dict[int, Callable[[float, float], tuple[float, float]]] = {
 
 
 def to_stored(box: Box, orientation: int) -> tuple[float, float, float, float]:
-    """A box xyxy in 0..1 of the upright picture -> of the picture as the file stores it."""
+    """Convert a box xyxy in 0..1 of the upright picture to one of the picture as the file stores it.
+
+    orientation: the EXIF value, 1 to 8.
+    """
     turn = STORED.get(orientation, STORED[1])
     (xa, ya), (xb, yb) = turn(box[0], box[1]), turn(box[2], box[3])
     return (min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
@@ -25,8 +29,8 @@ def to_stored(box: Box, orientation: int) -> tuple[float, float, float, float]:
 def xmp_of(box: Box, orientation: int) -> str:
     """An XMP sidecar with a crop in Camera Raw's fields. box: xyxy in 0..1 of the upright picture.
 
-    Camera Raw counts from the picture as stored, before the turn that ``tiff:Orientation`` asks for (so darktable's
-    import of such sidecars reads them too), hence ``to_stored``.
+    Camera Raw's fields refer to the picture as stored, before it is turned by ``tiff:Orientation`` (darktable's import of
+    such sidecars reads them so, too), hence ``to_stored``.
     """
     left, top, right, bottom = to_stored(box, orientation)
     fields = {
@@ -44,8 +48,8 @@ def xmp_of(box: Box, orientation: int) -> str:
     )
 
 
-def write_csv(entries: list[dict[str, Any]], path: Path) -> None:
-    """A row a crop, and one with an ``error`` for a photograph that could not be read."""
+def write_csv(entries: Sequence[PhotoEntry], path: Path) -> None:
+    """Write one row per crop, and one with an ``error`` per photograph that could not be cropped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
@@ -54,43 +58,44 @@ def write_csv(entries: list[dict[str, Any]], path: Path) -> None:
             if "error" in entry:
                 writer.writerow({"file": entry["file"], "error": entry["error"]})
             files = entry.get("files") or [""] * len(entry["crops"])
-            for number, (found, written) in enumerate(zip(entry["crops"], files, strict=True), 1):
-                box = dict(zip(("x1", "y1", "x2", "y2"), found["box_px"], strict=True))
-                told = {name: value for name, value in found.items() if value is not None}
-                writer.writerow({"file": entry["file"], "crop": number, "written_to": written, **told, **box})
+            for number, (crop, written) in enumerate(zip(entry["crops"], files, strict=True), 1):
+                box = dict(zip(("x1", "y1", "x2", "y2"), crop["box_px"], strict=True))
+                cells = {name: value for name, value in crop.items() if value is not None}
+                writer.writerow({"file": entry["file"], "crop": number, "written_to": written, **cells, **box})
 
 
-def print_table(entries: list[dict[str, Any]]) -> None:
-    """For people."""
+def print_table(entries: Sequence[PhotoEntry]) -> None:
+    """Print one row per crop on standard output."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, side in (("photo", "left"), ("crop", "right"), ("score", "right"), ("box x1 y1 x2 y2", "left")):
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
-    noted = any(_note(found) for entry in entries for found in entry["crops"])
-    if noted:
+    table.add_column("photo", overflow="fold")
+    table.add_column("crop", justify="right", overflow="fold")
+    table.add_column("score", justify="right", overflow="fold")
+    table.add_column("box x1 y1 x2 y2", overflow="fold")
+    has_notes = any(_note(crop) for entry in entries for crop in entry["crops"])
+    if has_notes:
         table.add_column("note", overflow="fold")
     table.add_column("guided by", overflow="fold")
     table.add_column("written to", overflow="fold")
     for entry in entries:
-        for number, found in enumerate(entry["crops"]):
-            references = ", ".join(r["title"] or "untitled" for r in found["references"][:2])
+        for number, crop in enumerate(entry["crops"]):
             name = f"{Path(entry['file']).name} ({entry['width']}x{entry['height']})" if number == 0 else ""
-            box = " ".join(str(v) for v in found["box_px"])
+            box = " ".join(str(v) for v in crop["box_px"])
+            notes = [_note(crop)] if has_notes else []
+            titles = ", ".join(str(r["title"] or "untitled") for r in crop["references"][:2]) if number == 0 else ""
             target = entry["files"][number] if entry["files"] else ""
-            guided = references if number == 0 else ""
-            notes = [_note(found)] if noted else []
-            table.add_row(name, str(number + 1), f"{found['score']:.2f}", box, *notes, guided, target)
+            table.add_row(name, str(number + 1), f"{crop['score']:.2f}", box, *notes, titles, target)
     Console().print(table)
 
 
-def _note(found: dict[str, Any]) -> str:
+def _note(crop: CropEntry) -> str:
     notes = []
-    if found.get("unchanged"):
+    if crop["unchanged"]:
         notes.append("left whole")
-    if (kept := found.get("subject_kept")) is not None:
+    if (kept := crop["subject_kept"]) is not None:
         notes.append(f"subject {kept:.0%}")
-    if not found.get("fulfilled", True):
+    if not crop["fulfilled"]:
         notes.append("limits not met")
     return ", ".join(notes)

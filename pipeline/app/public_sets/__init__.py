@@ -1,1 +1,1 @@
-"""Public cropping sets: evaluation reports, and conversion to shards and folders."""
+"""Conversion of public cropping sets to shards, and of sets and datasets to CAD text files."""

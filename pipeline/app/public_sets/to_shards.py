@@ -10,17 +10,16 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.app.train_overlap import content_keys
+from pipeline.app.cropper.train_overlap import content_keys
 from pipeline.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.storage.base import FileInfo
     from procrop_model.datasets.labelled import LabelledImage, LabelledSet
     from procrop_model.datasets.registry import Format
     from stages.build import Sample
@@ -47,60 +46,88 @@ which this copy does not change. Splits: {splits}.
 """
 
 
+@dataclass(frozen=True)
+class WrittenShards:
+    """Counts of a conversion.
+
+    Args:
+        shards: files written.
+        reencoded: pictures that were no JPEG and were encoded once.
+        across_splits: pictures that the set has in more than one split.
+    """
+
+    shards: int
+    reencoded: int
+    across_splits: int
+
+
+class _Keyed(NamedTuple):
+    """A picture of the set with the keys of its sample and of its photograph."""
+
+    image: "LabelledImage"
+    key: str
+    photo: str
+
+
+class _Shard(NamedTuple):
+    """A written shard: its file name, number of samples, size in bytes and sha256."""
+
+    name: str
+    samples: int
+    size: int
+    sha256: str
+
+
 def write_shards(
-    form: "Format", found: "LabelledSet", out: Path, shards: int, progress: Progress = lambda done, total: None
-) -> dict[str, Any]:
+    form: "Format", labelled: "LabelledSet", out: Path, shards: int, progress: Progress = lambda done, total: None
+) -> WrittenShards:
     """Write ``shards``, ``index``, ``metadata``, ``checksums`` and a card below ``out``. Raises UsageError.
 
-    Gives ``splits``, ``shards``, ``reencoded`` and ``across_splits``: pictures that the set has in more than one split.
+    shards: number of shards over all splits; 0: about 256 MB each.
     """
     from stages.publishing.shard_assignment import assign
 
-    named = _named(found.images)
-    sizes = sum(image.path.stat().st_size for image, _, _ in named)
-    wanted = shards or max(len(found.splits()), -(-sizes // SHARD_BYTES))
-    keys, splits = [key for _, key, _ in named], [image.split for image, _, _ in named]
-    name = form.name.replace("-", "_")
-    assigned = assign([(keys, splits)], wanted, 0, name)
+    keyed = _with_keys(labelled.images)
+    size = sum(one.image.path.stat().st_size for one in keyed)
+    count = shards or max(len(labelled.splits()), -(-size // SHARD_BYTES))
+    keys, splits = [one.key for one in keyed], [one.image.split for one in keyed]
+    assigned = assign([(keys, splits)], count, 0, form.name.replace("-", "_"))
     for folder in ("shards", "index", "metadata", "checksums"):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     (places,) = assigned.places
-    listed = []
+    written: list[_Shard] = []
     for number, stem in enumerate(assigned.stems):
         rows = np.flatnonzero(places[:, 0] == number)
-        chosen = [named[row] for row in rows[np.argsort(places[rows, 1])]]
-        listed.append(_write_one(form, stem, chosen, out, told))
-        progress(sum(count for _, count, _ in listed), len(named))
-    _write_beside(form.name, found, listed, out)
-    across = _across_splits(named)
-    return {"splits": found.splits(), "shards": len(listed), "reencoded": told["reencoded"], "across_splits": across}
+        chosen = [keyed[row] for row in rows[np.argsort(places[rows, 1])]]
+        written.append(_write_one(form, stem, chosen, out, counts))
+        progress(sum(shard.samples for shard in written), len(keyed))
+    _write_index_and_card(form.name, labelled, written, out)
+    return WrittenShards(len(written), counts["reencoded"], _across_splits(keyed))
 
 
-def _named(images: "Sequence[LabelledImage]") -> "list[tuple[LabelledImage, str, str]]":
-    """Each picture with its sample's key and its photograph's."""
+def _with_keys(images: "Sequence[LabelledImage]") -> list[_Keyed]:
+    """Each picture with its keys. Raises UsageError for more than 1000 annotations of one picture."""
     photos, seen = content_keys([image.path for image in images]), Counter[str]()
-    named = []
+    keyed = []
     for image in images:
         photo = photos[image.path]
         if seen[photo] > 999:
             raise UsageError(f"{image.path}: more than 1000 annotations of one picture")
-        named.append((image, f"{photo}-{seen[photo]:03d}", photo))
+        keyed.append(_Keyed(image, f"{photo}-{seen[photo]:03d}", photo))
         seen[photo] += 1
-    return named
+    return keyed
 
 
-def _across_splits(named: "Sequence[tuple[LabelledImage, str, str]]") -> int:
-    where: dict[str, set[str]] = {}
-    for image, _, photo in named:
-        where.setdefault(photo, set()).add(image.split)
-    return sum(len(splits) > 1 for splits in where.values())
+def _across_splits(keyed: Sequence[_Keyed]) -> int:
+    splits: dict[str, set[str]] = {}
+    for one in keyed:
+        splits.setdefault(one.photo, set()).add(one.image.split)
+    return sum(len(names) > 1 for names in splits.values())
 
 
-def _write_one(
-    form: "Format", stem: str, chosen: "Sequence[tuple[LabelledImage, str, str]]", out: Path, told: Counter[str]
-) -> tuple[str, int, "FileInfo"]:
-    """One shard with its index and table; gives its file name, samples and digest."""
+def _write_one(form: "Format", stem: str, chosen: Sequence[_Keyed], out: Path, counts: Counter[str]) -> _Shard:
+    """Write one shard with its index and table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -110,19 +137,19 @@ def _write_one(
     samples = [sample_of(form, *one) for one in chosen]
 
     def parts() -> Iterator[tuple[str, dict[str, bytes]]]:
-        for sample, (image, key, _) in zip(samples, chosen, strict=True):
-            data = jpeg_of(image.path, told)
-            yield key, {"jpg": data, "json": sample_json(sample).encode(), "npy": sample_labels(sample)}
+        for sample, one in zip(samples, chosen, strict=True):
+            data = jpeg_of(one.image.path, counts)
+            yield one.key, {"jpg": data, "json": sample_json(sample).encode(), "npy": sample_labels(sample)}
 
     tar = out / "shards" / f"{stem}.tar"
     about, index = write_shard(tar, parts())
     (out / "index" / f"{stem}.idx").write_bytes(index.encode())
     pq.write_table(pa.Table.from_pylist([asdict(sample) for sample in samples]), out / "metadata" / f"{stem}.parquet")
-    return tar.name, len(samples), about
+    return _Shard(tar.name, len(samples), about["size"], about["sha256"])
 
 
-def jpeg_of(path: Path, told: Counter[str]) -> bytes:
-    """The file's own bytes when it is a JPEG, else one encoding at quality 95 (counted)."""
+def jpeg_of(path: Path, counts: Counter[str]) -> bytes:
+    """The file's own bytes if it is a JPEG, else one encoding at quality 95, which is counted as ``reencoded``."""
     from PIL import Image
 
     from stages.photos.decode import encode_jpeg
@@ -131,12 +158,12 @@ def jpeg_of(path: Path, told: Counter[str]) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         if image.format in ("JPEG", "MPO"):
             return data
-        told["reencoded"] += 1
+        counts["reencoded"] += 1
         return encode_jpeg(image.convert("RGB"), 95)
 
 
 def sample_of(form: "Format", image: "LabelledImage", key: str, photo: str) -> "Sample":
-    """The record of a picture; see the module."""
+    """The record of a picture, with the fields that the docstring of this module describes."""
     from procrop_model.datasets.registry import FIRST
     from stages.build import Sample
 
@@ -158,19 +185,21 @@ def _whole(box: Sequence[float], width: int, height: int) -> list[int]:
     return [x1, y1, min(max(round(box[2]), x1 + 1), width), min(max(round(box[3]), y1 + 1), height)]
 
 
-def _write_beside(name: str, found: "LabelledSet", listed: "Sequence[tuple[str, int, FileInfo]]", out: Path) -> None:
-    shards = [{"url": f"../shards/{n}", "nsamples": count, "filesize": about["size"]} for n, count, about in listed]
+def _write_index_and_card(name: str, labelled: "LabelledSet", written: Sequence[_Shard], out: Path) -> None:
+    shards = [
+        {"url": f"../shards/{shard.name}", "nsamples": shard.samples, "filesize": shard.size} for shard in written
+    ]
     body = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "shardlist": shards}
     (out / "index" / "wids.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
-    sums = "".join(f"{about['sha256']}  shards/{n}\n" for n, _, about in listed)
+    sums = "".join(f"{shard.sha256}  shards/{shard.name}\n" for shard in written)
     (out / "checksums" / "sha256sum.txt").write_text(sums, encoding="utf-8")
-    splits = ", ".join(f"{split} {count}" for split, count in found.splits().items())
-    names = {split: f"{name.replace('-', '_')}-{split}-*.tar" for split in found.splits()}
+    splits = ", ".join(f"{split} {count}" for split, count in labelled.splits().items())
+    names = {split: f"{name.replace('-', '_')}-{split}-*.tar" for split in labelled.splits()}
     files = "\n".join(
         f"      - split: {'validation' if split == 'val' else split}\n        path: shards/{pattern}"
         for split, pattern in names.items()
     )
     text = README.format(
-        name=name, splits=splits, files=files, remarks="\n".join(f"- {line}" for line in found.remarks())
+        name=name, splits=splits, files=files, remarks="\n".join(f"- {line}" for line in labelled.remarks())
     )
     (out / "README.md").write_text(text, encoding="utf-8")

@@ -7,8 +7,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from pipeline.app.audit_canvases import parse_treatment
 from pipeline.cli.app import main
-from pipeline.cli.audit import treatment
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError, UsageError
 from pipeline.report import write_report
 from stages.audits.paint import Frames, calibrate
@@ -167,10 +167,10 @@ def test_the_program_audits_and_refuses_in_one_line(session, tmp_path, monkeypat
 
 
 def test_a_treatment_is_read_from_words():
-    assert treatment("match=0.7 noise=6") == UNTREATED.model_copy(update={"match": 0.7, "noise": 6.0})
+    assert parse_treatment("match=0.7 noise=6") == UNTREATED.model_copy(update={"match": 0.7, "noise": 6.0})
     for words, said in (("noise=loud", "noise"), ("sharpness=3", "sharpness"), ("scale=2", "outpaint.seam.scale=2")):
         with pytest.raises(UsageError, match=said):
-            treatment(words)
+            parse_treatment(words)
 
 
 def test_canvases_painted_larger_are_stored_as_if_not(tmp_path):

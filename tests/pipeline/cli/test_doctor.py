@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.app.machine_checks import Line, look_at_machine
+from pipeline.app.machine_checks import Check, check_machine
 from pipeline.cli.app import app
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.planning.recipe_files import read_recipe_mapping, recipe_names
@@ -70,8 +70,8 @@ def test_doctor_looks_at_what_a_model_makes(tmp_path):
 
 
 def test_a_machine_that_is_too_old_is_told():
-    assert all(line.ok for line in look_at_machine("s3://nowhere/work"))
-    assert Line("torch", "1.0: want 2.11 or newer", False).text().startswith("BAD")
+    assert all(line.ok for line in check_machine("s3://nowhere/work"))
+    assert Check("torch", "1.0: want 2.11 or newer", False).text().startswith("BAD")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.app.public_sets.evaluation_report import flat, merit, worst_sheet
+from pipeline.app.cropper.evaluation_report import flatten, merit, worst_sheet
+from pipeline.app.cropper.train_overlap import content_keys, overlap_warnings, trained_on
 from pipeline.app.public_sets.to_shards import jpeg_of, sample_of
 from pipeline.app.takedown_leftovers import leftovers
-from pipeline.app.train_overlap import content_keys, trained_on, warnings_of
 from pipeline.checks.lint.linter import Linter, find_shards
 from pipeline.cli.app import main
 from pipeline.core.errors import ModelError
@@ -162,9 +162,9 @@ def test_photographs_that_the_cropper_knows_are_named(work: Path, tmp_path: Path
     with pytest.raises(ModelError, match=r"trained_on\.npy is damaged"):
         trained_on(tmp_path / "damaged", asked)
     save_photos(model, train)
-    known, reference = warnings_of(Cropper(), model, {"r", next(iter(train)), "other"})
+    known, reference = overlap_warnings(Cropper(), model, {"r", next(iter(train)), "other"})
     assert "was trained on 1 of the 3 photographs" in known and "references of the cropper: 1 of the 3" in reference
-    assert warnings_of(Cropper(), model, {"other"}) == []
+    assert overlap_warnings(Cropper(), model, {"other"}) == []
     path = picture(tmp_path / "p.jpg", WIDE)
     assert len(content_keys([path, path])[path]) == 24
 
@@ -270,5 +270,5 @@ def test_the_sheet_shows_the_worst_first(tmp_path: Path) -> None:
     assert worst_sheet(rows, {row["key"]: lambda key=row["key"]: show(key) for row in rows})[:4] == b"\x89PNG"
     assert shown == [f"k{i}" for i in range(12)]
     assert worst_sheet([{**rows[0], "box_px": []}], {}) == b""
-    assert flat({"key": "k", "model": {"iou": 1}}) == {"key": "k", "model.iou": 1.0}
+    assert flatten({"key": "k", "model": {"iou": 1}}) == {"key": "k", "model.iou": 1.0}
     assert merit({"model": {"srcc": 0.5, "acc1_5": 1.0}}) == 0.5

@@ -1,72 +1,55 @@
-"""The commands that make the dataset: each option arrives where it belongs, and only there."""
+"""Which stages a run request means, and which of its fields become settings of the recipe."""
 
-from dataclasses import asdict, fields
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from pipeline.cli import run
-from pipeline.cli.run import VERBS, RunOptions
-
-# What an option is given on the command line, and what a field of RunOptions holds then.
-GIVEN = {
-    "workers": (["--workers", "3"], 3),
-    "executor": (["--executor", "array"], "array"),
-    "address": (["--address", "head:6379"], "head:6379"),
-    "with_upstream": (["--with-upstream"], True),
-    "retry_failed": (["--retry-failed"], True),
-    "reason": (["--reason", "truncated"], "truncated"),
-    "accept_change": (["--accept-change"], True),
-    "json": (["--json"], True),
-    "quiet": (["--quiet"], True),
-}
-# Options that are no field: they change the recipe, or say which stages are done and where.
-OF_THE_RECIPE = {"overrides", "config", "work", "until", "shards", "exclude_near", "with_model"}
+from pipeline.app.run_stages import RunRequest, recipe_overrides, requested_verbs
+from pipeline.cli.run import HELP
+from pipeline.core.errors import UsageError
+from stages.recipe import Recipe, stages_of
 
 
-def program() -> typer.Typer:
-    app = typer.Typer()
-    run.register(app)
-    return app
+@pytest.fixture(scope="module")
+def session() -> Any:
+    return SimpleNamespace(stages=stages_of(Recipe(name="test")))
 
 
-def options_of(command: str) -> set[str]:
-    group = typer.main.get_command(program())
-    return {parameter.name for parameter in group.commands[command].params} - {"help"}  # type: ignore[attr-defined]
+def test_every_stage_has_a_command_in_order(session: Any) -> None:
+    assert requested_verbs(session, RunRequest()) == list(HELP)
 
 
-def received(monkeypatch, command: str, arguments: list[str]) -> tuple[list[str], RunOptions]:
-    """Stages and options that the command hands on, with nothing done."""
-    calls = []
-    monkeypatch.setattr(run, "_work", lambda session, names, options: calls.append((names, options)))
-    monkeypatch.setattr(run, "open_session", lambda *arguments, **more: None)
-    monkeypatch.setattr(run, "_with_upstream", lambda session, name: ["ingest", name])
-    result = CliRunner().invoke(program(), [command, *arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return calls[0]
+def test_until_names_the_last_stage(session: Any) -> None:
+    assert requested_verbs(session, RunRequest(until="caption")) == ["ingest", "dedup", "caption"]
+    with pytest.raises(UsageError, match="--until paint: stages are ingest, dedup"):
+        requested_verbs(session, RunRequest(until="paint"))
 
 
-def test_every_option_is_known_here():
-    assert {field.name for field in fields(RunOptions)} == set(GIVEN)
-    for command in ("run", *VERBS):
-        assert options_of(command) <= set(GIVEN) | OF_THE_RECIPE, command
+def test_a_stage_runs_alone_or_with_what_it_needs(session: Any) -> None:
+    assert requested_verbs(session, RunRequest(stage="filter")) == ["filter"]
+    verbs = requested_verbs(session, RunRequest(stage="filter", with_upstream=True))
+    assert verbs == ["ingest", "caption", "outpaint", "propose", "refine", "filter"]
 
 
-@pytest.mark.parametrize("command", ["run", *VERBS])
-def test_without_options_all_are_defaults(monkeypatch, command):
-    names, options = received(monkeypatch, command, [])
-    assert names == (list(VERBS) if command == "run" else [command])
-    assert options == RunOptions()
+def test_options_become_settings_of_the_recipe(tmp_path: Any) -> None:
+    assert recipe_overrides(RunRequest()) == []
+    (tmp_path / "a.jpg").write_bytes(b"")
+    request = RunRequest(shards=3, exclude_near=(str(tmp_path),))
+    assert recipe_overrides(request) == ["build.shards=3", f'build.exclude_near=["{tmp_path}"]']
+    with pytest.raises(UsageError, match="--shards 0: at least one is needed"):
+        recipe_overrides(RunRequest(shards=0))
 
 
 @pytest.mark.parametrize(
-    ("command", "option"),
-    [(command, option) for command in ("run", *VERBS) for option in sorted(options_of(command) & set(GIVEN))],
+    ("request_", "failed", "expected"),
+    [
+        (RunRequest(), {"truncated": 1}, False),
+        (RunRequest(retry_failed=True), {"truncated": 1}, True),
+        (RunRequest(retry_failed=True), {}, False),
+        (RunRequest(retry_failed=True, reason="truncated"), {"too_small": 1}, False),
+        (RunRequest(retry_failed=True, reason="truncated"), {"truncated": 1}, True),
+    ],
 )
-def test_an_option_arrives_at_its_own_field_alone(monkeypatch, command, option):
-    arguments, value = GIVEN[option]
-    names, options = received(monkeypatch, command, arguments)
-    assert asdict(options) == {**asdict(RunOptions()), option: value}
-    if option == "with_upstream":
-        assert names == ["ingest", command]
+def test_a_retry_is_for_failed_samples(request_: RunRequest, failed: dict[str, int], expected: bool) -> None:
+    assert request_.should_retry(SimpleNamespace(n_failed=failed)) is expected  # type: ignore[arg-type]

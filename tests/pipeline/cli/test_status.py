@@ -31,9 +31,11 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("status")
     source = make_photos(home / "src", 5)
     (home / "r.yaml").write_text(f"base: default\nname: small\nwork_shards: 13\ningest: {{source: '{source}'}}\n")
-    from pipeline.cli.run import run
+    from pipeline.app.progress import Display
+    from pipeline.app.run_stages import RunRequest, run_stages_of
 
-    run(config=str(home / "r.yaml"), work=str(home / "work"), until="ingest", workers=1, quiet=True)
+    request = RunRequest(config=str(home / "r.yaml"), work=str(home / "work"), until="ingest", workers=1)
+    run_stages_of(request, Display(quiet=True))
     return home / "work"
 
 

@@ -3,16 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.cli.train import as_config
+from pipeline.app.cropper.train import train_config_of
 from procrop_model.network.config import CropperConfig, published_config
 from stages.training.cropper_settings import TrainSettings
 from stages.training.network_settings import NetworkSettings
 
 
 def test_what_is_not_named_keeps_the_architectures_own_sizes():
-    assert as_config(TrainSettings(), "cpu").model == CropperConfig()
+    assert train_config_of(TrainSettings(), "cpu").model == CropperConfig()
     published = TrainSettings(k=10, model=NetworkSettings(architecture="published"))
-    assert as_config(published, "cpu").model == published_config()
+    assert train_config_of(published, "cpu").model == published_config()
 
 
 def test_what_is_named_reaches_the_trainer():
@@ -23,12 +23,12 @@ def test_what_is_named_reaches_the_trainer():
             "model": {"fusion": "attention", "text_dim": 32, "backbone": "resnet18", "train_backbone": False},
         }
     )
-    config = as_config(settings, "cpu")
+    config = train_config_of(settings, "cpu")
     assert config.init == "folder"
     assert (config.model.fusion, config.model.text_dim, config.model.k) == ("attention", 32, 3)
     assert (config.model.backbone, config.model.train_backbone) == ("resnet18", False)
     published = TrainSettings(model=NetworkSettings(architecture="published", train_backbone=False, fusion="none"))
-    model = as_config(published, "cpu").model
+    model = train_config_of(published, "cpu").model
     assert (model.train_backbone, model.fusion, model.queries) == (False, "none", 90)
 
 

@@ -1,29 +1,32 @@
-"""What an evaluation leaves beside its figures: the JSON, a Parquet of every picture, and a sheet of the worst."""
+"""Files of an evaluation: the result as JSON, a Parquet table with one row per picture, and a sheet of the worst pictures."""
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 WORST, COLUMNS, CELL = 12, 4, 260
 
 
-def write_files(result: dict[str, Any], told: Path, pictures: Mapping[str, Callable[[], bytes]]) -> None:
-    """Write ``told`` (JSON), and beside it ``*.parquet`` and ``*-worst.png``. pictures: what gives the bytes of each, by key."""
+def write_files(result: Mapping[str, Any], path: Path, pictures: Mapping[str, Callable[[], bytes]]) -> None:
+    """Write a result to ``path`` (JSON), and beside it ``*.parquet`` and ``*-worst.png``.
+
+    pictures: by key, a function that reads the bytes of the picture.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    told.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    pq.write_table(pa.Table.from_pylist([flat(row) for row in result["images"]]), told.with_suffix(".parquet"))
+    path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist([flatten(row) for row in result["images"]]), path.with_suffix(".parquet"))
     sheet = worst_sheet(result["images"], pictures)
     if sheet:
-        told.with_name(f"{told.stem}-worst.png").write_bytes(sheet)
+        path.with_name(f"{path.stem}-worst.png").write_bytes(sheet)
 
 
-def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A picture's row with columns ``model.iou`` and so on."""
-    columns: dict[str, Any] = {}
+def flatten(row: Mapping[str, object]) -> dict[str, object]:
+    """The row of a picture with nested metrics as columns ``model.iou`` and so on."""
+    columns: dict[str, object] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
             columns.update({f"{name}.{inner}": float(figure) for inner, figure in value.items()})
@@ -33,15 +36,15 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merit(row: Mapping[str, Any]) -> float:
-    """The figure by which pictures are called bad: IoU, else SRCC, else the first."""
-    figures: Mapping[str, float] = row["model"]
+    """The metric that pictures are ranked by: IoU, else SRCC, else the first."""
+    metrics: Mapping[str, float] = row["model"]
     return next(
-        (float(figures[name]) for name in ("iou", "srcc") if name in figures), float(next(iter(figures.values())))
+        (float(metrics[name]) for name in ("iou", "srcc") if name in metrics), float(next(iter(metrics.values())))
     )
 
 
-def worst_sheet(images: list[dict[str, Any]], pictures: Mapping[str, Callable[[], bytes]]) -> bytes:
-    """PNG of the worst pictures, worst first: annotations in white, the model's choice in orange. Empty when none has a box."""
+def worst_sheet(images: Sequence[Mapping[str, Any]], pictures: Mapping[str, Callable[[], bytes]]) -> bytes:
+    """PNG of the worst pictures, worst first: annotations in white, the model's crop in orange. Empty if no picture has a box."""
     from PIL import Image, ImageDraw
 
     from pipeline.shards.contact_sheet import BACKGROUND, CROP_COLOUR, GAP, PHOTO_COLOUR, draw_boxes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.ablate import PARTS, ablate, wanted_parts
+from pipeline.app.cropper.ablation import PARTS, AblationTraining, ablate, parts_of
 from pipeline.core.errors import UsageError
 from procrop_model import Cropper
 from procrop_model.evaluation.evaluate_run import evaluate
@@ -19,17 +19,17 @@ def test_every_part_has_its_rows_and_nothing_is_trained_twice(workplace: Path, t
     plan = SimpleNamespace(work_shards=1)
     run = SimpleNamespace(store=SimpleNamespace(url=str(work)), plan=plan, receipts=lambda stage: [stage])
     session: Any = SimpleNamespace(recipe=SimpleNamespace(train=TrainSettings(batch=4, k=2)), run=run)
-    asked = []
+    measured = []
 
     def measure(folder: Path, k: int | None) -> dict[str, Any]:
-        asked.append((folder, k))
+        measured.append((folder, k))
         return evaluate(Cropper.load(folder), work / "dataset", "test", k=k)
 
-    how: dict[str, Any] = {"epochs": 1, "device": "cpu", "quiet": True}
-    ablate(session, work, ["refinement"], measure, **how)
+    training = AblationTraining(session, epochs=1, device="cpu", quiet=True)
+    ablate(training, work, ["refinement"], measure)
     folder = work / "models" / "ablations" / "the-recipe-s-1" / "cropper"
     made = {path: path.stat().st_mtime_ns for path in work.rglob("finished.json")}
-    result = ablate(session, folder, list(PARTS), measure, **how)
+    result = ablate(training, folder, list(PARTS), measure)
     rows = result["rows"]
     assert [name for name in rows if name.startswith("retrieval")] == [
         "retrieval: as it is",
@@ -41,10 +41,10 @@ def test_every_part_has_its_rows_and_nothing_is_trained_twice(workplace: Path, t
     assert rows["fusion: the recipe's"] == rows["refinement: the recipe's"]
     assert all(len(figure) == 3 for row in rows.values() for figure in row.values())
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    assert len(set(asked[2:])) == len(asked[2:])  # measured once in a command, whatever parts share it
+    assert len(set(measured[2:])) == len(measured[2:])  # measured once in a command, whatever parts share it
 
 
 def test_an_unknown_part_is_named() -> None:
-    assert wanted_parts("k, text") == ["k", "text"]
+    assert parts_of("k, text") == ["k", "text"]
     with pytest.raises(UsageError, match="colour: the parts are retrieval, k, fusion"):
-        wanted_parts("k,colour")
+        parts_of("k,colour")

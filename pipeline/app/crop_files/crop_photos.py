@@ -1,0 +1,169 @@
+"""Crop anybody's photographs with a trained cropper, and continue after an interruption."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.app.crop_files.batch import CropTask, crop_files
+from pipeline.app.crop_files.entries import PhotoEntry
+from pipeline.app.crop_files.inputs import find_encoder, find_model, find_photos, read_regions, thumbnails_of
+from pipeline.app.crop_files.resume import CropLedger
+from pipeline.core.errors import UsageError
+from pipeline.core.resources import file_digest
+from pipeline.core.seeds import digest_of
+
+if TYPE_CHECKING:
+    from procrop_model.cropper import Cropper, Limits
+
+AUTO_SHARE = 0.9  # of the subject that a crop keeps at a fixed aspect ratio, where the plain cropper may cut through it
+
+
+@dataclass(frozen=True)
+class CropRequest:
+    """Which photographs are cropped, how, and what is written.
+
+    Args:
+        photos: files, folders and globs.
+        aspect: aspect ratios, for example ``4:5`` or ``1:1,free``; empty: free.
+        size: exact output size, for example ``1080x1350``; it fixes the aspect ratio.
+        top: crops per photograph at most; 0: 3, or 1 for each of several aspect ratios.
+        out: folder for the crops.
+        save: whether anything is written to ``out``.
+        model: folder of a cropper; empty: the one of ``work``, else the bundled one.
+        work: run directory.
+        min_size: least size of a crop, as pixels of the original (``800x600``) or as share of its area (``0.3``).
+        keep: regions that must stay inside, as ``x1,y1,x2,y2`` in upright pixels.
+        keep_file: CSV of such regions by file; empty: none.
+        keep_subject: least share of the subject to keep, in 0..1; ``off``; or ``auto``: 0.9 if the aspect ratio is fixed.
+        margin: a photograph stays whole unless its best crop scores higher by this much; None: always crop.
+        explain: draw the explanation of the best crop to ``NAME_why.png``.
+        explain_entries: put explanations into the entries, too, even if none are drawn.
+        reference_photos: folder with the references' pictures for the drawing; empty: the bundled photographs.
+        xmp: write ``NAME.xmp`` with the best crop.
+        again: crop photographs again whose crops are in ``out`` already.
+        batch: photographs in one pass of the network.
+        encoder_checkpoint: checkpoint of the encoder, if the model's references need one.
+        precision: ``fp32``, or ``bf16`` for the backbone.
+        device: ``auto`` (the processor), ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    photos: Sequence[str]
+    aspect: str = ""
+    size: str = ""
+    top: int = 0
+    out: str = "crops"
+    save: bool = True
+    model: str = ""
+    work: str = "work"
+    min_size: str = ""
+    keep: Sequence[str] = ()
+    keep_file: str = ""
+    keep_subject: str = "auto"
+    margin: float | None = None
+    explain: bool = False
+    explain_entries: bool = False
+    reference_photos: str = ""
+    xmp: bool = False
+    again: bool = False
+    batch: int = 8
+    encoder_checkpoint: str = ""
+    precision: str = "fp32"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class CropReport:
+    """entries: one per photograph, in the order of the request. reused: how many of them an earlier command had cropped."""
+
+    entries: list[PhotoEntry]
+    reused: int
+
+
+def crop_photos(request: CropRequest) -> CropReport:
+    """Crop the requested photographs; one that cannot be read gets an entry with ``error``.
+
+    Raises UsageError for options that cannot be used, ModelError for a model that cannot be loaded.
+    """
+    from procrop_model import Cropper
+
+    limits = _limits(request)
+    places = find_photos(list(request.photos))
+    folder = find_model(request.model, request.work)
+    task = _task(request, limits, places)
+    ledger = (
+        CropLedger(Path(request.out), _options_digest(task, limits, folder, request.precision))
+        if request.save
+        else None
+    )
+    entries: dict[Path, PhotoEntry] = {}
+    for file in places if ledger is not None and not request.again else ():
+        if ledger is not None and (entry := ledger.find(file)) is not None:
+            entries[file] = entry
+    reused = len(entries)
+    if todo := [file for file in places if file not in entries]:
+        encoder = find_encoder(folder, request.encoder_checkpoint)
+        device = "cpu" if request.device == "auto" else request.device
+        cropper = Cropper.load(folder, device=device, encoder=encoder, precision=request.precision)
+        for file, (entry, written) in zip(todo, crop_files(cropper, todo, task, request.batch), strict=True):
+            entries[file] = entry
+            if ledger is not None and "error" not in entry:
+                ledger.add(file, entry, written)
+    return CropReport([entries[file] for file in places], reused)
+
+
+def crop_file(cropper: "Cropper", file: Path, *, top: int) -> PhotoEntry:
+    """The entry of one file, of which nothing is written."""
+    (cropped,) = crop_files(cropper, [file], CropTask(top=top))
+    return cropped.entry
+
+
+def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -> CropTask:
+    return CropTask(
+        request.aspect,
+        request.size,
+        request.top,
+        limits,
+        out=Path(request.out) if request.save else None,
+        places=places,
+        keep=read_regions(request.keep_file),
+        explained=request.explain or request.explain_entries,
+        picture=request.explain and request.save,
+        xmp=request.xmp and request.save,
+        thumbnails=thumbnails_of(request.reference_photos) if request.explain else None,
+    )
+
+
+def _limits(request: CropRequest) -> "Limits":
+    """The limits that the request sets; the segmenter loads with the first photograph. Raises UsageError."""
+    from procrop_model.inference.crop_options import Limits, parse_aspects, parse_min_size, parse_region, parse_size
+
+    fixed = parse_size(request.size or None) is not None or None not in parse_aspects(request.aspect or None)
+    parse_min_size(request.min_size)
+    regions = [parse_region(text) for text in request.keep]
+    limits = Limits(request.min_size or None, regions, margin=request.margin)
+    if request.keep_subject == "off" or (request.keep_subject == "auto" and not fixed):
+        return limits
+    try:
+        share = AUTO_SHARE if request.keep_subject == "auto" else float(request.keep_subject)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise UsageError(f"--keep-subject '{request.keep_subject}': write auto, off, or a share in 0..1")
+    from stages.backends.vision.u2net import U2NetSegmenter
+
+    segmenter = U2NetSegmenter()
+    return replace(limits, subject=lambda image: segmenter.segment([image])[0], share=share)
+
+
+def _options_digest(task: CropTask, limits: "Limits", folder: Path, precision: str) -> str:
+    """Digest of everything that shapes the outputs: the model's files and the options."""
+    config = folder / "config.json"
+    return digest_of(
+        [
+            file_digest(str(config)) if config.is_file() else "", task.aspect, task.size, task.top, str(limits.min_size),
+            [list(region) for region in limits.keep], limits.share if limits.subject is not None else 0, limits.margin,
+            {name: [list(box) for box in boxes] for name, boxes in task.keep.items()}, task.explained, task.picture, task.xmp,
+            precision,
+        ]
+    )[:16]  # fmt: skip

@@ -1,0 +1,38 @@
+"""Results of cropping files, in the form of ``crop --json``."""
+
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+from pipeline.core.json_types import JsonObject
+
+
+class CropEntry(TypedDict):
+    """One crop; the fields are those of ``procrop_model.Crop``.
+
+    box_px: (x1, y1, x2, y2) in pixels of the upright original. references: the photographs that guided the crop, each with
+    title, author and similarity. explanation: only if it was requested.
+    """
+
+    box_px: list[int]
+    score: float
+    aspect: float
+    whole_score: float
+    subject_kept: float | None
+    fulfilled: bool
+    unchanged: bool
+    references: Sequence[JsonObject]
+    explanation: NotRequired[JsonObject]
+
+
+class PhotoEntry(TypedDict):
+    """One photograph. width, height: in pixels, 0 if it cannot be read. files: the written crops, in the order of ``crops``.
+
+    error: why it has no crops.
+    """
+
+    file: str
+    width: int
+    height: int
+    files: list[str]
+    crops: list[CropEntry]
+    error: NotRequired[str]

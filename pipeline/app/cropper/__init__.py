@@ -1,0 +1,1 @@
+"""The cropper of a run: training, evaluation and ablation."""

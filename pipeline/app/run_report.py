@@ -1,0 +1,71 @@
+"""``report``: one HTML page about a run, with crops of its held-out photographs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.app.crop_files.crop_photos import crop_file
+from pipeline.app.crop_files.inputs import find_model
+from pipeline.app.result_stamp import is_made_from, key_of, mark
+from pipeline.app.session import Session, local_folder, open_existing
+from pipeline.core.resources import file_digest
+
+TOP = 3
+MAX_PHOTOS = 24
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """A run directory, and the file for its page; empty: ``report/index.html`` in the run directory."""
+
+    work: str = "work"
+    out: str = ""
+
+
+def write_run_report(request: ReportRequest) -> Path:
+    """Write the page and give its path. Raises UsageError if there is no run directory."""
+    from pipeline.report import write_report
+
+    session = open_existing(request.work)
+    root = local_folder(session, [])
+    page = Path(request.out) if request.out else root / "report" / "index.html"
+    crops = root / "report" / "crops"
+    if (root / "models" / "cropper" / "cropper" / "config.json").is_file():
+        crop_held_out(session, crops, top=TOP)
+    write_report(session.run, session.stages, models_dir=root / "models", crops_dir=crops, out=page)
+    return page
+
+
+def crop_held_out(session: Session, out: Path, top: int) -> None:
+    """Crop photographs of the test split with the run's cropper; nothing is done if model and photographs are unchanged."""
+    from stages.photos.source_readers import read_source
+
+    folder, path = find_model("", session.run.store.url), out / "crops.json"
+    key = key_of([top, file_digest(str(folder / "config.json"))], session.run.receipts("ingest"))
+    if is_made_from(path, key):
+        return
+    from procrop_model import Cropper  # imports torch, so only if there is something to crop
+
+    cropper = Cropper.load(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.jpg"):
+        old.unlink()  # its photograph may have been taken down
+    entries = []
+    for uri, title in _held_out_photos(session):
+        file = out / f"{Path(uri.split('#')[-1]).stem}.jpg"
+        file.write_bytes(read_source(session.recipe.ingest.source, uri))
+        entries.append({**crop_file(cropper, file, top=top), "file": file.name, "title": title})
+    path.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
+    mark(path, key)
+
+
+def _held_out_photos(session: Session) -> list[tuple[str, str]]:
+    """(uri, title) of the first photographs of the test split, by key."""
+    tables = session.run.tables()
+    rows = [
+        (str(row["key"]), str(row["uri"]), row["title"])
+        for shard in tables.shards("ingest")
+        for row in tables.rows("ingest", shard, None)
+        if row["split"] == "test"
+    ]
+    return [(uri, title) for _, uri, title in sorted(rows)[:MAX_PHOTOS]]

@@ -1,0 +1,181 @@
+"""Run stages of a dataset: the whole chain, or one stage with or without those before it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.app.session import Session, open_session, save_recipe
+from pipeline.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.app.progress import Display
+    from pipeline.engine.runner import StageResult
+    from pipeline.runs.receipts import Receipt
+    from pipeline.runs.status import DroppedSample
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Which stages to run, with which recipe, and how.
+
+    Args:
+        stage: verb of the one stage to run, for example ``refine`` (all its rounds); empty: every stage in order.
+        until: with an empty ``stage``, the verb of the last stage to run; empty: run to the end.
+        config: recipe by name or file; empty: the recipe of the run directory, or the default one for a new directory.
+        work: run directory, a path or fsspec URL.
+        overrides: ``key=value`` changes of the recipe.
+        workers: worker processes; 0: one per GPU if the recipe's models use GPUs, else one per processor core.
+        executor: ``local``, ``ray`` or ``array``.
+        address: address of the Ray cluster; empty: this machine.
+        with_upstream: also run the stages that ``stage`` depends on.
+        retry_failed: process shards with failed samples again.
+        reason: with ``retry_failed``, only shards with samples that failed for this reason.
+        accept_change: move results of another recipe to ``lineage/`` and start again.
+        with_model: folder of a trained cropper whose boxes join the candidates of ``refine``; empty: the recipe's setting.
+        shards: number of final shards over all splits; None: the recipe's setting.
+        exclude_near: folders of pictures; photographs similar to one of them stay out of the final shards.
+    """
+
+    stage: str = ""
+    until: str = ""
+    config: str = ""
+    work: str = "work"
+    overrides: Sequence[str] = ()
+    workers: int = 0
+    executor: str = "local"
+    address: str = ""
+    with_upstream: bool = False
+    retry_failed: bool = False
+    reason: str = ""
+    accept_change: bool = False
+    with_model: str = ""
+    shards: int | None = None
+    exclude_near: Sequence[str] = ()
+
+    def should_retry(self, receipt: "Receipt") -> bool:
+        """Whether a finished shard has failed samples that are to be processed again."""
+        failed = receipt.n_failed
+        return bool(self.retry_failed and (self.reason in failed if self.reason else failed))
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    Args:
+        work: address of the run directory.
+        stages: one result per stage.
+        removed_sources: input files that disappeared since the last run.
+        leftovers: one line per place that may still hold data of photographs that were taken down.
+        waits_for: why an array task ended before the last stage; empty if it did not.
+        lost_files: input files that gave no photograph, as rows with ``reason`` and ``detail``; duplicates come last.
+    """
+
+    work: str
+    stages: "list[StageResult]"
+    removed_sources: int
+    leftovers: list[str]
+    waits_for: str
+    lost_files: "list[DroppedSample]"
+
+    def failed_samples(self) -> dict[str, int]:
+        """Number of failed samples by stage, for the stages that have any."""
+        counts = {
+            result.stage: sum(sum(receipt.n_failed.values()) for receipt in result.receipts) for result in self.stages
+        }
+        return {stage: count for stage, count in counts.items() if count}
+
+
+def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
+    """Run the requested stages and store the recipe as the one of the run directory.
+
+    Raises UsageError, ModelError, MissingUpstreamError and RefusedError; nothing is written before the request is checked.
+    """
+    from pipeline.app.execute import ExecutionRequest, execute, require_executor
+    from pipeline.engine.runner import Options
+    from pipeline.storage.stale_uploads import abort_stale_uploads
+
+    overrides = [*request.overrides, *recipe_overrides(request)]
+    start = not request.stage or request.with_upstream or request.stage == "ingest"
+    session = open_session(request.config, request.work, overrides, start=start)
+    verbs = requested_verbs(session, request)
+    execution = ExecutionRequest(verbs, request.executor, request.address, request.workers)
+    options = Options(retry=request.should_retry, accept_change=request.accept_change)
+    require_executor(execution, options)
+    if "build" in verbs:
+        _require_readable(session.recipe.build.exclude_near)
+    abort_stale_uploads(session.run.store)
+    done = execute(session, execution, options, display)
+    save_recipe(done.session)
+    return RunReport(
+        work=session.run.store.url,
+        stages=done.results,
+        removed_sources=done.removed,
+        leftovers=_leftovers(done.session, done.removed),
+        waits_for=done.waits_for,
+        lost_files=_lost_files(done.session) if "ingest" in verbs else [],
+    )
+
+
+def requested_verbs(session: Session, request: RunRequest) -> list[str]:
+    """Verbs of the stages to run, in the recipe's order. Raises UsageError for an unknown ``until``."""
+    order = list(dict.fromkeys(stage.name.split("/")[0] for stage in session.stages))
+    if not request.stage:
+        last = request.until or order[-1]
+        if last not in order:
+            raise UsageError(f"--until {request.until}: stages are {', '.join(order)}")
+        return order[: order.index(last) + 1]
+    wanted = {request.stage}
+    for stage in reversed(session.stages) if request.with_upstream else ():
+        if stage.name.split("/")[0] in wanted:
+            wanted.update(needed.split("/")[0] for needed in (*stage.upstream, *stage.reads_shared))
+    return [verb for verb in order if verb in wanted]
+
+
+def recipe_overrides(request: RunRequest) -> list[str]:
+    """Recipe settings that have an option of their own, checked before a new run directory could store them.
+
+    Raises UsageError for a bad number of shards or an unreadable folder, ModelError for a folder without a cropper.
+    """
+    overrides = []
+    if request.with_model:
+        from procrop_model.model_folder.digest import model_digest
+
+        model_digest(request.with_model)
+        overrides.append(f"refine.cropper={json.dumps(str(Path(request.with_model).resolve()))}")
+    if request.shards is not None:
+        if request.shards < 1:
+            raise UsageError(f"--shards {request.shards}: at least one is needed")
+        overrides.append(f"build.shards={request.shards}")
+    if request.exclude_near:
+        _require_readable(request.exclude_near)
+        overrides.append(f"build.exclude_near={json.dumps(list(request.exclude_near))}")
+    return overrides
+
+
+def _require_readable(folders: Sequence[str]) -> None:
+    """Raise UsageError if a folder of excluded pictures cannot be read."""
+    from stages.near_duplicates.excluded_sets import excluded_files
+
+    if folders:
+        excluded_files(folders)
+
+
+def _leftovers(session: Session, removed: int) -> list[str]:
+    """Places that may still hold data of photographs taken down; a remote run directory holds only its stages."""
+    from pipeline.app.refresh_sources import known_files
+    from pipeline.app.takedown_leftovers import leftovers
+
+    root = session.run.store.local_root
+    return [] if root is None else leftovers(root, known_files(session.run), removed=removed)
+
+
+def _lost_files(session: Session) -> "list[DroppedSample]":
+    """Input files that gave no photograph; duplicates come last, because people often keep copies on purpose."""
+    from pipeline.runs.status import failed_samples, rejected_samples
+
+    ingest = [stage for stage in session.stages if stage.name == "ingest"]
+    rows = [*rejected_samples(session.run, ingest), *failed_samples(session.run, ingest)]
+    return sorted(rows, key=lambda row: (row["reason"] == "duplicate", row["detail"]))
