@@ -1,9 +1,11 @@
 """Results of cropping files, in the form of ``crop --json``."""
 
-from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from pipeline.core.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from procrop_model.crop import CropReference
 
 
 class CropEntry(TypedDict):
@@ -20,7 +22,7 @@ class CropEntry(TypedDict):
     subject_kept: float | None
     fulfilled: bool
     unchanged: bool
-    references: Sequence[JsonObject]
+    references: "list[CropReference]"
     explanation: NotRequired[JsonObject]
 
 

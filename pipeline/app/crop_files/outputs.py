@@ -84,7 +84,7 @@ def print_table(entries: Sequence[PhotoEntry]) -> None:
             name = f"{Path(entry['file']).name} ({entry['width']}x{entry['height']})" if number == 0 else ""
             box = " ".join(str(v) for v in crop["box_px"])
             notes = [_note(crop)] if has_notes else []
-            titles = ", ".join(str(r["title"] or "untitled") for r in crop["references"][:2]) if number == 0 else ""
+            titles = ", ".join(r["title"] or "untitled" for r in crop["references"][:2]) if number == 0 else ""
             target = entry["files"][number] if entry["files"] else ""
             table.add_row(name, str(number + 1), f"{crop['score']:.2f}", box, *notes, titles, target)
     Console().print(table)
