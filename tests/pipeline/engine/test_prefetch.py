@@ -1,5 +1,4 @@
 import threading
-import time
 
 import pytest
 
@@ -12,16 +11,15 @@ from tests.fakes import FakeOutpainter
 
 
 class Split:
-    """Doubles numbers; each step takes ``seconds`` and notes the thread and the moment."""
+    """Doubles numbers; each step notes its thread. bad: step -> a number that it fails on."""
 
-    def __init__(self, seconds=0.0, bad=()):
-        self.seconds, self.bad, self.log, self.held, self.most = seconds, dict(bad), [], 0, 0
+    def __init__(self, bad=()):
+        self.bad, self.log, self.held, self.most = dict(bad), [], 0, 0
 
     def _step(self, name, numbers):
         if self.bad.get(name) in numbers:
             raise ValueError(f"{name} of {numbers}")
-        self.log.append((name, numbers[0], threading.current_thread().name, time.perf_counter()))
-        time.sleep(self.seconds)
+        self.log.append((name, threading.current_thread().name))
 
     def prepare(self, tasks, shard):
         self.held += 1
@@ -61,18 +59,33 @@ def test_outcomes_are_in_order_and_the_model_works_in_the_callers_thread():
     stage, begun = Split(), []
     assert values(overlapped(stage, None, batches(6), steps(begun=begun))) == [0, 2, 4, 6, 8, 10]
     assert begun == list(range(6)) and list(overlapped(stage, None, [], steps())) == []
-    threads = {name: {t for n, _, t, _ in stage.log if n == name} for name in ("prepare", "compute", "finish")}
+    threads = {name: {t for n, t in stage.log if n == name} for name in ("prepare", "compute", "finish")}
     assert threads["compute"] == {threading.current_thread().name}
     assert not threads["prepare"] & threads["compute"] and not threads["finish"] & threads["compute"]
 
 
+class Meeting(Split):
+    """The model's step of a batch ends when its neighbours' steps have begun, which one thread alone could never do."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.last = count - 1
+        self.begun = {(name, n): threading.Event() for name in ("prepare", "compute", "finish") for n in range(count)}
+        self.met = []
+
+    def _step(self, name, numbers):
+        super()._step(name, numbers)
+        (number,) = numbers
+        self.begun[name, number].set()
+        if name == "compute":
+            neighbours = [("prepare", min(number + 1, self.last)), ("finish", max(number - 1, 0))]
+            self.met += [self.begun[step].wait(60) for step in neighbours if step != ("finish", number)]
+
+
 def test_steps_of_neighbours_overlap_and_few_batches_are_in_memory():
-    stage = Split(0.03)
-    started = time.perf_counter()
+    stage = Meeting(8)
     list(overlapped(stage, None, batches(8), steps()))
-    assert time.perf_counter() - started < 0.75 * 8 * 3 * 0.03 and stage.most <= 4
-    at = {(name, number): moment for name, number, _, moment in stage.log}
-    assert at["prepare", 2] < at["compute", 1] + 0.03 and at["finish", 0] < at["compute", 1] + 0.03
+    assert stage.met == [True] * 15 and stage.most <= 4
 
 
 @pytest.mark.parametrize("step", ["prepare", "compute", "finish"])
