@@ -16,6 +16,7 @@ from benchmarks.stand_ins import make_photos
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_nothing_is_lost_or_doubled_and_no_byte_differs(tmp_path):
     tally = rehearse(tmp_path, kills=3, seed=int.from_bytes(os.urandom(4)), minutes=1)
     assert (tally.lost, tally.doubled, tally.different, tally.unended) == (0, 0, 0, 0)
@@ -61,6 +62,7 @@ def test_a_signal_and_a_second_one_end_the_run_with_130_and_what_is_done_is_kept
     assert journals and any(len(path.read_bytes().splitlines()) > 1 for path in journals)
 
 
+@pytest.mark.long
 def test_two_runs_at_once_end_well_or_one_names_the_other(tmp_path):
     source = tmp_path / "photos"
     make_photos(source, 5, (320, 240))

@@ -138,6 +138,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.long
 def test_energon_reads_the_tars_as_they_are_after_its_own_indexing(dataset, tmp_path):
     pytest.importorskip("megatron.energon")
     home = shutil.copytree(dataset / "dataset", tmp_path / "dataset")

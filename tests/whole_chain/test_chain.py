@@ -130,6 +130,7 @@ def kill_script(source: Path, work: Path) -> str:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [0.2, 0.9, 1.7])
 def test_kill_nine_and_rerun_give_identical_bytes(finished, photos, tmp_path, after):
     """The kill comes ``after`` seconds of work, wherever that is; the rerun must not differ from an undisturbed run."""
@@ -147,6 +148,7 @@ def test_kill_nine_and_rerun_give_identical_bytes(finished, photos, tmp_path, af
     assert digests(work) == digests(finished[0])
 
 
+@pytest.mark.long
 def test_sigterm_finishes_the_micro_batch_and_exits_for_a_rerun(finished, photos, tmp_path):
     work = tmp_path / "work"
     script = tmp_path / "go.py"

@@ -22,6 +22,7 @@ from tests.s3_server import s3_server
 
 SHOW = "PROCROP_SHOW_REQUESTS"  # set to a number of photographs: prints the requests that they take, without errors between
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

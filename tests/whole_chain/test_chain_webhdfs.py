@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from pipeline.storage import retry
 from tests.chain import make_photos
 from tests.remote_chain import digests, run_inline, small_session
 from tests.webhdfs_server import webhdfs_server
+
+pytestmark = pytest.mark.long
 
 
 def test_embeddings_index_and_relations_go_to_hdfs(tmp_path, monkeypatch):

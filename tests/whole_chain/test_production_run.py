@@ -43,6 +43,7 @@ def program(*words, cwd):
     return subprocess.run([PROGRAM, *map(str, words)], capture_output=True, text=True, cwd=cwd)
 
 
+@pytest.mark.long
 def test_a_batch_is_found_once_and_kept(recipe, tmp_path):
     work = ["--work", tmp_path / "work", "--workers", 1]
     done = program("run", "--config", recipe, "--until", "outpaint", *work, cwd=tmp_path)

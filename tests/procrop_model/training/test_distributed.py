@@ -19,6 +19,8 @@ from procrop_model.network.config import CropperConfig
 from procrop_model.training.batches import BatchConfig
 from procrop_model.training.train import TrainConfig, train
 
+pytestmark = pytest.mark.long  # three trainings, two of them by two processes
+
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = CropperConfig(
     input_side=64, dim=32, heads=2, encoder_layers=1, decoder_layers=2, queries=5, feedforward=32, roi_cells=3, k=2,
