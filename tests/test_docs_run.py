@@ -130,7 +130,7 @@ def test_the_python_blocks_of_the_pages_run(home, monkeypatch):
     Path("work/models/cropper/cropper").symlink_to(CROPPER)
     run("convert --dataset gaicd --root /data/GAICD --out my-work/dataset")
     pages = {page.name: block for page in PAGES for block in blocks(page, "python") if ">>>" not in block}
-    assert set(pages) == {"CONTRIBUTING.md", "cropping.md", "shards.md", "api.md"} & {page.name for page in PAGES}
+    assert {"CONTRIBUTING.md", "cropping.md", "shards.md"} <= set(pages)
     for name, block in pages.items():
         scope: dict[str, object] = {"__name__": f"page_{Path(name).stem}"}
         exec(compile(block, name, "exec"), scope)
