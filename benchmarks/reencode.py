@@ -61,7 +61,7 @@ def canvases(work: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     for shard in tables.shards("outpaint"):
         path = tables.path("outpaint", shard)
-        for row in tables.rows("outpaint", shard, None):
+        for row in tables.columns("outpaint", shard, None).to_pylist():
             if row["split"] in found:
                 data = tables.read_range(path, row["image_offset"], row["image_size"])
                 found[row["split"]].append({**row, "jpg": data})

@@ -171,7 +171,7 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     requests = list(painter.requests)
     bare = BareCall(painter.engine, requests)
     shard = session.run.shard(stage, 0)
-    photos = [shard.image("ingest", task.payload["photo"]["key"]) for task in stage.tasks(shard)]
+    photos = [shard.image("ingest", task.payload.photo.key) for task in stage.tasks(shard)]
     threads: list[float] = []
 
     def noted() -> float:

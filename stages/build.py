@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.core.records import Canvas, Crops
 from pipeline.core.settings import Settings
 from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
@@ -39,7 +41,7 @@ class BuildSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Sample:
+class FinalSample:
     """One sample's JSON, and the row of the metadata table. Every key is always there and nothing is null (DESIGN 5)."""
 
     key: str
@@ -61,6 +63,15 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class _StoredCanvas(Canvas):
+    """A canvas with the place of its image in the out-paint tar."""
+
+    image_offset: int
+    image_size: int
+    image_sha256: str
+
+
+@dataclass(frozen=True)
 class _Placed:
     """A sample's record in the prologue's files, with where its image is and what its bytes hash to."""
 
@@ -72,13 +83,22 @@ class _Placed:
     sha256: str
 
 
-class Build(Stage):
-    """See the module. Its prologue writes one small table a final shard, so that a shard depends on its own samples only."""
+@dataclass(frozen=True)
+class _LeftOut:
+    """A canvas that is left out because its photo is a near-duplicate. reason: one of ``REASONS``."""
+
+    key: str
+    reason: str
+    detail: str
+
+
+class Build(Stage[_Placed | _LeftOut]):
+    """Writes the final shards. The prologue writes one small table a shard, so that a shard depends on its own samples only."""
 
     name = "build"
     version = 2
     upstream = ("dedup", "outpaint", "filter")
-    record = Sample
+    record = FinalSample
     reasons = REASONS
     extensions = ("jpg", "json", "npy")
     micro_batch = 1024
@@ -146,21 +166,33 @@ class Build(Stage):
     def _placed(self, tables: Tables, part: int, leaks: Guard) -> Iterator[_Placed]:
         """The samples of a work shard."""
         path = tables.path("outpaint", part)
-        canvases = {row["key"]: row for row in tables.rows("outpaint", part, None)}
-        for crops in tables.rows("filter", part, None):
-            if crops["photo"] in leaks.found:
+        canvases = {canvas.key: canvas for canvas in tables.rows("outpaint", part, _StoredCanvas)}
+        for crops in tables.rows("filter", part, Crops):
+            if crops.photo in leaks.found:
                 continue
-            canvas = canvases[crops["key"]]
-            copied = {f.name: canvas[f.name] for f in fields(Sample) if f.name in canvas}
-            sample = Sample(
-                **copied,
-                crops=[[float(v) for v in box] for box in crops["boxes"]],
-                scores=[float(v) for v in crops["scores"]],
-                origins=crops["origins"],
-                scorer=self._scorer_word(),
-            )
-            place = (canvas["image_offset"], canvas["image_size"], canvas["image_sha256"])
-            yield _Placed(crops["key"], sample_json(sample), path, *place)
+            canvas = canvases[crops.key]
+            text = sample_json(self._sample(canvas, crops))
+            yield _Placed(crops.key, text, path, canvas.image_offset, canvas.image_size, canvas.image_sha256)
+
+    def _sample(self, canvas: Canvas, crops: Crops) -> FinalSample:
+        return FinalSample(
+            key=canvas.key,
+            photo=canvas.photo,
+            width=canvas.width,
+            height=canvas.height,
+            photo_box=canvas.photo_box,
+            crops=[[float(v) for v in box] for box in crops.boxes],
+            scores=[float(v) for v in crops.scores],
+            origins=crops.origins,
+            prompt=canvas.prompt,
+            negative_prompt=canvas.negative_prompt,
+            seed=canvas.seed,
+            outpainter=canvas.outpainter,
+            scorer=self._scorer_word(),
+            licence=canvas.licence,
+            author=canvas.author,
+            source=canvas.source,
+        )
 
     def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:
         return [f"{shard:06d}.parquet"]
@@ -172,18 +204,25 @@ class Build(Stage):
     def index_path(self, shard: int, shared: Callable[[str], bytes]) -> str:
         return f"dataset/index/{json.loads(shared(NAMES))[shard]}.idx"
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        return [Task(row["key"], row) for row in parquet.decode(shard.shared(f"{shard.number:06d}.parquet"))]
+    def tasks(self, shard: Shard) -> list[Task[_Placed | _LeftOut]]:
+        table = parquet.decode_table(shard.shared(f"{shard.number:06d}.parquet"))
+        is_kept = pc.equal(table["status"], KEPT)
+        items: list[_Placed | _LeftOut] = [
+            *parquet.kept_records(_Placed, table.filter(is_kept)),
+            *parquet.kept_records(_LeftOut, table.filter(pc.invert(is_kept))),
+        ]
+        return [Task(item.key, item) for item in items]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[_Placed | _LeftOut]], shard: Shard) -> list[Outcome]:
         return [self._one(task.payload, shard) for task in tasks]
 
-    def _one(self, row: dict[str, Any], shard: Shard) -> Outcome:
-        if row["status"] != KEPT:
-            return Outcome.rejected(row["key"], row["reason"], row["detail"])
-        sample = Sample(**json.loads(row["sample"]))
-        image = shard.read_range(row["path"], row["offset"], row["size"])
-        files = {"jpg": image, "json": row["sample"].encode(), "npy": sample_labels(sample)}
+    @staticmethod
+    def _one(item: _Placed | _LeftOut, shard: Shard) -> Outcome:
+        if isinstance(item, _LeftOut):
+            return Outcome.rejected(item.key, item.reason, item.detail)
+        sample = FinalSample(**json.loads(item.sample))
+        image = shard.read_range(item.path, item.offset, item.size)
+        files = {"jpg": image, "json": item.sample.encode(), "npy": sample_labels(sample)}
         return Outcome.kept(sample, files)
 
     def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
@@ -191,12 +230,12 @@ class Build(Stage):
         return card_files(self._settings.name, self.name, tables, self._models)
 
 
-def sample_json(sample: Sample) -> str:
+def sample_json(sample: FinalSample) -> str:
     """Fixed key order, floats always written as floats: HF infers types from the first rows."""
-    return json.dumps({f.name: getattr(sample, f.name) for f in fields(Sample)}, ensure_ascii=False)
+    return json.dumps({f.name: getattr(sample, f.name) for f in fields(FinalSample)}, ensure_ascii=False)
 
 
-def sample_labels(sample: Sample) -> bytes:
+def sample_labels(sample: FinalSample) -> bytes:
     """npy of float32 [n, 5]: x1, y1, x2, y2, score of each crop, the pseudo-label first."""
     rows = [[*box, score] for box, score in zip(sample.crops, sample.scores, strict=True)]
     sink = io.BytesIO()

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.core.records import Caption
+from pipeline.core.records import Caption, Photo
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.protocols import Captioner
 from stages.photos.decode import to_array
 
 
-class CaptionStage(Stage):
-    """See the module."""
+class CaptionStage(Stage[str]):
+    """Asks the captioner about each photo. A task's payload is the photo's title."""
 
     name = "caption"
     version = 1
@@ -27,10 +27,10 @@ class CaptionStage(Stage):
     def models(self) -> dict[str, str]:
         return {"captioner": self._captioner.digest}
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        return [Task(row["key"], row["title"]) for row in shard.rows("ingest")]
+    def tasks(self, shard: Shard) -> list[Task[str]]:
+        return [Task(photo.key, photo.title) for photo in shard.rows("ingest", Photo)]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[str]], shard: Shard) -> list[Outcome]:
         images = [to_array(shard.image("ingest", task.key)) for task in tasks]
         prompts = self._captioner.caption(images, [task.payload for task in tasks])
         return [

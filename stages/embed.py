@@ -1,12 +1,13 @@
 """Embed: photos and kept canvases become vectors for search and token grids for fusion, both fp16."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from pipeline.core.records import CANVAS, PHOTO, Embedding
+from pipeline.core.records import CANVAS, PHOTO, Crops, Embedding, Photo
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.protocols import Encoder
@@ -19,8 +20,17 @@ class EmbedSettings(Settings):
     micro_batch: int = Field(16, ge=1)
 
 
-class Embed(Stage):
-    """See the module."""
+@dataclass(frozen=True)
+class _Picture:
+    """A photo, or a canvas of it (``kind``), whose image is in the tar of ``stage``."""
+
+    photo: Photo
+    kind: str
+    stage: str
+
+
+class Embed(Stage[_Picture]):
+    """Encodes the photos of a shard, then the canvases that ``filter`` kept."""
 
     name = "embed"
     version = 1
@@ -38,22 +48,22 @@ class Embed(Stage):
     def models(self) -> dict[str, str]:
         return {"encoder": self._encoder.digest}
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        photos = {row["key"]: row for row in shard.rows("ingest")}
-        tasks = [Task(key, {"photo": row, "kind": PHOTO, "stage": "ingest"}) for key, row in photos.items()]
-        for row in shard.rows("filter"):
-            tasks.append(Task(row["key"], {"photo": photos[row["photo"]], "kind": CANVAS, "stage": "outpaint"}))
+    def tasks(self, shard: Shard) -> list[Task[_Picture]]:
+        photos = {photo.key: photo for photo in shard.rows("ingest", Photo)}
+        tasks = [Task(key, _Picture(photo, PHOTO, "ingest")) for key, photo in photos.items()]
+        for crops in shard.rows("filter", Crops):
+            tasks.append(Task(crops.key, _Picture(photos[crops.photo], CANVAS, "outpaint")))
         return tasks
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
-        encoded = self._encoder.encode([to_array(shard.image(task.payload["stage"], task.key)) for task in tasks])
+    def run(self, tasks: Sequence[Task[_Picture]], shard: Shard) -> list[Outcome]:
+        encoded = self._encoder.encode([to_array(shard.image(task.payload.stage, task.key)) for task in tasks])
         return [
             Outcome.kept(
                 Embedding(
                     key=task.key,
-                    photo=task.payload["photo"]["key"],
-                    kind=task.payload["kind"],
-                    split=task.payload["photo"]["split"],
+                    photo=task.payload.photo.key,
+                    kind=task.payload.kind,
+                    split=task.payload.photo.split,
                     vector=features.vector.astype(np.float16).tobytes(),
                     tokens=features.tokens.astype(np.float16).tobytes(),
                     grid_h=features.grid[0],

@@ -3,13 +3,14 @@
 import json
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.core.geometry import Box, aspect, cover, is_distinct
-from pipeline.core.records import Crops
+from pipeline.core.records import Canvas, Crops, Proposals, Refined
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
 from stages.canvases.subject_mask_grid import SubjectGrid
@@ -39,8 +40,17 @@ class FilterSettings(Settings):
     max_cut_subject: float = Field(0.35, ge=0, le=1)
 
 
-class Filter(Stage):
-    """See the module."""
+@dataclass(frozen=True)
+class _Refinement:
+    """What the last round made of a canvas, and the canvas's subject mask (``Proposals.subject_grid``)."""
+
+    boxes: Refined
+    canvas: Canvas
+    subject_grid: bytes
+
+
+class Filter(Stage[_Refinement]):
+    """Calibrates its thresholds in the prologue, then judges one canvas a task."""
 
     name = "filter"
     version = 1
@@ -76,56 +86,55 @@ class Filter(Stage):
         }
         yield CALIBRATION, json.dumps(calibration, indent=1, sort_keys=True).encode()
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        canvases = {row["key"]: row for row in shard.rows("outpaint")}
-        grids = {row["key"]: row["subject_grid"] for row in shard.rows("propose")}
+    def tasks(self, shard: Shard) -> list[Task[_Refinement]]:
+        canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
+        grids = {proposals.key: proposals.subject_grid for proposals in shard.rows("propose", Proposals)}
         return [
-            Task(row["key"], {"row": row, "canvas": canvases[row["key"]], "grid": grids[row["key"]]})
-            for row in shard.rows(self._last)
+            Task(refined.key, _Refinement(refined, canvases[refined.key], grids[refined.key]))
+            for refined in shard.rows(self._last, Refined)
         ]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[_Refinement]], shard: Shard) -> list[Outcome]:
         calibration = json.loads(shard.shared(CALIBRATION))
         return [self._judge(task, calibration) for task in tasks]
 
-    def _judge(self, task: Task, calibration: dict[str, float]) -> Outcome:
-        row, canvas = task.payload["row"], task.payload["canvas"]
-        grid = SubjectGrid(task.payload["grid"], canvas["width"], canvas["height"])
-        kept = grid.kept(row["boxes"])
+    def _judge(self, task: Task[_Refinement], calibration: dict[str, float]) -> Outcome:
+        row, canvas = task.payload.boxes, task.payload.canvas
+        kept = SubjectGrid(task.payload.subject_grid, canvas.width, canvas.height).kept(row.boxes)
         crops = self._crops(row, kept, calibration["crop_threshold"])
         reason = self._reason(row, kept[0], len(crops) - 1, calibration["canvas_threshold"])
         record = Crops(
-            key=row["key"],
-            photo=row["photo"],
-            boxes=[row["boxes"][i] for i in crops],
-            origins=[row["origins"][i] for i in crops],
-            scores=[row["scores"][i] for i in crops],
-            best_score=max(row["scores"]),
+            key=row.key,
+            photo=row.photo,
+            boxes=[row.boxes[i] for i in crops],
+            origins=[row.origins[i] for i in crops],
+            scores=[row.scores[i] for i in crops],
+            best_score=max(row.scores),
         )
         return Outcome.rejected(task.key, *reason, record) if reason else Outcome.kept(record)
 
-    def _reason(self, row: dict[str, Any], own: float, crops: int, threshold: float) -> tuple[str, str] | None:
+    def _reason(self, row: Refined, own: float, crops: int, threshold: float) -> tuple[str, str] | None:
         s = self._settings
         if own < s.min_own_subject:
             return "bad_outpaint", f"{1 - own:.2f} of what looks like a subject was invented outside the photo"
         if 1 - own > s.max_cut_subject:
             return "subject_cut", f"the photo's frame cuts off {1 - own:.2f} of the subject"
-        if row["scores"][0] < threshold:
-            return "low_score", f"pseudo-label scores {row['scores'][0]:.2f}, under {threshold:.2f}"
+        if row.scores[0] < threshold:
+            return "low_score", f"pseudo-label scores {row.scores[0]:.2f}, under {threshold:.2f}"
         if crops < s.min_crops:
             return "no_distinct_crop", f"{crops} crops beside the pseudo-label, want {s.min_crops}"
         return None
 
-    def _crops(self, row: dict[str, Any], kept: Sequence[float], threshold: float) -> list[int]:
+    def _crops(self, row: Refined, kept: Sequence[float], threshold: float) -> list[int]:
         """Indices of the crops to keep: the pseudo-label, then the best that pass every rule."""
-        s, label = self._settings, row["boxes"][0]
+        s, label = self._settings, row.boxes[0]
         chosen = [0]
-        for i in sorted(range(1, len(row["boxes"])), key=lambda i: -row["scores"][i]):
-            if len(chosen) > s.max_crops or row["scores"][i] < threshold:
+        for i in sorted(range(1, len(row.boxes)), key=lambda i: -row.scores[i]):
+            if len(chosen) > s.max_crops or row.scores[i] < threshold:
                 break
-            box = row["boxes"][i]
+            box = row.boxes[i]
             good = kept[i] >= s.min_subject and cover(label, box) >= s.min_cover and self._has_known_aspect(box)
-            if good and is_distinct(box, [row["boxes"][j] for j in chosen], s.distinct_iou):
+            if good and is_distinct(box, [row.boxes[j] for j in chosen], s.distinct_iou):
                 chosen.append(i)
         return chosen
 

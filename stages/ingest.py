@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import Field
 
 from pipeline.core.errors import SampleError
-from pipeline.core.records import Photo
+from pipeline.core.records import Photo, Source
 from pipeline.core.seeds import fraction_of
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -38,8 +38,8 @@ class IngestSettings(Settings):
     near_duplicate_bits: int = Field(6, ge=0, le=16)
 
 
-class Ingest(Stage):
-    """See the module."""
+class Ingest(Stage[Source]):
+    """Decodes and checks one input file a task; a file that needs no change is stored as it is, byte for byte."""
 
     name = "ingest"
     version = 1
@@ -59,26 +59,26 @@ class Ingest(Stage):
         # Which files there are is the input, not the recipe: adding photos must not refuse the run.
         return self._settings.model_dump(exclude={"source", "limit"})
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        return [Task(row["key"], row) for row in shard.rows("sources")]
+    def tasks(self, shard: Shard) -> list[Task[Source]]:
+        return [Task(source.key, source) for source in shard.rows("sources", Source)]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[Source]], shard: Shard) -> list[Outcome]:
         return [self._one(task, shard) for task in tasks]
 
-    def _one(self, task: Task, shard: Shard) -> Outcome:
-        row = task.payload
-        if row["duplicate_of"]:
-            return Outcome.rejected(task.key, "duplicate", f"{row['uri']}: same picture as {row['duplicate_of']}")
+    def _one(self, task: Task[Source], shard: Shard) -> Outcome:
+        source = task.payload
+        if source.duplicate_of:
+            return Outcome.rejected(task.key, "duplicate", f"{source.uri}: same picture as {source.duplicate_of}")
         try:
-            data = read_source(self._settings.source, row["uri"])
+            data = read_source(self._settings.source, source.uri)
             decoded = decode_photo(data, self._limits)
         except SampleError as error:
-            return Outcome.rejected(task.key, error.reason, f"{row['uri']}: {error}")
+            return Outcome.rejected(task.key, error.reason, f"{source.uri}: {error}")
         except OSError as error:
-            return Outcome.rejected(task.key, "unreadable", f"{row['uri']}: {error.strerror or error}")
+            return Outcome.rejected(task.key, "unreadable", f"{source.uri}: {error.strerror or error}")
         image = self._fit(decoded.image)
         reencoded = not decoded.untouched or image is not decoded.image
-        photo = self._photo(row, image, reencoded, shard.run_seed)
+        photo = self._photo(source, image, reencoded, shard.run_seed)
         return Outcome.kept(photo, {"jpg": encode_jpeg(image) if reencoded else data})
 
     def _fit(self, image: Image.Image) -> Image.Image:
@@ -89,16 +89,20 @@ class Ingest(Stage):
         smaller.thumbnail((limit, limit), Image.Resampling.LANCZOS)
         return smaller
 
-    def _photo(self, row: dict[str, Any], image: Image.Image, reencoded: bool, run_seed: int) -> Photo:
+    def _photo(self, source: Source, image: Image.Image, reencoded: bool, run_seed: int) -> Photo:
         return Photo(
-            key=row["key"],
-            uri=row["uri"],
+            key=source.key,
+            uri=source.uri,
             width=image.width,
             height=image.height,
             phash=phash(np.asarray(image.convert("L"))),
             reencoded=reencoded,
-            split=row["split"] or split_of(row["key"], self._settings.splits, run_seed),
-            **{name: row[name] for name in ("title", "author", "licence", "licence_url", "source")},
+            split=source.split or split_of(source.key, self._settings.splits, run_seed),
+            title=source.title,
+            author=source.author,
+            licence=source.licence,
+            licence_url=source.licence_url,
+            source=source.source,
         )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import Field
 
 from pipeline.core.geometry import BoxPx
-from pipeline.core.records import Canvas
+from pipeline.core.records import Canvas, Caption, Photo
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, SplitStage, Task
@@ -35,7 +35,7 @@ class OutpaintSettings(Settings):
 
 
 @dataclass(frozen=True)
-class _Photo:
+class _Decoded:
     """A decoded photo uint8 [H, W, 3], its soft subject mask [H, W], and its regions [H, W] where a painter is shown them."""
 
     image: NDArray[np.uint8]
@@ -52,8 +52,17 @@ class _Prepared:
     subject_box: BoxPx | None
 
 
-class Outpaint(SplitStage):
-    """See the module."""
+@dataclass(frozen=True)
+class _Variant:
+    """One canvas to make: of which photo, with which prompts, and its number among the canvases of that photo."""
+
+    photo: Photo
+    caption: Caption
+    number: int
+
+
+class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uint8] | Declined]]):
+    """Draws a placement, paints, treats the seam and checks the canvas; the placement's box is the pseudo-label."""
 
     name = "outpaint"
     version = 1
@@ -79,43 +88,45 @@ class Outpaint(SplitStage):
         composer = {"composer": self._composer.digest} if self._composer else {}
         return {"outpainter": self._outpainter.digest, "segmenter": self._segmenter.digest, **composer}
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        captions = {row["key"]: row for row in shard.rows("caption")}
+    def tasks(self, shard: Shard) -> list[Task[_Variant]]:
+        captions = {caption.key: caption for caption in shard.rows("caption", Caption)}
         tasks = []
-        for photo in shard.rows("ingest"):
-            held_out = photo["split"] != "train"
+        for photo in shard.rows("ingest", Photo):
+            held_out = photo.split != "train"
             count = self._settings.held_out_variants if held_out else self._settings.variants
-            for variant in range(count):
-                payload = {"photo": photo, "caption": captions[photo["key"]], "variant": variant}
-                tasks.append(Task(f"{photo['key']}-{variant:02d}", payload))
+            for number in range(count):
+                tasks.append(Task(f"{photo.key}-{number:02d}", _Variant(photo, captions[photo.key], number)))
         return tasks
 
-    def prepare(self, tasks: Sequence[Task], shard: Shard) -> list[_Prepared]:
+    def prepare(self, tasks: Sequence[Task[_Variant]], shard: Shard) -> list[_Prepared]:
         @cache
-        def photo(key: str) -> _Photo:
+        def photo(key: str) -> _Decoded:
             return self._read(shard, key)
 
-        return [self._prepare(task.payload, photo(task.payload["photo"]["key"]), shard.run_seed) for task in tasks]
+        return [self._prepare(task.payload, photo(task.payload.photo.key), shard.run_seed) for task in tasks]
 
     def compute(self, prepared: Sequence[_Prepared]) -> Sequence[NDArray[np.uint8] | Declined]:
         return self._outpainter.paint([item.request for item in prepared])
 
     def finish(
-        self, tasks: Sequence[Task], prepared: Sequence[_Prepared], computed: Sequence[NDArray[np.uint8] | Declined]
+        self,
+        tasks: Sequence[Task[_Variant]],
+        prepared: Sequence[_Prepared],
+        computed: Sequence[NDArray[np.uint8] | Declined],
     ) -> list[Outcome]:
         return [self._finish(task, item, image) for task, item, image in zip(tasks, prepared, computed, strict=True)]
 
-    def _read(self, shard: Shard, key: str) -> _Photo:
+    def _read(self, shard: Shard, key: str) -> _Decoded:
         image = to_array(shard.image("ingest", key))
         regions = self._composer.regions([image])[0] if self._composer else None
-        return _Photo(image, self._segmenter.segment([image])[0], regions)
+        return _Decoded(image, self._segmenter.segment([image])[0], regions)
 
-    def _prepare(self, payload: dict[str, Any], photo: _Photo, run_seed: int) -> _Prepared:
-        key, variant = payload["photo"]["key"], payload["variant"]
+    def _prepare(self, variant: _Variant, photo: _Decoded, run_seed: int) -> _Prepared:
+        key, number = variant.photo.key, variant.number
         image, mask = photo.image, photo.mask
         drawn = place(
             (image.shape[1], image.shape[0]), self._settings.long_side, self._settings.placement,
-            seed_for(run_seed, "placement", key, variant),
+            seed_for(run_seed, "placement", key, number),
         )  # fmt: skip
         box_px, size = enlarged(drawn.box_px, drawn.size, self._settings.seam.scale)
         w, h = box_px[2] - box_px[0], box_px[3] - box_px[1]
@@ -125,14 +136,14 @@ class Outpaint(SplitStage):
             subject=subject,
             box_px=box_px,
             size=size,
-            seed=seed_for(run_seed, self.name, key, variant),
-            prompt=payload["caption"]["beyond"],
-            negative_prompt=payload["caption"]["negative"],
+            seed=seed_for(run_seed, self.name, key, number),
+            prompt=variant.caption.beyond,
+            negative_prompt=variant.caption.negative,
             regions=photo.regions,
         )
         return _Prepared(request, drawn, _subject_box(mask, drawn))
 
-    def _finish(self, task: Task, item: _Prepared, painted: NDArray[np.uint8] | Declined) -> Outcome:
+    def _finish(self, task: Task[_Variant], item: _Prepared, painted: NDArray[np.uint8] | Declined) -> Outcome:
         request, seam = item.request, self._settings.seam
         if isinstance(painted, Declined):
             return Outcome.rejected(task.key, painted.reason, painted.detail, self._record(task, item))
@@ -144,12 +155,12 @@ class Outpaint(SplitStage):
         files = {"jpg": encode_jpeg(Image.fromarray(canvas), seam.jpeg_quality)}
         return Outcome.rejected(task.key, *bad, record, files) if bad else Outcome.kept(record, files)
 
-    def _record(self, task: Task, item: _Prepared) -> Canvas:
-        photo, request = task.payload["photo"], item.request
+    def _record(self, task: Task[_Variant], item: _Prepared) -> Canvas:
+        photo, request = task.payload.photo, item.request
         return Canvas(
             key=task.key,
-            photo=photo["key"],
-            variant=task.payload["variant"],
+            photo=photo.key,
+            variant=task.payload.number,
             width=item.drawn.size[0],
             height=item.drawn.size[1],
             photo_box=list(item.drawn.box_px),
@@ -159,10 +170,10 @@ class Outpaint(SplitStage):
             seed=request.seed,
             outpainter=f"{self._outpainter.name}@{self._outpainter.digest}",
             seam=self._settings.seam.words,
-            split=photo["split"],
-            author=photo["author"],
-            licence=photo["licence"],
-            source=photo["source"],
+            split=photo.split,
+            author=photo.author,
+            licence=photo.licence,
+            source=photo.source,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect
-from pipeline.core.records import Proposals
+from pipeline.core.records import Canvas, Proposals
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -40,8 +40,8 @@ class ProposeSettings(Settings):
     micro_batch: int = Field(8, ge=1)
 
 
-class Propose(Stage):
-    """See the module."""
+class Propose(Stage[Canvas]):
+    """Segments each canvas and gives its candidate crops: the pseudo-label, then distinct ones that keep the subject."""
 
     name = "propose"
     version = 1
@@ -59,23 +59,23 @@ class Propose(Stage):
     def models(self) -> dict[str, str]:
         return {"segmenter": self._segmenter.digest}
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        return [Task(row["key"], row) for row in shard.rows("outpaint")]
+    def tasks(self, shard: Shard) -> list[Task[Canvas]]:
+        return [Task(canvas.key, canvas) for canvas in shard.rows("outpaint", Canvas)]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[Canvas]], shard: Shard) -> list[Outcome]:
         masks = self._segmenter.segment([to_array(shard.image("outpaint", task.key)) for task in tasks])
         return [
             Outcome.kept(self._propose(task.payload, pack(mask), seed_for(shard.run_seed, self.name, task.key)))
             for task, mask in zip(tasks, masks, strict=True)
         ]
 
-    def _propose(self, canvas: dict[str, Any], packed: bytes, seed: int) -> Proposals:
-        rng, size = random.Random(seed), (canvas["width"], canvas["height"])
-        label = tuple(float(v) for v in canvas["photo_box"])
+    def _propose(self, canvas: Canvas, packed: bytes, seed: int) -> Proposals:
+        rng, size = random.Random(seed), (canvas.width, canvas.height)
+        label = tuple(float(v) for v in canvas.photo_box)
         candidates = [
             *_jittered(label, size, self._settings, rng),
             *_aspects(label, size, self._settings.aspects),
-            *_on_subject(canvas["subject_box"], size, self._settings, rng),
+            *_on_subject(canvas.subject_box, size, self._settings, rng),
             *_grid(size, self._settings.grid, rng),
         ]
         kept = SubjectGrid(packed, *size).kept([box for _, box in candidates])
@@ -85,7 +85,7 @@ class Propose(Stage):
                 tried.append((origin, _whole_pixels(box, size)))
         chosen = [tried[i] for i in choose_distinct([box for _, box in tried], self._settings.distinct_iou)]
         boxes, origins = [list(box) for _, box in chosen], [origin for origin, _ in chosen]
-        return Proposals(canvas["key"], canvas["photo"], boxes, origins, packed)
+        return Proposals(canvas.key, canvas.photo, boxes, origins, packed)
 
 
 def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -8,14 +8,14 @@ to the first round (``cropper``): its boxes join the proposals, and the scorer j
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.core.geometry import Box, shift_inside, snap_aspect
-from pipeline.core.records import Refined
+from pipeline.core.records import Canvas, Proposals, Refined
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -64,12 +64,21 @@ class Scored:
     score: float
 
 
+@dataclass(frozen=True)
+class _Candidates:
+    """The boxes of a canvas as a round finds them, and its subject mask (``Proposals.subject_grid``)."""
+
+    boxes: Refined
+    canvas: Canvas
+    subject_grid: bytes
+
+
 def round_name(number: int) -> str:
     """The folder of a round."""
     return f"refine/round-{number:02d}"
 
 
-class RefineRound(Stage):
+class RefineRound(Stage[_Candidates]):
     """One round; a run has ``settings.rounds`` of them, each reading the one before."""
 
     version = 1
@@ -82,7 +91,7 @@ class RefineRound(Stage):
         self.name = round_name(number)
         self._previous = "propose" if number == 1 else round_name(number - 1)
         self.upstream = ("outpaint", "propose") if number == 1 else ("outpaint", "propose", self._previous)
-        self._number = number
+        self.round = number
         self._settings = settings
         self._scorer = scorer
         self._cropper = cropper if number == 1 else None
@@ -97,16 +106,15 @@ class RefineRound(Stage):
         cropper = {} if self._cropper is None else {"cropper": self._cropper.digest}
         return {"scorer": self._scorer.digest, **cropper}
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        canvases = {row["key"]: row for row in shard.rows("outpaint")}
-        grids = {row["key"]: row["subject_grid"] for row in shard.rows("propose")}
-        return [
-            Task(row["key"], {"row": row, "canvas": canvases[row["key"]], "grid": grids[row["key"]]})
-            for row in shard.rows(self._previous)
-        ]
+    def tasks(self, shard: Shard) -> list[Task[_Candidates]]:
+        canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
+        proposals = {row.key: row for row in shard.rows("propose", Proposals)}
+        first = self.round == 1
+        before = [_unscored(row) for row in proposals.values()] if first else shard.rows(self._previous, Refined)
+        return [Task(row.key, _Candidates(row, canvases[row.key], proposals[row.key].subject_grid)) for row in before]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
-        active = [task for task in tasks if task.payload["row"].get("active", True)]
+    def run(self, tasks: Sequence[Task[_Candidates]], shard: Shard) -> list[Outcome]:
+        active = [task for task in tasks if task.payload.boxes.active]
         images = [to_array(shard.image("outpaint", task.key)) for task in active]
         before = self._known(active, images)
         moved = [list(self._moves(task, known, shard.run_seed)) for task, known in zip(active, before, strict=True)]
@@ -117,41 +125,38 @@ class RefineRound(Stage):
             after = self._select([*known, *fresh])
             # A new best box can push two good ones out of the beam; a round never makes labels worse.
             better = after if _mean_score(after) > _mean_score(known) else known
-            done[task.key] = self._record(task.payload["row"], known, better)
-        return [Outcome.kept(done.get(task.key) or _carried(task.payload["row"], self._number)) for task in tasks]
+            done[task.key] = self._record(task.payload.boxes, known, better)
+        return [Outcome.kept(done.get(task.key) or _carried(task.payload.boxes, self.round)) for task in tasks]
 
-    def _known(self, tasks: Sequence[Task], images: Sequence[Any]) -> list[list[Scored]]:
+    def _known(self, tasks: Sequence[Task[_Candidates]], images: Sequence[Any]) -> list[list[Scored]]:
         """The beam before this round: the last one's, or the best of the proposals."""
-        rows = [task.payload["row"] for task in tasks]
+        rows = [task.payload.boxes for task in tasks]
         if self._cropper is not None:
             rows = self._with_cropper(self._cropper, tasks, images)
-        if self._number > 1:
-            return [_scored(row, row["scores"]) for row in rows]
-        scores = self._scorer.score(images, [_array(row["boxes"]) for row in rows])
+        if self.round > 1:
+            return [_scored(row, row.scores) for row in rows]
+        scores = self._scorer.score(images, [_array(row.boxes) for row in rows])
         return [
             self._select(_scored(row, [float(v) for v in values])) for row, values in zip(rows, scores, strict=True)
         ]
 
-    def _with_cropper(self, cropper: BoxProposer, tasks: Sequence[Task], images: Sequence[Any]) -> list[dict[str, Any]]:
+    def _with_cropper(
+        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], images: Sequence[Any]
+    ) -> list[Refined]:
         """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
-        rows = [task.payload["row"] for task in tasks]
-        found = cropper.propose(images, [{row["photo"]} for row in rows])
+        rows = [task.payload.boxes for task in tasks]
+        found = cropper.propose(images, [{row.photo} for row in rows])
         joined = []
-        for task, row, boxes in zip(tasks, rows, found, strict=True):
-            canvas = task.payload["canvas"]
-            size = (canvas["width"], canvas["height"])
-            whole = [_whole_pixels(box, size) for box in boxes.tolist()]
-            kept = SubjectGrid(task.payload["grid"], *size).kept(whole) if whole else []
+        for task, row, proposed in zip(tasks, rows, found, strict=True):
+            canvas = task.payload.canvas
+            size = (canvas.width, canvas.height)
+            whole = [_whole_pixels(box, size) for box in proposed.tolist()]
+            kept = SubjectGrid(task.payload.subject_grid, *size).kept(whole) if whole else []
             fit = [box for box, share in zip(whole, kept, strict=True) if share >= self._settings.min_subject]
-            known = len(row["boxes"])
-            fresh = [fit[i - known] for i in choose_distinct([*map(tuple, row["boxes"]), *fit], SAME_IOU) if i >= known]
-            joined.append(
-                {
-                    **row,
-                    "boxes": [*row["boxes"], *map(list, fresh)],
-                    "origins": [*row["origins"], *[CROPPER] * len(fresh)],
-                }
-            )
+            known = len(row.boxes)
+            fresh = [fit[i - known] for i in choose_distinct([*map(tuple, row.boxes), *fit], SAME_IOU) if i >= known]
+            boxes = [*row.boxes, *map(list, fresh)]
+            joined.append(replace(row, boxes=boxes, origins=[*row.origins, *[CROPPER] * len(fresh)]))
         return joined
 
     def _select(self, boxes: Sequence[Scored]) -> list[Scored]:
@@ -160,28 +165,30 @@ class RefineRound(Stage):
         chosen = choose_distinct([item.box for item in ranked], self._settings.distinct_iou, self._settings.beam)
         return [boxes[0], *(ranked[i] for i in chosen)]
 
-    def _moves(self, task: Task, beam: Sequence[Scored], run_seed: int) -> Iterator[tuple[tuple[float, ...], str]]:
+    def _moves(
+        self, task: Task[_Candidates], beam: Sequence[Scored], run_seed: int
+    ) -> Iterator[tuple[tuple[float, ...], str]]:
         """Local moves of each beam box, the pseudo-label's among them, that keep the subject."""
-        canvas = task.payload["canvas"]
-        size = (canvas["width"], canvas["height"])
+        canvas = task.payload.canvas
+        size = (canvas.width, canvas.height)
         rng = random.Random(seed_for(run_seed, self.name, task.key))
-        step = self._settings.step / 2 ** (self._number - 1)
+        step = self._settings.step / 2 ** (self.round - 1)
         ratios = sorted({*self._settings.aspects, *(1 / a for a in self._settings.aspects)})
         tried = [
             (_moved(item.box, size, step, ratios, rng), item.origin)
             for item in beam for _ in range(self._settings.moves)
         ]  # fmt: skip
-        kept = SubjectGrid(task.payload["grid"], *size).kept([box for box, _ in tried])
+        kept = SubjectGrid(task.payload.subject_grid, *size).kept([box for box, _ in tried])
         for (box, origin), share in zip(tried, kept, strict=True):
             if share >= self._settings.min_subject:
                 yield box, origin if origin.endswith("+moved") else f"{origin}+moved"
 
-    def _record(self, row: dict[str, Any], before: Sequence[Scored], after: Sequence[Scored]) -> Refined:
+    def _record(self, row: Refined, before: Sequence[Scored], after: Sequence[Scored]) -> Refined:
         gain = _mean_score(after) - _mean_score(before)
         return Refined(
-            key=row["key"],
-            photo=row["photo"],
-            round=self._number,
+            key=row.key,
+            photo=row.photo,
+            round=self.round,
             boxes=[list(item.box) for item in after],
             origins=[item.origin for item in after],
             scores=[item.score for item in after],
@@ -195,17 +202,20 @@ def _mean_score(beam: Sequence[Scored]) -> float:
     return float(np.mean([item.score for item in beam[1:] or beam]))
 
 
-def _carried(row: dict[str, Any], number: int) -> Refined:
+def _unscored(row: Proposals) -> Refined:
+    """The proposals of a canvas as round 0, without scores."""
+    return Refined(row.key, row.photo, 0, row.boxes, row.origins, [], gain=0.0, active=True)
+
+
+def _carried(row: Refined, number: int) -> Refined:
     """A canvas that has converged goes through a round unchanged."""
-    return Refined(
-        row["key"], row["photo"], number, row["boxes"], row["origins"], row["scores"], gain=0.0, active=False
-    )
+    return replace(row, round=number, gain=0.0, active=False)
 
 
-def _scored(row: dict[str, Any], scores: Sequence[float]) -> list[Scored]:
+def _scored(row: Refined, scores: Sequence[float]) -> list[Scored]:
     return [
         Scored(tuple(box), origin, float(score))
-        for box, origin, score in zip(row["boxes"], row["origins"], scores, strict=True)
+        for box, origin, score in zip(row.boxes, row.origins, scores, strict=True)
     ]
 
 

@@ -7,6 +7,7 @@ index and its parameters go to ``retrieve/shared``.
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.core.records import CANVAS, PHOTO, Neighbours
+from pipeline.core.records import CANVAS, PHOTO, Embedding, Neighbours, Photo
 from pipeline.core.release_memory import give_back
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
+from pipeline.shards import parquet
 from procrop_model.retrieval.database import ReferenceDatabase
 from procrop_model.retrieval.entries import Reference
 from procrop_model.retrieval.writer import NearDuplicates, ReferenceWriter
@@ -26,7 +28,6 @@ from stages.backends.base.protocols import Encoder
 from stages.near_duplicates.build_leak_report import LEAKS
 
 LEAKS_FILE = f"build/{LEAKS}"
-CREDITS = ("phash", "title", "author", "licence", "source")
 
 
 class RetrieveSettings(Settings):
@@ -42,8 +43,40 @@ class RetrieveSettings(Settings):
     micro_batch: int = Field(256, ge=1)
 
 
-class Retrieve(Stage):
-    """See the module."""
+@dataclass(frozen=True)
+class _Query:
+    """A canvas, by its photo and the vectors float32 [D] of both. phash: the photo's."""
+
+    photo: str
+    vector: NDArray[np.float32]
+    photo_vector: NDArray[np.float32]
+    phash: str
+
+
+@dataclass(frozen=True)
+class _Credits:
+    """What a reference tells of a photo: columns of ``Photo``."""
+
+    key: str
+    phash: str
+    title: str
+    author: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """The columns of ``Embedding`` that a query needs: not its tokens."""
+
+    key: str
+    photo: str
+    kind: str
+    vector: bytes
+
+
+class Retrieve(Stage[_Query]):
+    """Builds the reference database in its prologue; each shard then searches for its canvases."""
 
     name = "retrieve"
     version = 3
@@ -82,15 +115,15 @@ class Retrieve(Stage):
                 expected=sum(receipt.n_kept for receipt in tables.receipts("ingest")),
             )
             for shard in tables.shards("embed"):
-                table = tables.columns("embed", shard, ["kind", "split", "vector", "tokens", "grid_h", "grid_w"])
+                table = tables.columns("embed", shard, None)
                 wanted = pc.and_(pc.equal(table["kind"], PHOTO), pc.equal(table["split"], "train"))
-                rows = [row for row in table.filter(wanted).to_pylist() if row["key"] not in leaks]
-                photos = {row["key"]: row for row in tables.rows("ingest", shard, CREDITS)}
+                rows = [row for row in parquet.kept_records(Embedding, table.filter(wanted)) if row.key not in leaks]
+                photos = {photo.key: photo for photo in tables.rows("ingest", shard, _Credits)}
                 if rows:
                     writer.add(
-                        np.stack([np.frombuffer(row["vector"], np.float16) for row in rows]),
+                        np.stack([np.frombuffer(row.vector, np.float16) for row in rows]),
                         np.stack([_tokens(row) for row in rows]),
-                        [_reference(row["key"], photos[row["key"]]) for row in rows],
+                        [_reference(photos[row.key]) for row in rows],
                     )
             names = writer.close()
             del writer
@@ -98,37 +131,29 @@ class Retrieve(Stage):
             for name in names:
                 yield name, Path(folder) / name
 
-    def tasks(self, shard: Shard) -> list[Task]:
-        photos = {row["key"]: row for row in shard.rows("ingest")}
-        rows = shard.rows("embed")
-        own = {row["key"]: _vector(row) for row in rows if row["kind"] == PHOTO}
+    def tasks(self, shard: Shard) -> list[Task[_Query]]:
+        hashes = {photo.key: photo.phash for photo in shard.rows("ingest", Photo)}
+        rows = shard.rows("embed", _Vector)
+        own = {row.key: _vector(row) for row in rows if row.kind == PHOTO}
         return [
-            Task(
-                row["key"],
-                {
-                    "photo": row["photo"],
-                    "vector": _vector(row),
-                    "own": own[row["photo"]],
-                    "phash": photos[row["photo"]]["phash"],
-                },
-            )
+            Task(row.key, _Query(row.photo, _vector(row), own[row.photo], hashes[row.photo]))
             for row in rows
-            if row["kind"] == CANVAS
+            if row.kind == CANVAS
         ]
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[_Query]], shard: Shard) -> list[Outcome]:
         database = self._open(shard)
-        payloads = [task.payload for task in tasks]
-        found = database.search(
-            np.stack([p["vector"] for p in payloads]),
+        queries = [task.payload for task in tasks]
+        neighbours = database.search(
+            np.stack([query.vector for query in queries]),
             self._settings.k,
-            exclude=[{p["photo"]} for p in payloads],
-            parents=np.stack([p["own"] for p in payloads]),
-            parent_phashes=[p["phash"] for p in payloads],
+            exclude=[{query.photo} for query in queries],
+            parents=np.stack([query.photo_vector for query in queries]),
+            parent_phashes=[query.phash for query in queries],
         )
         return [
-            Outcome.kept(Neighbours(task.key, task.payload["photo"], hits.keys, hits.similarities))
-            for task, hits in zip(tasks, found, strict=True)
+            Outcome.kept(Neighbours(task.key, task.payload.photo, hits.keys, hits.similarities))
+            for task, hits in zip(tasks, neighbours, strict=True)
         ]
 
     def _open(self, shard: Shard) -> ReferenceDatabase:
@@ -144,13 +169,13 @@ class Retrieve(Stage):
         return self._database
 
 
-def _reference(key: str, photo: dict[str, Any]) -> Reference:
-    return Reference(key=key, photo=key, **{name: photo[name] for name in CREDITS})
+def _reference(photo: _Credits) -> Reference:
+    return Reference(photo=photo.key, **vars(photo))
 
 
-def _vector(row: dict[str, Any]) -> NDArray[np.float32]:
-    return np.frombuffer(row["vector"], np.float16).astype(np.float32)
+def _vector(row: _Vector) -> NDArray[np.float32]:
+    return np.frombuffer(row.vector, np.float16).astype(np.float32)
 
 
-def _tokens(row: dict[str, Any]) -> NDArray[np.float16]:
-    return np.frombuffer(row["tokens"], np.float16).reshape(row["grid_h"] * row["grid_w"], -1)
+def _tokens(row: Embedding) -> NDArray[np.float16]:
+    return np.frombuffer(row.tokens, np.float16).reshape(row.grid_h * row.grid_w, -1)

@@ -66,7 +66,7 @@ def run_chain(session: Session, workers: int = 1, until: str = "", **options):
     refresh_sources(session, display)
     stages = session.stages
     if until:
-        last = max(i for i, stage in enumerate(stages) if stage.name.split("/")[0] == until)
+        last = max(i for i, stage in enumerate(stages) if stage.verb == until)
         stages = stages[: last + 1]
     with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
         return run_stages(
@@ -82,4 +82,4 @@ def run_chain(session: Session, workers: int = 1, until: str = "", **options):
 def kept_rows(session: Session, stage: str) -> list[dict]:
     """Kept rows of a stage, over all its shards."""
     told = session.run.tables()
-    return [row for shard in told.shards(stage) for row in told.rows(stage, shard, None)]
+    return [row for shard in told.shards(stage) for row in told.columns(stage, shard, None).to_pylist()]

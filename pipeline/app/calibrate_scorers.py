@@ -84,8 +84,10 @@ def _sample(session: Session, canvases: int) -> "tuple[list[Image], list[Floats]
     if not shards:
         raise UsageError("the run has no proposals: run 'procrop-data propose --with-upstream' first")
     for shard in shards:
-        rows = tables.rows("propose", shard, ["boxes"])[: -(-canvases // len(shards))]
-        places = {row["key"]: row for row in tables.rows("outpaint", shard, ["image_offset", "image_size"])}
+        rows = tables.columns("propose", shard, ["boxes"]).to_pylist()[: -(-canvases // len(shards))]
+        places = {
+            row["key"]: row for row in tables.columns("outpaint", shard, ["image_offset", "image_size"]).to_pylist()
+        }
         path = tables.path("outpaint", shard)
         for row in rows[: canvases - len(images)]:
             place = places[row["key"]]

@@ -102,7 +102,7 @@ def execute(session: Session, request: ExecutionRequest, options: "Options", dis
 
 
 def _stages(session: Session, request: ExecutionRequest) -> "list[Stage]":
-    return [stage for stage in session.stages if stage.name.split("/")[0] in request.verbs]
+    return [stage for stage in session.stages if stage.verb in request.verbs]
 
 
 def _unmeasured_outpainter(session: Session, request: ExecutionRequest) -> "DiffusionSettings | None":
@@ -179,7 +179,7 @@ def _actor_resources(session: Session, stage: "Stage", workers: int, *, has_gpu:
     from pipeline.core.actor_resources import Needs
 
     by_verb = {str(verb): needs for verb, needs in session.recipe.ray.items()}
-    resources = by_verb.get(stage.name.split("/")[0], Needs())
+    resources = by_verb.get(stage.verb, Needs())
     if resources.num_gpus is None:
         on_gpu = has_gpu and not session.recipe.models.gpu_roles.isdisjoint(stage.models())
         resources = resources.model_copy(update={"num_gpus": 1.0 if on_gpu else 0.0})

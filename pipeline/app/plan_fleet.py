@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.core.stage import Stage
+from pipeline.core.stage import Stage, verb_of
 from pipeline.planning.cluster_simulation import SimulatedFleet, SimulatedStage, simulate, spread_of
 from pipeline.planning.cost_model import REFERENCE, Forecast
 from pipeline.planning.wall_clock import (
@@ -58,7 +58,7 @@ class PlannedRun:
     def on_gpu(self) -> set[str]:
         """Stages whose model the recipe puts on a GPU, and stages with a given rate."""
         verbs = {verb for role in self.recipe.models.gpu_roles for verb in USES.get(role, ())}
-        return {stage.name for stage in self.stages if stage.name.split("/")[0] in verbs} | set(self.rates)
+        return {stage.name for stage in self.stages if stage.verb in verbs} | set(self.rates)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _assumptions(planned: PlannedRun, forecast: Forecast, fleet: Fleet) -> list[
     lines = []
     for cost in forecast.costs if fleet.gpus else []:
         if cost.stage in planned.on_gpu and not cost.measured:
-            verb = cost.stage.split("/")[0]
+            verb = verb_of(cost.stage)
             lines.append(
                 f"no rate of {cost.stage} on a GPU is known: counted at {REFERENCE[verb][0]} s a sample, the embedded model on "
                 f"one processor thread; give --rate {verb}=SAMPLES_A_SECOND"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.app.recipe_for_run import recipe_for
 from pipeline.app.worker_count import worker_count
 from pipeline.core.errors import ModelError, UsageError
+from pipeline.core.stage import verb_of
 
 if TYPE_CHECKING:
     from pipeline.app.plan_fleet import FleetSimulation, PlannedRun, PlannedSize
@@ -101,13 +102,13 @@ def _rates(given: Sequence[str], stages: "Sequence[Stage]") -> dict[str, float]:
     rates: dict[str, float] = {}
     for text in given:
         name, _, number = text.partition("=")
-        named = [stage.name for stage in stages if name in (stage.name, stage.name.split("/")[0])]
+        named = [stage.name for stage in stages if name in (stage.name, stage.verb)]
         try:
             value = float(number)
         except ValueError:
             value = 0.0
         if not named or value <= 0:
-            known = ", ".join(dict.fromkeys(stage.name.split("/")[0] for stage in stages))
+            known = ", ".join(dict.fromkeys(stage.verb for stage in stages))
             raise UsageError(f"--rate '{text}': want STAGE=SAMPLES_A_SECOND with a stage among {known}")
         rates |= dict.fromkeys(named, value)
     return rates
@@ -133,7 +134,7 @@ def _forecast(planned: "PlannedRun", *, photos: int, fleet: "Fleet") -> "tuple[F
     variants = recipe.outpaint.variants * (1 - held_out) + recipe.outpaint.held_out_variants * held_out
     rates = {stage.name: rates_of(run.receipts(stage.name)) if run else None for stage in planned.stages}
     for name, samples_a_second in planned.rates.items():
-        rates[name] = (1 / samples_a_second, (rates[name] or REFERENCE[name.split("/")[0]])[1])
+        rates[name] = (1 / samples_a_second, (rates[name] or REFERENCE[verb_of(name)])[1])
     painted, kept = (run.receipts("outpaint"), run.receipts("filter")) if run else ([], [])
     share = sum(r.n_kept for r in kept) / max(1, sum(r.n_in for r in painted)) if kept else REFERENCE_KEPT
     size = Size(count, round(count * variants), share)

@@ -8,6 +8,7 @@ from pipeline.app.crop_files.crop_photos import crop_file
 from pipeline.app.crop_files.inputs import find_model
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_existing
+from pipeline.core.records import Photo
 from pipeline.core.resources import file_digest
 
 TOP = 3
@@ -62,10 +63,6 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
 def _held_out_photos(session: Session) -> list[tuple[str, str]]:
     """(uri, title) of the first photographs of the test split, by key."""
     tables = session.run.tables()
-    rows = [
-        (str(row["key"]), str(row["uri"]), row["title"])
-        for shard in tables.shards("ingest")
-        for row in tables.rows("ingest", shard, None)
-        if row["split"] == "test"
-    ]
-    return [(uri, title) for _, uri, title in sorted(rows)[:MAX_PHOTOS]]
+    photos = [photo for shard in tables.shards("ingest") for photo in tables.rows("ingest", shard, Photo)]
+    held_out = sorted((photo for photo in photos if photo.split == "test"), key=lambda photo: photo.key)
+    return [(photo.uri, photo.title) for photo in held_out[:MAX_PHOTOS]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.app.session import Session, open_session, save_recipe
 from pipeline.core.errors import UsageError
+from pipeline.core.stage import verb_of
 
 if TYPE_CHECKING:
     from pipeline.app.progress import Display
@@ -121,7 +122,7 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
 
 def requested_verbs(session: Session, request: RunRequest) -> list[str]:
     """Verbs of the stages to run, in the recipe's order. Raises UsageError for an unknown ``until``."""
-    order = list(dict.fromkeys(stage.name.split("/")[0] for stage in session.stages))
+    order = list(dict.fromkeys(stage.verb for stage in session.stages))
     if not request.stage:
         last = request.until or order[-1]
         if last not in order:
@@ -129,8 +130,8 @@ def requested_verbs(session: Session, request: RunRequest) -> list[str]:
         return order[: order.index(last) + 1]
     wanted = {request.stage}
     for stage in reversed(session.stages) if request.with_upstream else ():
-        if stage.name.split("/")[0] in wanted:
-            wanted.update(needed.split("/")[0] for needed in (*stage.upstream, *stage.reads_shared))
+        if stage.verb in wanted:
+            wanted.update(verb_of(needed) for needed in (*stage.upstream, *stage.reads_shared))
     return [verb for verb in order if verb in wanted]
 
 

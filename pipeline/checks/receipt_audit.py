@@ -158,7 +158,7 @@ def _compare_recipes(audit: ReceiptAudit, run: Run, stage: Stage) -> None:
     shards = [receipt_path(stage.name, number) for number in audit.shards[stage.name]]
     if shards and all(path in other for path in shards):
         audit.changed[stage.name] = other[shards[0]]
-        fix = f"'procrop-data {stage.name.split('/')[0]} --accept-change' would make it again"
+        fix = f"'procrop-data {stage.verb} --accept-change' would make it again"
         what = f"made with another recipe ({'; '.join(other[shards[0]])})"
         audit.findings.append(Finding(NOTE, stage.name, what, fix))
         return

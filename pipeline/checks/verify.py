@@ -121,7 +121,7 @@ def _strays(run: Run, stages: Sequence[Stage], audit: ReceiptAudit) -> Iterator[
     by_name = {stage.name: stage for stage in stages}
     for name, number in audit.broken:
         known |= (expected_outputs(by_name[name], run, number) or set()) if number >= 0 else set()
-    roots = {name.split("/")[0] for name in known if "/" in name} | {stage.name.split("/")[0] for stage in stages}
+    roots = {name.split("/")[0] for name in known if "/" in name} | {stage.verb for stage in stages}
     hidden_shared = {f"{name}/shared/" for name, number in audit.broken if number < 0}
     for root in ("", *sorted(roots)):
         for path in _files(run, root, known, deep=bool(root)):

@@ -94,7 +94,7 @@ def missing_shards(session: Session, name: str, *, first_only: bool) -> dict[str
     """
     from pipeline.engine.completion import shards_to_do
 
-    stages = [s for s in session.stages if not name or name in (s.name, s.name.split("/")[0])]
+    stages = [s for s in session.stages if not name or name in (s.name, s.verb)]
     if not stages:
         raise UsageError(f"--stage {name}: stages are {', '.join(s.name for s in session.stages)}")
     missing: dict[str, list[int]] = {}

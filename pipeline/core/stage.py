@@ -5,9 +5,14 @@ Which tasks share a micro-batch follows from the shard alone, so a rerun, or a r
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
+
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
 Rows = list[dict[str, Any]]
@@ -15,12 +20,36 @@ Rows = list[dict[str, Any]]
 WORKER_SLOT = "PROCROP_WORKER_SLOT"
 
 
+class DataclassType(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+class Record(DataclassType, Protocol):
+    """A row: a dataclass with a key (``pipeline.core.records``)."""
+
+    @property
+    def key(self) -> str: ...
+
+
+R = TypeVar("R", bound=DataclassType)
+P = TypeVar("P", default=Any)  # payload of a task
+Prepared = TypeVar("Prepared", default=Any)
+Computed = TypeVar("Computed", default=Any)
+
+
+def verb_of(name: str) -> str:
+    """The verb of a stage by its name: ``refine`` of ``refine/round-02``."""
+    return name.partition("/")[0]
+
+
 @dataclass(frozen=True)
-class Task:
-    """One unit of input: ``key`` is the key of the row that it becomes."""
+class Task(Generic[P]):
+    """One unit of input: ``key`` is the key of the row that it becomes; ``payload``: what its stage needs to make it."""
 
     key: str
-    payload: Any
+    payload: P
 
 
 @dataclass(frozen=True)
@@ -31,17 +60,17 @@ class Outcome:
     status: str
     reason: str = ""
     detail: str = ""
-    record: Any = None
+    record: Record | None = None
     files: Mapping[str, bytes] | None = None
 
     @staticmethod
-    def kept(record: Any, files: Mapping[str, bytes] | None = None) -> "Outcome":
+    def kept(record: Record, files: Mapping[str, bytes] | None = None) -> "Outcome":
         """A row that goes on to the next stage."""
         return Outcome(record.key, KEPT, record=record, files=files)
 
     @staticmethod
     def rejected(
-        key: str, reason: str, detail: str = "", record: Any = None, files: Mapping[str, bytes] | None = None
+        key: str, reason: str, detail: str = "", record: Record | None = None, files: Mapping[str, bytes] | None = None
     ) -> "Outcome":
         """A row dropped on purpose, with its fixed word; ``files`` when a report should be able to show it."""
         return Outcome(key, REJECTED, reason, detail, record, files)
@@ -53,11 +82,41 @@ class Outcome:
         return Outcome(key, FAILED, str(reason), f"{type(error).__name__}: {error}"[:500])
 
 
+class ShardReceipt(Protocol):
+    """What a prologue or epilogue may know of a shard that is done (``pipeline.runs.receipts.Receipt``)."""
+
+    @property
+    def shard(self) -> int: ...
+    @property
+    def n_in(self) -> int: ...
+    @property
+    def n_kept(self) -> int: ...
+    @property
+    def n_rejected(self) -> Mapping[str, int]: ...
+    @property
+    def n_failed(self) -> Mapping[str, int]: ...
+    @property
+    def outputs(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+
+class ShardRows(Protocol):
+    """Reads the kept rows of an upstream stage in this shard, in table order."""
+
+    def __call__(self, stage: str, record: type[R], /) -> list[R]: ...
+
+
+class TableRows(Protocol):
+    """Reads the kept rows of any shard of a stage, by key."""
+
+    def __call__(self, stage: str, shard: int, record: type[R], /) -> list[R]: ...
+
+
 @dataclass(frozen=True)
 class Shard:
     """What a stage may read while it works on one shard.
 
-    rows(stage): kept rows of an upstream stage in this shard, in table order.
+    rows(stage, record): kept rows of an upstream stage in this shard as objects of the dataclass ``record``, in table order.
+    Its fields name the columns that are read: the stage's own record, or fewer, or ``image_offset`` and its like as well.
     image(stage, key): encoded bytes of an image of an upstream stage in this shard.
     read_range(path, offset, size): bytes of any file of the run directory. shared(name): a file of the stage's prologue.
     """
@@ -65,7 +124,7 @@ class Shard:
     number: int
     count: int
     run_seed: int
-    rows: Callable[[str], Rows]
+    rows: ShardRows
     image: Callable[[str, str], bytes]
     read_range: Callable[[str, int, int], bytes]
     shared: Callable[[str], bytes]
@@ -75,15 +134,15 @@ class Shard:
 class Tables:
     """What a prologue or epilogue may read of all shards, one shard at a time, so that memory does not grow with the run.
 
-    receipts(stage): one a shard, by shard. rows(stage, shard, columns): kept rows, by key; all columns for None.
-    columns(stage, shard, columns): the same as an Arrow table. path(stage, shard): its tar, for
+    receipts(stage): one a shard, by shard. rows(stage, shard, record): kept rows, by key, as ``Shard.rows`` gives them.
+    columns(stage, shard, columns): the same as an Arrow table; all columns for None. path(stage, shard): its tar, for
     ``read_range(path, offset, size)``. shared(path): a prologue's file of ``Stage.reads_shared``, e.g. ``build/leaks.json``.
     """
 
     run_seed: int
-    receipts: Callable[[str], list[Any]]
-    rows: Callable[[str, int, Sequence[str] | None], Rows]
-    columns: Callable[[str, int, Sequence[str]], Any]
+    receipts: Callable[[str], Sequence[ShardReceipt]]
+    rows: TableRows
+    columns: "Callable[[str, int, Sequence[str] | None], pa.Table]"
     path: Callable[[str, int], str]
     read_range: Callable[[str, int, int], bytes]
     shared: Callable[[str], bytes]
@@ -93,10 +152,12 @@ class Tables:
         return [receipt.shard for receipt in self.receipts(stage)]
 
 
-class Stage(ABC):
+class Stage(ABC, Generic[P]):
     """A verb of the pipeline. Instances are picklable; models in them load lazily in the worker that uses them.
 
+    P: type of its tasks' payload.
     name: also its folder in the run directory, e.g. ``outpaint`` or ``refine/round-01``.
+    round: number of its round, from 1; 0 for a stage without rounds.
     version: of the code; raised whenever the same input and settings give other output.
     record: the dataclass of a row. reasons: the fixed words that it may reject with.
     extensions: of the files it writes into a tar a shard, in order; empty when it writes tables only.
@@ -106,6 +167,7 @@ class Stage(ABC):
     """
 
     name: str
+    round: int = 0
     version: int = 1
     upstream: tuple[str, ...] = ()
     record: type
@@ -117,6 +179,11 @@ class Stage(ABC):
     regroups: bool = False
     reads_shared: tuple[str, ...] = ()
 
+    @property
+    def verb(self) -> str:
+        """What it does, in one word: the name that all its rounds share."""
+        return verb_of(self.name)
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """JSON parameters that shape the output."""
@@ -126,11 +193,11 @@ class Stage(ABC):
         return {}
 
     @abstractmethod
-    def tasks(self, shard: Shard) -> list[Task]:
+    def tasks(self, shard: Shard) -> list[Task[P]]:
         """All tasks of a shard, in an order fixed by their keys."""
 
     @abstractmethod
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[P]], shard: Shard) -> list[Outcome]:
         """Outcomes of one micro-batch, one a task, in the same order."""
 
     def shards(self, work_shards: int) -> int:
@@ -170,21 +237,21 @@ class Stage(ABC):
         return iter(())
 
 
-class SplitStage(Stage):
+class SplitStage(Stage[P], Generic[P, Prepared, Computed]):
     """A stage whose ``run`` has three parts, which may overlap between micro-batches, each in a thread of its own."""
 
-    def run(self, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[P]], shard: Shard) -> list[Outcome]:
         prepared = self.prepare(tasks, shard)
         return self.finish(tasks, prepared, self.compute(prepared))
 
     @abstractmethod
-    def prepare(self, tasks: Sequence[Task], shard: Shard) -> Any:
+    def prepare(self, tasks: Sequence[Task[P]], shard: Shard) -> Prepared:
         """What is read and decoded for the model."""
 
     @abstractmethod
-    def compute(self, prepared: Any) -> Any:
+    def compute(self, prepared: Prepared) -> Computed:
         """What the model makes of it."""
 
     @abstractmethod
-    def finish(self, tasks: Sequence[Task], prepared: Any, computed: Any) -> list[Outcome]:
+    def finish(self, tasks: Sequence[Task[P]], prepared: Prepared, computed: Computed) -> list[Outcome]:
         """Outcomes, encoded."""

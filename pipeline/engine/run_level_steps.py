@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.core.errors import MissingUpstreamError, RefusedError
 from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
-from pipeline.core.stage import Stage
+from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import holds
 from pipeline.runs.final_shard_diff import MANIFEST, encode_manifest, manifest_of
 from pipeline.runs.receipts import Receipt, difference
@@ -55,7 +55,7 @@ def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
     if len(receipts) < shards:
         raise MissingUpstreamError(
             f"{wanted_by} needs all of {stage}: {len(receipts)} of {shards} shards are done; "
-            f"run 'procrop-data {stage.split('/')[0]}' first, or add --with-upstream"
+            f"run 'procrop-data {verb_of(stage)}' first, or add --with-upstream"
         )
     return digest_of([receipt.output_digest for receipt in receipts])
 

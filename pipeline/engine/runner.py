@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
 from pipeline.core.errors import RefusedError
-from pipeline.core.stage import Stage
+from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import Retry, ShardState, no_retry, reopen, reopen_outdated, shard_state
 from pipeline.engine.ready_shards import Flow, legs
 from pipeline.engine.run_level_steps import run_epilogue, run_prologue
@@ -190,7 +191,7 @@ def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:
             stale.add(other.name)
     number = len(run.store.names("lineage")) + 1
     for name in sorted(stale):
-        outputs = {path.split("/")[0] for receipt in run.receipts(name) for path in receipt.outputs}
-        for folder in sorted({name, *(outputs - {name.split("/")[0]})}):
+        outputs = {PurePosixPath(path).parts[0] for receipt in run.receipts(name) for path in receipt.outputs}
+        for folder in sorted({name, *(outputs - {verb_of(name)})}):
             if run.store.exists(folder):
                 run.store.move(folder, f"lineage/{number:03d}/{folder}")

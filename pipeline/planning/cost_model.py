@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
+from pipeline.core.stage import verb_of
 from pipeline.runs.receipts import Receipt
 
 # Cost of one sample by stage: seconds of a one-thread worker, bytes written. Measured by ``procrop-data status --json`` for
@@ -117,7 +118,7 @@ def samples_of(stage: str, size: Size) -> int:
         "embed": size.photos + kept,
         "retrieve": kept,
     }
-    return by_root.get(stage.split("/")[0], size.canvases)
+    return by_root.get(verb_of(stage), size.canvases)
 
 
 def forecast(
@@ -132,7 +133,7 @@ def forecast(
     costs = []
     for name, shards in stages.items():
         own = measured.get(name)
-        seconds, written = own or REFERENCE[name.split("/")[0]]
+        seconds, written = own or REFERENCE[verb_of(name)]
         samples = samples_of(name, size)
         costs.append(
             Cost(name, samples, shards, round(samples * seconds, 3), round(samples * written), own is not None)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 
 from pipeline.core.json_types import Json
+from pipeline.core.stage import verb_of
 from pipeline.planning.cost_model import Cost, Forecast
 
 GPU, WORKER, ALONE = "gpu", "worker", "one process"
@@ -134,7 +135,7 @@ def _clock(cost: Cost, fleet: Fleet, on_gpu: Set[str]) -> StageTime:
 
 def requests_of(cost: Cost) -> int:
     """Requests of a stage to its store."""
-    a_sample, a_shard = REQUESTS.get(cost.stage.split("/")[0], (0.0, 0.0))
+    a_sample, a_shard = REQUESTS.get(verb_of(cost.stage), (0.0, 0.0))
     return round(a_sample * cost.samples + a_shard * cost.shards)
 
 

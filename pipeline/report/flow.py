@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.core.stage import verb_of
 from pipeline.report.charts import stacked_bar
 from pipeline.report.section import Material, Section
 from pipeline.runs.status import StageStatus
@@ -20,7 +21,7 @@ def stage_title(stage: str) -> str:
 
 def counted_unit(stage: str) -> str:
     """The unit of a stage's counts."""
-    return UNITS.get(stage.split("/")[0], "canvases")
+    return UNITS.get(verb_of(stage), "canvases")
 
 
 def funnel_section(material: Material) -> Section:
@@ -45,7 +46,7 @@ def funnel_section(material: Material) -> Section:
 
 
 def _roots(stages: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(stage.split("/")[0] for stage in stages))
+    return list(dict.fromkeys(verb_of(stage) for stage in stages))
 
 
 def _funnel_bar(status: StageStatus) -> dict[str, object]:

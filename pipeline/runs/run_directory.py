@@ -1,21 +1,30 @@
 """A run directory: paths of each shard's files, which shards are done, and the inputs of a shard."""
 
 from collections.abc import Sequence
-from functools import cache, cached_property, lru_cache
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError
 from pipeline.core.seeds import digest_of
-from pipeline.core.stage import Rows, Shard, Stage, Tables
+from pipeline.core.stage import R, Rows, Shard, Stage, Tables, verb_of
 from pipeline.runs.plan import Plan
 from pipeline.runs.receipts import Receipt, StageRecipe
 from pipeline.shards import parquet
 from pipeline.storage.base import Store
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 SOURCES = "sources"
+
+
+@dataclass(frozen=True)
+class _ImagePlace:
+    """Where the image of a row lies in its shard's tar."""
+
+    key: str
+    image_offset: int
+    image_size: int
 
 
 def receipt_path(stage: str, shard: int) -> str:
@@ -63,10 +72,15 @@ class Run:
         """Parquet bytes, not decoded: a worker needs the rows of one shard at a time."""
         return self.store.read(f"{SOURCES}.parquet")
 
+    def _sources_of(self, shard: int) -> pa.Table:
+        """Input files that belong to a work shard, by key."""
+        table = parquet.decode_table(self._sources, where=("shard", shard))
+        return table.take(pc.sort_indices(table["key"]))
+
     def sources(self, shard: int) -> Rows:
-        """Rows of the input files of a work shard, sorted by key."""
-        rows = parquet.decode(self._sources, where=("shard", shard))
-        return sorted(rows, key=lambda row: str(row["key"]))
+        """Rows of the input files that belong to a work shard, by key."""
+        rows: Rows = self._sources_of(shard).to_pylist()
+        return rows
 
     def forget_sources(self) -> None:
         """Drop the cached list of input files, after it was written again."""
@@ -93,9 +107,8 @@ class Run:
     def _done(self, stage: str, shard: int, wanted_by: str) -> Receipt:
         receipt = self.receipt(stage, shard)
         if receipt is None:
-            root = stage.split("/")[0]
             raise MissingUpstreamError(
-                f"{wanted_by} needs {stage}, whose shard {shard} is not done: run 'procrop-data {root}' first, "
+                f"{wanted_by} needs {stage}, whose shard {shard} is not done: run 'procrop-data {verb_of(stage)}' first, "
                 f"or add --with-upstream"
             )
         return receipt
@@ -103,7 +116,7 @@ class Run:
     def _step(self, stage: str, step: str) -> Receipt:
         receipt = self.receipt_at(step_receipt_path(stage, step))
         if receipt is None:
-            raise MissingUpstreamError(f"the {step} of {stage} is not done: run 'procrop-data {stage.split('/')[0]}'")
+            raise MissingUpstreamError(f"the {step} of {stage} is not done: run 'procrop-data {verb_of(stage)}'")
         return receipt
 
     def rows(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> Rows:
@@ -113,20 +126,28 @@ class Run:
         rows: Rows = self.table(stage, shard, columns).to_pylist()
         return rows
 
-    def table(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> "pa.Table":
+    def table(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a shard, kept or not, as an Arrow table; all columns for None."""
         return self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns)
 
-    def _table(self, path: str, columns: Sequence[str] | None) -> "pa.Table":
+    def _table(self, path: str, columns: Sequence[str] | None) -> pa.Table:
         try:
             return parquet.decode_table(self.store.read(path), columns)
         except (OSError, ValueError) as error:
             raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
 
-    def kept(self, stage: str, shard: int) -> Rows:
+    def _kept(self, stage: str, shard: int, wanted: Sequence[str] | None = None) -> pa.Table:
         """Kept rows of a shard; source rows have no status and are all kept."""
-        rows = self.rows(stage, shard)
-        return rows if stage == SOURCES else parquet.kept(rows)
+        return self._sources_of(shard) if stage == SOURCES else parquet.kept_table(self.table(stage, shard, wanted))
+
+    @staticmethod
+    def _records(stage: str, table: pa.Table, record: type[R]) -> list[R]:
+        try:
+            return parquet.kept_records(record, table)
+        except KeyError as error:
+            raise DamagedDataError(
+                f"a table of {stage} lacks a column ({error}): was it made by another version?"
+            ) from error
 
     @staticmethod
     def output_of(receipt: Receipt, suffix: str) -> str:
@@ -138,12 +159,15 @@ class Run:
 
     def shard(self, stage: Stage, number: int) -> Shard:
         """What ``stage`` may read while it works on a shard."""
-        kept = lru_cache(maxsize=None)(lambda name: self.kept(name, number))
+        kept = cache(lambda name: self._kept(name, number))
+
+        def rows(name: str, record: type[R]) -> list[R]:
+            return self._records(name, kept(name), record)
 
         @cache
         def places(name: str) -> tuple[str, dict[str, tuple[int, int]]]:
             path = self.output_of(self._done(name, number, stage.name), ".tar")
-            return path, {row["key"]: (row["image_offset"], row["image_size"]) for row in kept(name)}
+            return path, {row.key: (row.image_offset, row.image_size) for row in rows(name, _ImagePlace)}
 
         def image(name: str, key: str) -> bytes:
             path, where = places(name)
@@ -153,7 +177,7 @@ class Run:
             number=number,
             count=stage.shards(self.plan.work_shards),
             run_seed=self.plan.run_seed,
-            rows=kept,
+            rows=rows,
             image=image,
             read_range=self._range,
             shared=lambda name: self.store.read(f"{stage.name}/shared/{name}"),
@@ -174,13 +198,11 @@ class Run:
     def tables(self) -> Tables:
         """What a prologue or epilogue may read."""
 
-        def columns(stage: str, shard: int, names: Sequence[str] | None) -> "pa.Table":
-            with_status = None if names is None else sorted({"key", "status", *names})
-            return parquet.kept_table(self.table(stage, shard, with_status))
+        def columns(stage: str, shard: int, names: Sequence[str] | None) -> pa.Table:
+            return self._kept(stage, shard, None if names is None else sorted({"key", "status", *names}))
 
-        def rows(stage: str, shard: int, names: Sequence[str] | None) -> Rows:
-            kept: Rows = columns(stage, shard, names).to_pylist()
-            return kept
+        def rows(stage: str, shard: int, record: type[R]) -> list[R]:
+            return self._records(stage, columns(stage, shard, parquet.columns_of(record)), record)
 
         def path(stage: str, shard: int) -> str:
             return self.output_of(self._done(stage, shard, "this step"), ".tar")

@@ -120,6 +120,16 @@ def records_of(record: type[Record], table: pa.Table) -> list[Record | None]:
     return [None if None in values else build(*values) for values in zip(*columns, strict=True)]
 
 
+def kept_records(record: type[Record], table: pa.Table) -> list[Record]:
+    """Rows of a table that has kept rows only, as records, whose fields may be fewer than its columns.
+
+    Raises KeyError for a field that is no column.
+    """
+    build: Callable[..., Record] = record
+    columns = [table[name].to_pylist() for name in columns_of(record)]
+    return [build(*values) for values in zip(*columns, strict=True)]
+
+
 def kept(rows: Rows) -> Rows:
     """The rows that the next stage sees."""
     return [row for row in rows if row["status"] == KEPT]

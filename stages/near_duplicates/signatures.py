@@ -82,9 +82,8 @@ class Signatures:
                 start += len(part)
 
         def row(n: int) -> Signature:
-            shard, place = places[n].tolist()
-            found = tables.rows(stage, shard, None)[place]
-            return Signature(**{name: found[name] for name in Signature.__dataclass_fields__})
+            shard, place = places[n]
+            return tables.rows(stage, int(shard), Signature)[int(place)]
 
         return Signatures(row=row, **columns)
 

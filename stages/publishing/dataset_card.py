@@ -12,20 +12,36 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from pipeline.core.stage import Rows, Tables
+from pipeline.core.stage import ShardReceipt, Tables
 from pipeline.shards.contact_sheet import sheet_of
 
 EXAMPLES = 12
 EDGES = np.linspace(0, 10, 11)
-SAID = ("source", "author", "licence", "outpainter", "scorer")
 Models = Sequence[tuple[str, str, str]]
 SPLITS = ("train", "val", "test")
 SMALL_SHARD, LARGE_SHARD = 100_000_000, 1_000_000_000
 
 
+@dataclass(frozen=True)
+class _Row:
+    """The columns of a final sample that the card sums up."""
+
+    photo: str
+    photo_box: list[int]
+    crops: list[list[float]]
+    scores: list[float]
+    outpainter: str
+    scorer: str
+    licence: str
+    author: str
+    source: str
+    image_offset: int
+    image_size: int
+
+
 @dataclass
 class Contents:
-    """What the card tells of the samples, gathered shard by shard."""
+    """Totals of the samples for the card, added up shard by shard."""
 
     total: int = 0
     crops: int = 0
@@ -34,18 +50,18 @@ class Contents:
     outpainters: set[str] = field(default_factory=set)
     scorers: set[str] = field(default_factory=set)
     photos: set[int] = field(default_factory=set)  # of their keys, 64 bits: text would be several times as large
-    examples: list[tuple[bytes, list[float], list[list[float]]]] = field(default_factory=list)
+    examples: list[tuple[bytes, Sequence[float], Sequence[Sequence[float]]]] = field(default_factory=list)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Sequence[_Row]) -> None:
         """Take in the samples of a shard."""
-        scores = np.asarray([score for row in rows for score in row["scores"]])
+        scores = np.asarray([score for row in rows for score in row.scores])
         self.total += len(rows)
         self.crops += len(scores)
         self.histogram += np.histogram(np.clip(scores, 0, 10), EDGES)[0]
-        self.credits.update((row["source"], row["author"], row["licence"]) for row in rows)
-        self.outpainters.update(row["outpainter"] for row in rows)
-        self.scorers.update(row["scorer"] for row in rows)
-        self.photos.update(int.from_bytes(hashlib.sha256(row["photo"].encode()).digest()[:8]) for row in rows)
+        self.credits.update((row.source, row.author, row.licence) for row in rows)
+        self.outpainters.update(row.outpainter for row in rows)
+        self.scorers.update(row.scorer for row in rows)
+        self.photos.update(int.from_bytes(hashlib.sha256(row.photo.encode()).digest()[:8]) for row in rows)
 
 
 def card_files(name: str, stage: str, tables: Tables, models: Models) -> Iterator[tuple[str, bytes]]:
@@ -65,21 +81,21 @@ def card_files(name: str, stage: str, tables: Tables, models: Models) -> Iterato
     yield "dataset/README.md", _card(name, tars, contents, receipts, tables, models)
 
 
-def _contents(stage: str, receipts: Sequence[Any], tables: Tables) -> Contents:
+def _contents(stage: str, receipts: Sequence[ShardReceipt], tables: Tables) -> Contents:
     """Goes through the tables of all shards once; examples are evenly spread over the samples."""
-    found, shown = Contents(), ["crops", "photo_box", "image_offset", "image_size"]
+    contents = Contents()
     step = max(1, sum(r.n_kept for r in receipts) // EXAMPLES)
     for receipt in receipts:
-        rows = tables.rows(stage, receipt.shard, ["photo", "scores", *shown, *SAID])
-        for row in rows[-found.total % step :: step][: EXAMPLES - len(found.examples)]:
+        rows = tables.rows(stage, receipt.shard, _Row)
+        for row in rows[-contents.total % step :: step][: EXAMPLES - len(contents.examples)]:
             tar = next(path for path in receipt.outputs if path.endswith(".tar"))
-            data = tables.read_range(tar, row["image_offset"], row["image_size"])
-            found.examples.append((data, row["photo_box"], row["crops"][1:]))
-        found.add(rows)
-    return found
+            data = tables.read_range(tar, row.image_offset, row.image_size)
+            contents.examples.append((data, row.photo_box, row.crops[1:]))
+        contents.add(rows)
+    return contents
 
 
-def _wids(name: str, receipts: Sequence[Any]) -> bytes:
+def _wids(name: str, receipts: Sequence[ShardReceipt]) -> bytes:
     """The index that webdataset's ``wids`` reads: samples and bytes of each shard."""
     shards = [
         {"url": f"../shards/{PurePosixPath(path).name}", "nsamples": r.n_kept, "filesize": about["size"]}
@@ -89,12 +105,12 @@ def _wids(name: str, receipts: Sequence[Any]) -> bytes:
     return (json.dumps(body, indent=1) + "\n").encode()
 
 
-def _sample_counts(receipts: Sequence[Any]) -> list[tuple[str, int]]:
+def _sample_counts(receipts: Sequence[ShardReceipt]) -> list[tuple[str, int]]:
     tars = [(path, r.n_kept) for r in receipts for path in r.outputs if path.endswith(".tar")]
     return [(path.removeprefix("dataset/"), count) for path, count in sorted(tars)]
 
 
-def _checksums(receipts: Sequence[Any]) -> bytes:
+def _checksums(receipts: Sequence[ShardReceipt]) -> bytes:
     """Lines for ``sha256sum --check`` run in the dataset's folder."""
     lines = [
         f"{about['sha256']}  {path.removeprefix('dataset/')}" for r in receipts for path, about in r.outputs.items()
@@ -108,7 +124,12 @@ def _by_split(tars: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _card(
-    name: str, tars: dict[str, Any], contents: Contents, receipts: Sequence[Any], tables: Tables, models: Models
+    name: str,
+    tars: dict[str, Any],
+    contents: Contents,
+    receipts: Sequence[ShardReceipt],
+    tables: Tables,
+    models: Models,
 ) -> bytes:
     sizes = sorted(about["size"] for about in tars.values())
     return _render(
@@ -130,7 +151,7 @@ def _card(
     )
 
 
-def _count(receipts: Sequence[Any], split: str) -> int:
+def _count(receipts: Sequence[ShardReceipt], split: str) -> int:
     return sum(r.n_kept for r in receipts if any(f"-{split}-" in path for path in r.outputs))
 
 

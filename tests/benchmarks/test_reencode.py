@@ -33,7 +33,7 @@ def test_canvases_of_all_shards_are_read(tmp_path):
     run_chain(session, until="outpaint")
     found = canvases(str(tmp_path / "work"))
     told = session.run.tables()
-    kept = [row for shard in told.shards("outpaint") for row in told.rows("outpaint", shard, ["split"])]
+    kept = [row for shard in told.shards("outpaint") for row in told.columns("outpaint", shard, ["split"]).to_pylist()]
     assert {split: len(rows) for split, rows in found.items()} == {
         split: sum(row["split"] == split for row in kept) for split in found
     }

@@ -106,7 +106,7 @@ def test_smooth_photographs_get_smooth_surroundings_and_all_keep_their_frame(pai
     names = {row["key"]: row["uri"].rsplit("/", 1)[-1].split(".")[0] for row in run.sources(0)}
     tables = run.tables()
     seen = {}
-    for row in tables.rows("outpaint", 0, None):
+    for row in tables.columns("outpaint", 0, None).to_pylist():
         if row["status"] != "kept":
             continue
         name = names[row["photo"]]

@@ -48,7 +48,7 @@ def test_a_failed_sample_costs_only_itself_and_retrying_mends_it(photos, flag, t
 def test_too_many_failures_in_a_row_stop_the_run(photos, flag, tmp_path):
     session = session_for(recipe_for(photos), tmp_path / "work", outpainter=TroubledOutpainter(flag=str(flag), share=1))
     run_chain(session, until="caption")
-    busiest = max(range(3), key=lambda shard: len(session.run.kept("ingest", shard)))
+    busiest = max(range(3), key=lambda shard: session.run.receipt("ingest", shard).n_kept)
     with pytest.raises(TooManyFailuresError, match="failed 3 samples in a row, the last with ValueError"):
         run_shard(outpaint(session), session.run, busiest, Control(max_consecutive_failures=3))
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.core.errors import UsageError
+from pipeline.core.records import Photo
 from pipeline.shards import parquet
 from stages.ingest import split_of
 from stages.photos.source_scan import scan
@@ -66,9 +67,9 @@ def test_plain_jpegs_are_stored_byte_for_byte(trouble, tmp_path):
     run_chain(session, until="ingest")
     for shard in range(3):
         view = session.run.shard(session.stages[1], shard)
-        for row in view.rows("ingest"):
-            same = view.image("ingest", row["key"]) == (trouble / row["uri"]).read_bytes()
-            assert same == (not row["reencoded"])
+        for photo in view.rows("ingest", Photo):
+            same = view.image("ingest", photo.key) == (trouble / photo.uri).read_bytes()
+            assert same == (not photo.reencoded)
 
 
 def test_an_unreadable_file_and_folder_are_rows(trouble, tmp_path):

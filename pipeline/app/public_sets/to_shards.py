@@ -22,7 +22,7 @@ from pipeline.core.errors import UsageError
 if TYPE_CHECKING:
     from procrop_model.datasets.labelled import LabelledImage, LabelledSet
     from procrop_model.datasets.registry import Format
-    from stages.build import Sample
+    from stages.build import FinalSample
 
 Progress = Callable[[int, int], None]
 SHARD_BYTES = 256_000_000
@@ -162,16 +162,16 @@ def jpeg_of(path: Path, counts: Counter[str]) -> bytes:
         return encode_jpeg(image.convert("RGB"), 95)
 
 
-def sample_of(form: "Format", image: "LabelledImage", key: str, photo: str) -> "Sample":
+def sample_of(form: "Format", image: "LabelledImage", key: str, photo: str) -> "FinalSample":
     """The record of a picture, with the fields that the docstring of this module describes."""
     from procrop_model.datasets.registry import FIRST
-    from stages.build import Sample
+    from stages.build import FinalSample
 
     boxes, scores = image.boxes, form.to_ten(image.scores)
     kept = 1 if form.protocol == FIRST else 0
     order = [*range(kept), *sorted(range(kept, len(boxes)), key=lambda i: -scores[i])]
     crops = [[float(v) for v in boxes[i]] for i in order]
-    return Sample(
+    return FinalSample(
         key=key, photo=photo, width=image.width, height=image.height,
         photo_box=_whole(crops[0], image.width, image.height), crops=crops, scores=[float(scores[i]) for i in order],
         origins=["annotated"] * len(order), prompt="", negative_prompt="", seed=-1, outpainter="", scorer="human",

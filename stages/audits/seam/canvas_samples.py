@@ -10,13 +10,32 @@ from PIL import Image, ImageFilter
 from pipeline.core.errors import MissingUpstreamError
 from pipeline.core.geometry import BoxPx
 from pipeline.core.seeds import fraction_of, seed_for
-from pipeline.core.stage import Rows, Tables
+from pipeline.core.stage import R, Tables
 from stages.audits.seam.patches import Pixels, Scene, mask_of
 from stages.canvases.seam_treatment import SeamSettings, kept_psnr, treat
 from stages.photos.decode import encode_jpeg, to_array
 
 CONTROL_BLUR = 3.0  # pixels, of a border that any probe must find
-COLUMNS = ("photo", "photo_box", "subject_box", "width", "height", "outpainter", "seam", "image_offset", "image_size")
+
+
+@dataclass(frozen=True)
+class _ImagePlace:
+    """Where the image of a photo is in the tar of its shard."""
+
+    key: str
+    image_offset: int
+    image_size: int
+
+
+@dataclass(frozen=True)
+class _CanvasRow(_ImagePlace):
+    """The columns of a canvas that an audit reads."""
+
+    photo: str
+    photo_box: list[int]
+    subject_box: list[int]
+    outpainter: str
+    seam: str
 
 
 @dataclass(frozen=True)
@@ -38,9 +57,9 @@ class Painted:
         return Scene(self.key, self.photo, self.pixels, mask_of(self.box_px, width, height))
 
 
-def _rows(tables: Tables, stage: str, columns: Sequence[str]) -> Rows:
-    """Kept rows of all shards, each with its ``shard``."""
-    return [{**row, "shard": shard} for shard in tables.shards(stage) for row in tables.rows(stage, shard, columns)]
+def _rows(tables: Tables, stage: str, record: type[R]) -> list[tuple[int, R]]:
+    """Kept rows of all shards, each with the number of its shard."""
+    return [(shard, row) for shard in tables.shards(stage) for row in tables.rows(stage, shard, record)]
 
 
 class Canvases:
@@ -48,40 +67,38 @@ class Canvases:
 
     def __init__(self, tables: Tables, limit: int) -> None:
         self._tables = tables
-        rows = _rows(tables, "outpaint", COLUMNS)
+        rows = _rows(tables, "outpaint", _CanvasRow)
         if not rows:
             raise MissingUpstreamError("the audit needs canvases: run 'procrop-data outpaint --with-upstream' first")
-        turns = sorted(rows, key=lambda row: (row["key"].rsplit("-", 1)[-1], fraction_of(0, "seam audit", row["key"])))
-        self._rows = sorted(turns[:limit], key=lambda row: str(row["key"]))
-        self._photos = {row["key"]: row for row in _rows(tables, "ingest", ("image_offset", "image_size"))}
+        turns = sorted(rows, key=lambda at: (at[1].key.rsplit("-", 1)[-1], fraction_of(0, "seam audit", at[1].key)))
+        self._rows = sorted(turns[:limit], key=lambda at: at[1].key)
+        self._photos = {place.key: (shard, place) for shard, place in _rows(tables, "ingest", _ImagePlace)}
         self.photograph = lru_cache(maxsize=1)(self._photograph)  # rows are in the order of their photos
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Painted]:
-        for row in self._rows:
-            x1, y1, x2, y2 = row["photo_box"]
-            original = Image.fromarray(self.photograph(row["photo"])).resize(
-                (x2 - x1, y2 - y1), Image.Resampling.LANCZOS
-            )
+        for shard, row in self._rows:
+            x1, y1, x2, y2 = row.photo_box
+            original = Image.fromarray(self.photograph(row.photo)).resize((x2 - x1, y2 - y1), Image.Resampling.LANCZOS)
             yield Painted(
-                key=row["key"],
-                photo=row["photo"],
-                pixels=self._image("outpaint", row),
+                key=row.key,
+                photo=row.photo,
+                pixels=self._image("outpaint", shard, row),
                 original=np.asarray(original),
                 box_px=(x1, y1, x2, y2),
-                subject_px=(s[0], s[1], s[2], s[3]) if (s := row["subject_box"]) else None,
-                recipe=(row["outpainter"], row["seam"]),
+                subject_px=(s[0], s[1], s[2], s[3]) if (s := row.subject_box) else None,
+                recipe=(row.outpainter, row.seam),
             )
 
     def _photograph(self, key: str) -> Pixels:
         """The whole photograph, uint8 [H, W, 3]."""
-        return self._image("ingest", self._photos[key])
+        return self._image("ingest", *self._photos[key])
 
-    def _image(self, stage: str, row: dict[str, int]) -> Pixels:
-        path = self._tables.path(stage, row["shard"])
-        return to_array(self._tables.read_range(path, row["image_offset"], row["image_size"]))
+    def _image(self, stage: str, shard: int, place: _ImagePlace) -> Pixels:
+        path = self._tables.path(stage, shard)
+        return to_array(self._tables.read_range(path, place.image_offset, place.image_size))
 
 
 def treated(canvases: Sequence[Painted], settings: SeamSettings) -> tuple[list[Scene], float]:

@@ -90,10 +90,10 @@ def test_a_run_makes_the_requests_that_are_foretold_and_no_more(tmp_path):
         Counting.stage = stage.name
         options = {"watcher": Display(quiet=True), "options": Options(), "chain": session.stages}
         run_stages([stage], session.run, Here(session.run), **options)
-        root = stage.name.split("/")[0]
+        root = stage.verb
         printed = requests_of(Cost(stage.name, counts.get(root, 120), 4, 0.0, 0, True))
         assert Counting.asked[stage.name] <= 1.25 * printed + 10, stage.name
-    assert set(REQUESTS) == {stage.name.split("/")[0] for stage in session.stages}
+    assert set(REQUESTS) == {stage.verb for stage in session.stages}
 
 
 def test_the_command_says_what_it_assumes(tmp_path):

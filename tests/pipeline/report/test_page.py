@@ -109,7 +109,9 @@ def full(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     run, stages = canned_run(root / "work")
     tables = run.tables()
-    keys = [row["key"] for shard in tables.shards("filter") for row in tables.rows("filter", shard, ["key"])]
+    keys = [
+        row["key"] for shard in tables.shards("filter") for row in tables.columns("filter", shard, ["key"]).to_pylist()
+    ]
     model_files(root / "models", keys)
     crop_files(root / "crops")
     run.store.write("report/seam.json", json.dumps(audited(keys[0])).encode())
@@ -243,7 +245,7 @@ def test_a_damaged_evaluation_is_named(tmp_path):
 
 def test_the_strip_shows_one_canvas_and_refuses_others(full):
     *_, run, _ = full
-    key = run.tables().rows("filter", 0, ["key"])[0]["key"]
+    key = run.tables().columns("filter", 0, ["key"])["key"][0].as_py()
     strip = story_strip(run, key)
     assert strip.mode == "RGB" and strip.width > 3 * strip.height and strip.width < 2400
     with pytest.raises(UsageError, match="not a kept canvas"):
