@@ -68,7 +68,7 @@ def do(stage, run, *shards):
 
 
 def files(run):
-    return {path: path.read_bytes() for path in run.store.root.rglob("*") if path.is_file()}
+    return {path: path.read_bytes() for path in run.store.local_root.rglob("*") if path.is_file()}
 
 
 def states(stage, run, **options):
