@@ -31,11 +31,11 @@ from benchmarks.harness import alternate, finish, result, versions
 from benchmarks.kill_tally import Tally, reference_of, say
 from benchmarks.ray_run import Sleeper
 from benchmarks.stand_ins import make_photos
-from pipeline.core.actor_resources import Needs
+from pipeline.core.actor_resources import ActorResources
 from pipeline.engine.executors.local import LocalExecutor
-from pipeline.engine.executors.ray.cluster import NICENESS, STORE_BYTES, connect
+from pipeline.engine.executors.ray.cluster import NICENESS, STORE_BYTES, connect_ray
 from pipeline.engine.executors.ray.executor import RayExecutor
-from pipeline.engine.ready_shards import Flow
+from pipeline.engine.ready_shards import ReadyShards
 from pipeline.runs.plan import Plan, freeze_plan
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
@@ -107,16 +107,16 @@ def ray_seconds(work: Path, shards: int, seconds: float) -> float:
     """The same on actors of the cluster that is joined."""
     run, stage = naps(work, shards, seconds)
     started = time.perf_counter()
-    with RayExecutor(run, [stage], needs={stage.name: Needs()}, on_event=lambda event: None) as executor:
-        work_left = Flow([stage], lambda stage: range(shards), lambda stage, shard: False)
-        assert len(list(executor.flow(work_left))) == shards
+    with RayExecutor(run, [stage], resources={stage.name: ActorResources()}, on_event=lambda event: None) as executor:
+        work_left = ReadyShards([stage], lambda stage: range(shards), lambda stage, shard: False)
+        assert len(list(executor.map_ready(work_left))) == shards
     return time.perf_counter() - started
 
 
 def start_up(work: Path, address: str) -> float:
     """Seconds from joining a cluster to the first receipt of a stage that takes no time."""
     started = time.perf_counter()
-    connect(address, WORKERS)
+    connect_ray(address, WORKERS)
     ray_seconds(work, 1, 0.0)
     return time.perf_counter() - started
 

@@ -14,10 +14,10 @@ import ray
 from benchmarks.fault_run import session_for
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import refresh_sources
-from pipeline.core.actor_resources import Needs
+from pipeline.core.actor_resources import ActorResources
 from pipeline.core.errors import ProcropError
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from pipeline.engine.executors.ray.cluster import connect
+from pipeline.engine.executors.ray.cluster import connect_ray
 from pipeline.engine.executors.ray.executor import RayExecutor
 from pipeline.engine.runner import Options, run_stages
 
@@ -56,14 +56,16 @@ def run_all(source: Path, work: Path, quiet: bool = True) -> None:
     session, display = session_for(source, work), Display(quiet=quiet)
     refresh_sources(session, display)
     stages = session.stages
-    needs = {stage.name: Needs() for stage in stages}
-    with RayExecutor(session.run, stages, needs=needs, on_event=display.on_event, on_wait=display.message) as executor:
+    resources = {stage.name: ActorResources() for stage in stages}
+    with RayExecutor(
+        session.run, stages, resources=resources, on_event=display.on_event, on_wait=display.message
+    ) as executor:
         run_stages(stages, session.run, executor, watcher=display, chain=stages, options=Options())
 
 
 if __name__ == "__main__":
     try:
-        connect(sys.argv[3], 2)
+        connect_ray(sys.argv[3], 2)
         run_all(Path(sys.argv[1]), Path(sys.argv[2]), quiet=len(sys.argv) < 5)
     except ProcropError as error:
         print(error, file=sys.stderr)

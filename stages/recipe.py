@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.core.actor_resources import Needs
+from pipeline.core.actor_resources import ActorResources
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Stage
 from stages.backends.registry import Models, ModelSettings, models_of
@@ -44,7 +44,7 @@ class Recipe(Settings):
     embed: EmbedSettings = EmbedSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     train: TrainSettings = TrainSettings()
-    ray: dict[Verb, Needs] = Field(default_factory=dict)
+    ray: dict[Verb, ActorResources] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _named_alike(self) -> "Recipe":

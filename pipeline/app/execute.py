@@ -14,9 +14,9 @@ from pipeline.app.worker_count import workers_for
 from pipeline.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.core.actor_resources import Needs
+    from pipeline.core.actor_resources import ActorResources
     from pipeline.core.stage import Stage
-    from pipeline.engine.array_share import Share
+    from pipeline.engine.array_share import ArrayShare
     from pipeline.engine.runner import Options, StageResult
     from stages.backends.outpainters.diffusion.backend import DiffusionSettings
 
@@ -66,9 +66,9 @@ def require_executor(request: ExecutionRequest, options: "Options") -> None:
     if request.executor == "ray" and not _installed("ray"):
         raise UsageError("--executor ray needs Ray, which is not installed: pip install 'procrop-data[ray]'")
     if request.executor == "array":
-        from pipeline.engine.array_share import share_in
+        from pipeline.engine.array_share import share_from_environment
 
-        share_in(os.environ)
+        share_from_environment(os.environ)
         if options.accept_change:
             raise UsageError(
                 "--accept-change moves files away that other tasks of the array may read: run the command once without --executor "
@@ -146,7 +146,7 @@ def _execute_on_ray(
 ) -> ExecutionResult:
     import ray
 
-    from pipeline.engine.executors.ray.cluster import connect
+    from pipeline.engine.executors.ray.cluster import connect_ray
     from pipeline.engine.executors.ray.executor import RayExecutor
     from pipeline.engine.runner import run_stages
     from stages.recipe import stages_of
@@ -157,15 +157,17 @@ def _execute_on_ray(
             "models.outpainter.batch=8"
         )
     stages = _stages(session, request)
-    cluster = connect(request.address, workers_for(session.recipe, request.workers))
+    cluster = connect_ray(request.address, workers_for(session.recipe, request.workers))
     try:
         has_gpu = bool(cluster.get("GPU"))
         # From fresh stages: the digests of these models are cached, and the stages sent to the nodes must compute their own.
-        needs = {
+        resources = {
             stage.name: _actor_resources(session, stage, request.workers, has_gpu=has_gpu)
             for stage in stages_of(session.recipe)
         }
-        executor = RayExecutor(session.run, stages, needs=needs, on_event=display.on_event, on_wait=display.message)
+        executor = RayExecutor(
+            session.run, stages, resources=resources, on_event=display.on_event, on_wait=display.message
+        )
         removed = refresh_sources(session, display) if "ingest" in request.verbs else 0
         with executor:
             results = run_stages(stages, session.run, executor, watcher=display, chain=session.stages, options=options)
@@ -174,12 +176,12 @@ def _execute_on_ray(
     return ExecutionResult(session, results, removed)
 
 
-def _actor_resources(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> "Needs":
+def _actor_resources(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> "ActorResources":
     """Resources of one actor of a stage: the recipe's, else one core and, if a model of the stage may use it, one GPU."""
-    from pipeline.core.actor_resources import Needs
+    from pipeline.core.actor_resources import ActorResources
 
-    by_verb = {str(verb): needs for verb, needs in session.recipe.ray.items()}
-    resources = by_verb.get(stage.verb, Needs())
+    by_verb = {str(verb): resources for verb, resources in session.recipe.ray.items()}
+    resources = by_verb.get(stage.verb, ActorResources())
     if resources.num_gpus is None:
         on_gpu = has_gpu and not session.recipe.models.gpu_roles.isdisjoint(stage.models())
         resources = resources.model_copy(update={"num_gpus": 1.0 if on_gpu else 0.0})
@@ -189,12 +191,12 @@ def _actor_resources(session: Session, stage: "Stage", workers: int, *, has_gpu:
 def _execute_array_task(
     session: Session, request: ExecutionRequest, options: "Options", display: Display
 ) -> ExecutionResult:
-    from pipeline.engine.array_share import share_in, waiting_time
+    from pipeline.engine.array_share import share_from_environment, waiting_time
     from pipeline.engine.executors.array import ArrayTask, at_work
     from pipeline.engine.executors.local import LocalExecutor
     from pipeline.runs.plan import load_plan
 
-    share, wait = share_in(os.environ), waiting_time(os.environ)
+    share, wait = share_from_environment(os.environ), waiting_time(os.environ)
     work_shards = session.run.plan.work_shards
     share.require_some(max(stage.shards(work_shards) for stage in _stages(session, request)))
     with at_work(session.run.store, share):
@@ -208,7 +210,7 @@ def _execute_array_task(
     return ExecutionResult(session, done.stages, 0, done.waits_for)
 
 
-def _prepare_array(session: Session, request: ExecutionRequest, share: "Share", display: Display) -> Session:
+def _prepare_array(session: Session, request: ExecutionRequest, share: "ArrayShare", display: Display) -> Session:
     """The list of input files and the batch size: the first task of the array makes them, the others reuse them."""
     from pipeline.engine.executors.array import once
     from pipeline.runs.plan import load_plan

@@ -1,4 +1,4 @@
-"""Which shards are one task's of an array job: told by the environment of Slurm or Kubernetes, by nothing else."""
+"""The shards of one task of an array job, from the environment variables of Slurm or Kubernetes alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,8 @@ SLURM_SHAPE = ("SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK
 
 
 @dataclass(frozen=True)
-class Share:
-    """Task ``index`` of ``count``: the shards whose number leaves ``index`` when divided by ``count``. count 0: the shard with
-    its number alone.
-    """
+class ArrayShare:
+    """The shards n with n % count == index; with count 0, shard ``index`` alone."""
 
     index: int
     count: int = 0
@@ -29,7 +27,7 @@ class Share:
 
     @property
     def kind(self) -> str:
-        """How the array divides the shards; arrays of different kinds must not be at work together."""
+        """How the array divides the shards; arrays of different kinds must not run at once."""
         return f"of-{self.count}" if self.count else "by-number"
 
     def __str__(self) -> str:
@@ -44,12 +42,12 @@ class Share:
             )
 
 
-def share_in(environment: Mapping[str, str]) -> Share:
-    """The share that an environment tells of. Raises UsageError for none, or one that is out of range.
+def share_from_environment(environment: Mapping[str, str]) -> ArrayShare:
+    """The share of this task by its environment variables. Raises UsageError when they are missing or out of range.
 
-    Kubernetes: ``JOB_COMPLETION_INDEX`` of ``PROCROP_ARRAY_COUNT``. Slurm: an array from 0 without gaps deals out all shards among
-    its tasks; any other holds numbers of shards, as ``status --missing --slurm`` prints them. ``PROCROP_ARRAY_COUNT`` beside
-    Slurm's variables: tasks of an array of so many, of which only some are run again.
+    Kubernetes: ``JOB_COMPLETION_INDEX`` of ``PROCROP_ARRAY_COUNT``. Slurm: an array from 0 without gaps divides all shards among
+    its tasks; other indices are shard numbers, as ``status --missing --slurm`` prints them. ``PROCROP_ARRAY_COUNT`` beside
+    Slurm's variables: the array has so many tasks, of which only some run again.
     """
     if SLURM in environment:
         index = _number(environment, SLURM)
@@ -58,7 +56,7 @@ def share_in(environment: Mapping[str, str]) -> Share:
         low, high, count = (_number(environment, name) for name in SLURM_SHAPE)
         if not low <= index <= high:
             raise UsageError(f"{SLURM}={index} is out of range: the array goes from {low} to {high}")
-        return Share(index, count) if low == 0 and count == high + 1 else Share(index)
+        return ArrayShare(index, count) if low == 0 and count == high + 1 else ArrayShare(index)
     if KUBERNETES in environment:
         if COUNT not in environment:
             raise UsageError(
@@ -71,14 +69,14 @@ def share_in(environment: Mapping[str, str]) -> Share:
 
 
 def waiting_time(environment: Mapping[str, str]) -> float:
-    """Seconds that a task waits for shards of other tasks where it needs all of them."""
+    """Seconds that a task waits for the shards of other tasks where it needs all shards."""
     return float(_number(environment, WAIT)) if WAIT in environment else 0.0
 
 
-def _ranked(index: int, count: int, name: str) -> Share:
+def _ranked(index: int, count: int, name: str) -> ArrayShare:
     if not 0 <= index < count:
         raise UsageError(f"{name}={index} is out of range: {COUNT}={count} tasks have the indices 0 to {count - 1}")
-    return Share(index, count)
+    return ArrayShare(index, count)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

@@ -1,6 +1,6 @@
-"""What a process computes with: digests of the packages' sources, versions of the libraries that shape pixels, the models.
+"""What a process computes with: digests of the packages' source files, versions of the libraries that change pixels, models.
 
-Machines of a cluster that differ in it would write shards that differ, so they are compared before any work.
+Machines of a cluster that differ in it would write different shards, so they are compared before any work.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ MISSING = "missing"
 SHOWN = 5
 
 
-def census(stage: Stage) -> dict[str, str]:
-    """Digest or version by what it is of; a model that is not there has the reason in its place."""
+def environment_digest(stage: Stage) -> dict[str, str]:
+    """Source file, library or model -> its digest or version; a model that is missing has the reason in its place."""
     return {**_sources(), **_libraries(), **_models(stage)}
 
 
@@ -37,13 +37,13 @@ def _sources() -> dict[str, str]:
 
 @cache
 def _libraries() -> dict[str, str]:
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    versions = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = MISSING
-    return found
+            versions[name] = MISSING
+    return versions
 
 
 def _models(stage: Stage) -> dict[str, str]:
@@ -53,8 +53,8 @@ def _models(stage: Stage) -> dict[str, str]:
         return {f"model of {stage.name}": f"{MISSING} ({error})"}
 
 
-def told_apart(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """How another process differs, in one line, cut to the first few; empty when it does not."""
+def environment_difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """The first ``SHOWN`` differences between two environments, in one line; empty when there is none."""
     lines = difference(ours, theirs)
     more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return "; ".join(lines[:SHOWN]) + more

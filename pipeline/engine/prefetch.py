@@ -1,6 +1,6 @@
-"""While a micro-batch is with the model, the next one is decoded and the one before is encoded, so that the model never waits.
+"""While the model computes a micro-batch, the next one is decoded and the last one is encoded, so that the model never waits.
 
-At most three micro-batches are in memory. Which samples share one, and the order of outcomes, are as without it.
+At most three micro-batches are in memory. Micro-batches and the order of outcomes are the same as without prefetching.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,17 +14,20 @@ Batch = Sequence[Task]
 
 
 @dataclass(frozen=True)
-class Steps:
-    """begin(index): before a micro-batch is computed; raises to stop there, once what is done was handed out.
+class BatchHooks:
+    """Callbacks of ``prefetched``.
 
-    failed(batch, error): outcomes of a micro-batch that raised ``error``, or raises.
+    Args:
+        begin: called with the index of a micro-batch before it is computed; when it raises, the outcomes of those before are
+            given first.
+        failed: outcomes of a micro-batch that raised an error, or raises.
     """
 
     begin: Callable[[int], None]
     failed: Callable[[Batch, Exception], list[Outcome]]
 
 
-def overlapped(stage: SplitStage, shard: Shard, batches: Sequence[Batch], steps: Steps) -> Iterator[list[Outcome]]:
+def prefetched(stage: SplitStage, shard: Shard, batches: Sequence[Batch], steps: BatchHooks) -> Iterator[list[Outcome]]:
     """Outcomes of each micro-batch of a stage, in order."""
     with ThreadPoolExecutor(1, "prepare") as ahead, ThreadPoolExecutor(1, "finish") as behind:
         prepared = [ahead.submit(stage.prepare, batches[0], shard)] if batches else []
@@ -38,7 +41,7 @@ def overlapped(stage: SplitStage, shard: Shard, batches: Sequence[Batch], steps:
                 if last is not None:
                     yield last()
                 raise
-            now = _under_way(stage, batch, prepared.pop(0), behind, steps)
+            now = _start(stage, batch, prepared.pop(0), behind, steps)
             if last is not None:
                 yield last()
             last = now
@@ -46,14 +49,14 @@ def overlapped(stage: SplitStage, shard: Shard, batches: Sequence[Batch], steps:
             yield last()
 
 
-def _under_way(
-    stage: SplitStage, batch: Batch, prepared: "Future[Any]", behind: ThreadPoolExecutor, steps: Steps
+def _start(
+    stage: SplitStage, batch: Batch, prepared: "Future[Any]", behind: ThreadPoolExecutor, steps: BatchHooks
 ) -> Callable[[], list[Outcome]]:
-    """Compute a micro-batch and leave its end to another thread; gives what waits for its outcomes."""
+    """Compute a micro-batch and encode it in another thread; gives a function that waits for its outcomes."""
     try:
         ready = prepared.result()
         end = behind.submit(stage.finish, batch, ready, stage.compute(ready))
-    except Exception as error:  # noqa: BLE001 - the caller knows which of them are a sample's fault
+    except Exception as error:  # noqa: BLE001 - the caller decides which errors a sample caused
         caught = error
         return lambda: steps.failed(batch, caught)
 

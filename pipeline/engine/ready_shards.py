@@ -1,7 +1,7 @@
-"""Several stages in flight at once: a shard goes on to the next stage while others are still in this one.
+"""Which shards of several stages can start: a shard goes on to the next stage while others are still in this one.
 
-That is possible from stage to stage as long as a stage's shard n reads shard n of those before it and nothing else. Where
-a stage looks at all shards first (a prologue), the flow ends and another begins.
+That holds from stage to stage as long as shard n of a stage reads shard n of its upstream stages and nothing else. A stage that
+reads all shards first (in its prologue) begins a new segment.
 """
 
 import time
@@ -12,44 +12,47 @@ from pipeline.core.stage import Stage
 from pipeline.runs.receipts import Receipt
 
 
-def legs(stages: Sequence[Stage]) -> list[list[Stage]]:
-    """Stages in order, cut before each that must see all shards of the ones before it."""
-    found: list[list[Stage]] = []
+def segments(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Stages in order, split before each that must read all shards of the stages before it."""
+    parts: list[list[Stage]] = []
     for stage in stages:
-        if not found or stage.prologue_needed or stage.regroups or _regrouped(stage, found[-1]):
-            found.append([])
-        found[-1].append(stage)
-    return found
+        if not parts or stage.prologue_needed or stage.regroups or _regrouped(stage, parts[-1]):
+            parts.append([])
+        parts[-1].append(stage)
+    return parts
 
 
-def _regrouped(stage: Stage, leg: Sequence[Stage]) -> bool:
+def _regrouped(stage: Stage, segment: Sequence[Stage]) -> bool:
     """Whether it reads shards that are numbered in another way."""
-    return any(other.regroups and other.name in stage.upstream for other in leg)
+    return any(other.regroups and other.name in stage.upstream for other in segment)
 
 
-class Flow:
-    """Which shards may be done now. A shard of a stage is ready when the same shard of all that it reads is done.
+class ReadyShards:
+    """A queue of shards by stage. A shard is ready when the same shard of all its upstream stages is done.
 
-    found(stage, shard): whether a shard whose turn has come turns out to be done already.
+    Args:
+        stages: of one segment.
+        shards: the shard numbers of a stage.
+        is_done: whether a shard that became ready is done already.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], shards: Callable[[Stage], Sequence[int]], found: Callable[[Stage, int], bool]
+        self, stages: Sequence[Stage], shards: Callable[[Stage], Sequence[int]], is_done: Callable[[Stage, int], bool]
     ) -> None:
         self.stages = {stage.name: stage for stage in stages}
         self._reads = {stage.name: [name for name in stage.upstream if name in self.stages] for stage in stages}
         self._open = {stage.name: set(shards(stage)) for stage in stages}
         self._ready: dict[str, deque[int]] = {stage.name: deque() for stage in stages}
         self._later: list[tuple[float, str, int]] = []
-        self._found = found
+        self._is_done = is_done
         for name, reads in self._reads.items():
-            for shard in [] if reads else sorted(self._open[name]):  # the rest follows from what is found done
+            for shard in [] if reads else sorted(self._open[name]):  # readers follow when a shard is done
                 self._consider(name, shard)
 
     def _consider(self, name: str, shard: int) -> None:
-        """Put a shard among the ready ones if it is its turn; if it is done, so may be what reads it."""
+        """Queue a shard if its upstream is done; if it is done itself, consider the shards that read it."""
         if shard in self._open[name] and not any(shard in self._open[read] for read in self._reads[name]):
-            if self._found(self.stages[name], shard):
+            if self._is_done(self.stages[name], shard):
                 self._open[name].discard(shard)
                 self._go_on(name, shard)
             else:
@@ -71,7 +74,7 @@ class Flow:
         return bool(self._later) or any(self._ready.values())
 
     def left(self, name: str) -> int:
-        """Shards of a stage that are not done, whether it is their turn or not."""
+        """Shards of a stage that are not done, ready or not."""
         return len(self._open[name])
 
     def waiting(self, name: str) -> int:
@@ -83,15 +86,15 @@ class Flow:
         return len(self._ready[name])
 
     def first(self, name: str) -> int:
-        """The shard of a stage that ``take`` would give."""
+        """The ready shard of a stage that ``take`` gives next."""
         return self._ready[name][0]
 
     def take(self, name: str) -> int:
-        """A shard of a stage to begin with; there must be one."""
+        """Take a ready shard of a stage from the queue. Raises IndexError when none is ready."""
         return self._ready[name].popleft()
 
-    def give_back(self, name: str, shard: int, after: float = 0.0) -> None:
-        """A shard that was taken and is not done: its turn comes again, in ``after`` seconds."""
+    def put_back(self, name: str, shard: int, after: float = 0.0) -> None:
+        """Queue a shard that was taken but not done again, after ``after`` seconds."""
         self._later.append((time.monotonic() + after, name, shard))
 
     def done(self, receipt: Receipt) -> None:

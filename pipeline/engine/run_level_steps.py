@@ -1,4 +1,4 @@
-"""A stage's prologue and epilogue: work over all shards, done once and committed with a receipt like a shard."""
+"""A stage's prologue and epilogue: work over all shards, done once and committed with a receipt as a shard is."""
 
 import socket
 import time
@@ -41,7 +41,7 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
 
 
 def _manifest(stage: Stage, run: Run) -> Iterator[tuple[str, bytes]]:
-    """What the next run tells the changes by; work shards keep their names, so they need none."""
+    """What the next run compares its shards with. Work shards keep their names, so only a stage that regroups needs it."""
     if stage.regroups:
         yield f"{stage.name}/{MANIFEST}", encode_manifest(manifest_of(stage, run))
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from pipeline.core.errors import RefusedError
 from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import Retry, ShardState, no_retry, reopen, reopen_outdated, shard_state
-from pipeline.engine.ready_shards import Flow, legs
+from pipeline.engine.ready_shards import ReadyShards, segments
 from pipeline.engine.run_level_steps import run_epilogue, run_prologue
 from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, remove_unnamed_files
 from pipeline.runs.receipts import Receipt, difference
@@ -25,19 +25,19 @@ class Executor(Protocol):
 
 
 @runtime_checkable
-class FlowingExecutor(Protocol):
+class PipelinedExecutor(Protocol):
     """Runs shards of several stages at once."""
 
-    def flow(self, work: Flow) -> Iterable[Receipt]:
-        """Take what is ready, do it and say so, until nothing is left."""
+    def map_ready(self, ready: ReadyShards) -> Iterable[Receipt]:
+        """Take shards that are ready, do them and report them done, until none is left."""
         ...
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage came to: shards done now, shards found done, and all receipts.
+    """Shards done now, shards that were done before, and all receipts of a stage.
 
-    changes: of a stage that groups anew, against the last time that it was complete.
+    changes: of a stage that regroups, against the last time that it was complete.
     """
 
     stage: str
@@ -48,7 +48,7 @@ class StageResult:
 
 
 class Watcher(Protocol):
-    """Hears what the runner does; the command line draws bars with it."""
+    """Is called as the runner proceeds; the command line draws progress bars with it."""
 
     def begin(self, stage: str, todo: int, total: int) -> None: ...
     def shard_done(self, receipt: Receipt) -> None: ...
@@ -57,7 +57,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """retry: receipts to do again although they are done. accept_change: move what another recipe made aside."""
+    """Args:
+    retry: which shards to do again although they are done.
+    accept_change: move the shards of another recipe to ``lineage/`` instead of refusing the run.
+    """
 
     retry: Retry = no_retry
     accept_change: bool = False
@@ -66,7 +69,7 @@ class Options:
 def run_stages(
     stages: Sequence[Stage],
     run: Run,
-    executor: Executor | FlowingExecutor,
+    executor: Executor | PipelinedExecutor,
     *,
     watcher: Watcher,
     options: Options,
@@ -77,22 +80,22 @@ def run_stages(
     Raises RefusedError when something was made by another recipe, MissingUpstreamError, and what a shard raises.
     """
     results = []
-    for leg in legs(stages) if isinstance(executor, FlowingExecutor) else [[stage] for stage in stages]:
-        before = {stage.name: open_stage(stage, run, options, chain) for stage in leg}
-        if isinstance(executor, FlowingExecutor):
-            done_now = _flow(leg, run, executor, watcher, options)
+    for segment in segments(stages) if isinstance(executor, PipelinedExecutor) else [[stage] for stage in stages]:
+        before = {stage.name: open_stage(stage, run, options, chain) for stage in segment}
+        if isinstance(executor, PipelinedExecutor):
+            done_now = _run_segment(segment, run, executor, watcher, options)
         else:
-            done_now = Counter({leg[0].name: _one_by_one(leg[0], run, executor, watcher, options)})
-        for stage in leg:
+            done_now = Counter({segment[0].name: _one_by_one(segment[0], run, executor, watcher, options)})
+        for stage in segment:
             results.append(close_stage(stage, run, before[stage.name], done_now[stage.name]))
             watcher.end(results[-1])
     return results
 
 
 def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage]) -> dict[str, str] | None:
-    """What comes before the shards of a stage: another recipe's are refused or moved aside, the prologue is made.
+    """Prepare a stage: refuse the shards of another recipe or move them aside, and make the prologue.
 
-    Gives the manifest of the last time that the stage was complete, where it keeps one.
+    Gives the manifest of the last time that the stage was complete, of a stage that regroups.
     """
     _refuse_other_runs(stage, run)
     changed = changed_recipe(stage, run)
@@ -112,7 +115,7 @@ def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage])
 
 
 def _one_by_one(stage: Stage, run: Run, executor: Executor, watcher: Watcher, options: Options) -> int:
-    """Do what is to do of one stage; gives how many shards that were."""
+    """Do the shards of one stage that are not done; gives their number."""
     total = stage.shards(run.plan.work_shards)
     todo = reopen_outdated(stage, run, range(total), options.retry)
     watcher.begin(stage.name, len(todo), total)
@@ -121,11 +124,11 @@ def _one_by_one(stage: Stage, run: Run, executor: Executor, watcher: Watcher, op
     return len(todo)
 
 
-def _flow(
-    leg: Sequence[Stage], run: Run, executor: FlowingExecutor, watcher: Watcher, options: Options
+def _run_segment(
+    segment: Sequence[Stage], run: Run, executor: PipelinedExecutor, watcher: Watcher, options: Options
 ) -> Counter[str]:
-    """Do what is to do of several stages at once; gives how many shards of each that were."""
-    shards = {stage.name: range(stage.shards(run.plan.work_shards)) for stage in leg}
+    """Do the shards of several stages at once that are not done; gives their number by stage."""
+    shards = {stage.name: range(stage.shards(run.plan.work_shards)) for stage in segment}
 
     def is_done(stage: Stage, shard: int) -> bool:
         state = shard_state(stage, run, shard, options.retry)
@@ -133,21 +136,21 @@ def _flow(
             reopen(stage, run, shard)
         return state is ShardState.DONE
 
-    flow = Flow(leg, lambda stage: shards[stage.name], is_done)
-    for stage in leg:
-        if flow.waiting(stage.name):
-            run.inputs_of(stage, flow.first(stage.name))  # a missing upstream is reported before any work begins
-    for stage in leg:
-        watcher.begin(stage.name, flow.left(stage.name), len(shards[stage.name]))
+    ready = ReadyShards(segment, lambda stage: shards[stage.name], is_done)
+    for stage in segment:
+        if ready.waiting(stage.name):
+            run.inputs_of(stage, ready.first(stage.name))  # a missing upstream is reported before any work begins
+    for stage in segment:
+        watcher.begin(stage.name, ready.left(stage.name), len(shards[stage.name]))
     done_now: Counter[str] = Counter()
-    for receipt in executor.flow(flow) if flow.unfinished else ():
+    for receipt in executor.map_ready(ready) if ready.unfinished else ():
         done_now[receipt.stage] += 1
         watcher.shard_done(receipt)
     return done_now
 
 
 def close_stage(stage: Stage, run: Run, before: dict[str, str] | None, done_now: int) -> StageResult:
-    """What comes after the shards of a stage: names that are gone are swept, the epilogue is made."""
+    """Finish a stage: remove files of shards that no longer exist, and make the epilogue."""
     total = stage.shards(run.plan.work_shards)
     receipts = run.receipts(stage.name)
     changes = Changes()

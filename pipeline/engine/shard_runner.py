@@ -19,7 +19,7 @@ from pipeline.core.errors import (
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import FAILED, Outcome, Shard, SplitStage, Stage, Task
 from pipeline.engine.completion import holds
-from pipeline.engine.prefetch import Steps, overlapped
+from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
 from pipeline.runs.journal import Journal
 from pipeline.runs.receipts import Receipt, counts
@@ -36,7 +36,7 @@ _KEY = re.compile(r"[a-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of one shard: how many tasks came to which end since the last event."""
+    """Progress of one shard: tasks by status since the last event."""
 
     stage: str
     shard: int
@@ -47,9 +47,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Control:
-    """How the outside watches and stops a shard. beginning(start): the micro-batch of tasks from ``start`` is in hand now;
-    -1: none is. overlap: whether the next micro-batch may be prepared meanwhile; then a death may be of another than the one
-    in hand.
+    """How an executor watches and stops a shard.
+
+    Args:
+        report: called after each micro-batch.
+        stopping: whether to end after the current micro-batch.
+        beginning: called with the index of a micro-batch's first task before it is computed, with -1 after it.
+        max_consecutive_failures: failed samples in a row that stop the run.
+        overlap: prepare the next micro-batch meanwhile; a crash may then belong to that one.
+        device: recorded in the receipt.
     """
 
     report: Callable[[Event], None] = lambda event: None
@@ -60,8 +66,8 @@ class Control:
     device: str = "cpu"
 
 
-class Sink(Protocol):
-    """Where outcomes of a shard gather until it is committed. ``batches`` of them were there already (a resumed journal)."""
+class OutcomeSink(Protocol):
+    """Where the outcomes of a shard are collected until it is committed. batches: micro-batches of a resumed journal."""
 
     rows: list[dict[str, Any]]
     batches: int
@@ -72,7 +78,7 @@ class Sink(Protocol):
 
 
 class RowSink:
-    """Gathers the rows of a stage that writes no files."""
+    """Collects the rows of a stage that writes no files, in memory."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -82,16 +88,21 @@ class RowSink:
         self.rows += [parquet.row_of(outcome) for outcome in outcomes]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     def discard(self) -> None:
-        """Nothing is on disk."""
+        """Nothing to remove."""
+
+
+def shard_identity(stage: Stage, inputs: Mapping[str, str]) -> str:
+    """Digest of what a shard is made from and by which recipe; its journal and its list of crashing samples hold for it alone."""
+    return digest_of([recipe_of(stage), inputs])
 
 
 def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     """Do one shard of a stage and commit it: files first, then the receipt.
 
-    Raises InterruptedRunError after the micro-batch in hand when asked to stop, TooManyFailuresError, MissingUpstreamError,
+    Raises InterruptedRunError after the current micro-batch when asked to stop, TooManyFailuresError, MissingUpstreamError,
     StorageError, HeldError when another process holds the shard.
     """
     with shard_lock(run.store, stage.name, number) as lock:
@@ -99,16 +110,16 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         inputs = run.inputs_of(stage, number)
         done = run.receipt(stage.name, number)
         if done is not None and holds(done, stage, run, inputs):
-            return done  # by another process, since this one looked
-        identity = digest_of([recipe_of(stage), inputs])
+            return done  # another process has done it meanwhile
+        identity = shard_identity(stage, inputs)
         shard = run.shard(stage, number)
         tasks = stage.tasks(shard)
         _check_keys(tasks, stage.name)
-        deadly = read_crashed(run.store, stage.name, number, identity)
+        crashing = read_crashed(run.store, stage.name, number, identity)
         clock.append(time.perf_counter())
         sink = _open_sink(stage, run, number, identity)
         with contextlib.closing(sink):
-            _work(stage, shard, tasks, sink, control, deadly)
+            _work(stage, shard, tasks, sink, control, crashing)
             clock.append(time.perf_counter())
             lock.check()
             run.store.ensure()
@@ -118,15 +129,15 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
         receipt = replace(receipt, seconds=seconds, device=control.device, run=run.plan.identity)
         if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
-            receipt = _of_the_other(run, receipt)
+            receipt = _receipt_of_other_process(run, receipt)
         sink.discard()
-        if deadly:
+        if crashing:
             run.store.remove(crashed_path(stage.name, number))
         return receipt
 
 
-def _of_the_other(run: Run, ours: Receipt) -> Receipt:
-    """The receipt of another process that did the same shard at the same time: as good as ours, when its files are the same.
+def _receipt_of_other_process(run: Run, ours: Receipt) -> Receipt:
+    """The receipt of another process that committed the same shard at the same time; it serves when its files are the same.
 
     Raises HeldError when they are not.
     """
@@ -138,7 +149,7 @@ def _of_the_other(run: Run, ours: Receipt) -> Receipt:
     )
 
 
-def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> Sink:
+def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> OutcomeSink:
     if not stage.extensions:
         return RowSink()
     return Journal(run.store.scratch_folder() / stage.name / "journal", number, identity)
@@ -159,11 +170,11 @@ def _check_keys(tasks: Sequence[Task], stage: str) -> None:
 
 
 def _work(
-    stage: Stage, shard: Shard, tasks: Sequence[Task], sink: Sink, control: Control, deadly: Mapping[str, str]
+    stage: Stage, shard: Shard, tasks: Sequence[Task], sink: OutcomeSink, control: Control, crashing: Mapping[str, str]
 ) -> None:
     in_a_row = 0
     starts = range(sink.batches * stage.micro_batch, len(tasks), stage.micro_batch)
-    for outcomes in _outcomes(stage, shard, tasks, starts, control, deadly):
+    for outcomes in _outcomes(stage, shard, tasks, starts, control, crashing):
         sink.append(outcomes)
         ends = [outcome.status for outcome in outcomes]
         control.report(Event(stage.name, shard.number, ends.count("kept"), ends.count("rejected"), ends.count(FAILED)))
@@ -171,14 +182,14 @@ def _work(
             in_a_row = in_a_row + 1 if outcome.status == FAILED else 0
             if in_a_row >= control.max_consecutive_failures:
                 raise TooManyFailuresError(
-                    f"{stage.name} failed {in_a_row} samples in a row, the last with {outcome.detail}: not the samples' fault"
+                    f"{stage.name} failed {in_a_row} samples in a row, the last with {outcome.detail}: samples are not the cause"
                 )
 
 
 def _outcomes(
-    stage: Stage, shard: Shard, tasks: Sequence[Task], starts: range, control: Control, deadly: Mapping[str, str]
+    stage: Stage, shard: Shard, tasks: Sequence[Task], starts: range, control: Control, crashing: Mapping[str, str]
 ) -> Iterator[list[Outcome]]:
-    """Of each micro-batch, in order. Raises InterruptedRunError before one when asked to stop."""
+    """Outcomes of each micro-batch, in order. Raises InterruptedRunError before a micro-batch when asked to stop."""
 
     def begin(index: int) -> None:
         if control.stopping():
@@ -191,22 +202,22 @@ def _outcomes(
         return attempt(stage, batch, shard)
 
     batches = [tasks[start : start + stage.micro_batch] for start in starts]
-    if isinstance(stage, SplitStage) and control.overlap and not deadly:
-        yield from overlapped(stage, shard, batches, Steps(begin, failed))
+    if isinstance(stage, SplitStage) and control.overlap and not crashing:
+        yield from prefetched(stage, shard, batches, BatchHooks(begin, failed))
         control.beginning(-1)
         return
     for index, batch in enumerate(batches):
         begin(index)
-        outcomes = _around(stage, batch, shard, deadly) if deadly else attempt(stage, batch, shard)
+        outcomes = _without_crashing(stage, batch, shard, crashing) if crashing else attempt(stage, batch, shard)
         control.beginning(-1)
         yield outcomes
 
 
-def _around(stage: Stage, batch: Sequence[Task], shard: Shard, deadly: Mapping[str, str]) -> list[Outcome]:
-    """Outcomes of a micro-batch without running the samples that kill their process."""
-    rest = [task for task in batch if task.key not in deadly]
+def _without_crashing(stage: Stage, batch: Sequence[Task], shard: Shard, crashing: Mapping[str, str]) -> list[Outcome]:
+    """Outcomes of a micro-batch whose crashing samples are not run."""
+    rest = [task for task in batch if task.key not in crashing]
     done = iter(attempt(stage, rest, shard) if rest else [])
-    return [outcome_of(task.key, deadly[task.key]) if task.key in deadly else next(done) for task in batch]
+    return [outcome_of(task.key, crashing[task.key]) if task.key in crashing else next(done) for task in batch]
 
 
 def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
@@ -227,7 +238,7 @@ def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
     return outcomes
 
 
-def _commit_files(stage: Stage, run: Run, shard: Shard, sink: Sink) -> dict[str, FileInfo]:
+def _commit_files(stage: Stage, run: Run, shard: Shard, sink: OutcomeSink) -> dict[str, FileInfo]:
     tar_path, table_path = stage.paths(shard.number, shard.shared)
     outputs: dict[str, FileInfo] = {}
     if isinstance(sink, Journal):

@@ -1,9 +1,9 @@
 """One task of a Slurm array or of a Kubernetes Indexed Job: its share of the shards, stage by stage, with local workers.
 
-What is done once for all shards is done by the first task that can: a stage's prologue by whoever finds all shards before it
-done, its epilogue by whoever finds all its own done. Others who come meanwhile wait for that lock. A task whose next stage
-needs shards of tasks that are not done waits for them as long as it was told to, and else ends: its share is done as far as
-it goes, and the same array, submitted again, goes on from there.
+Work over all shards is done once, by the first task that can: a stage's prologue by a task that finds all upstream shards done,
+its epilogue by a task that finds all shards of the stage done. Other tasks wait for that lock meanwhile. A task whose next stage
+needs unfinished shards of other tasks waits for them as long as ``wait`` says, then ends: the same array, submitted again,
+continues from there.
 """
 
 import time
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.core.errors import HeldError, InterruptedRunError, MissingUpstreamError, RefusedError
 from pipeline.core.stage import Stage
-from pipeline.engine.array_share import Share
+from pipeline.engine.array_share import ArrayShare
 from pipeline.engine.completion import reopen_outdated
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options, StageResult, Watcher, close_stage, open_stage
@@ -24,27 +24,27 @@ from pipeline.storage.base import Store
 from pipeline.storage.locks import live_locks, shard_lock
 
 AGAIN_S = 1.0
-HELD_LONGEST_S = 300.0  # longer than the lock of a dead owner on another machine stays doubtful
+HELD_LONGEST_S = 300.0  # longer than it takes to tell that the owner of a lock on another machine is dead
 LOCKS = "array"
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ShareResult:
-    """stages: what came of those that the task had part in. waits_for: what keeps it from the next one, empty when none does."""
+    """stages: results of the stages that the task worked on. waits_for: what the next stage lacks; empty when nothing."""
 
     stages: list[StageResult] = field(default_factory=list)
     waits_for: str = ""
 
 
 @contextmanager
-def at_work(store: Store, share: Share) -> Iterator[None]:
-    """Be known as this task while the block runs.
+def at_work(store: Store, share: ArrayShare) -> Iterator[None]:
+    """Hold the lock of this task while the block runs.
 
     Raises HeldError when a live process is the same task, RefusedError when an array that divides the shards in another way is
-    at work in this run directory.
+    running in this run directory.
     """
-    with patiently(lambda: shard_lock(store, LOCKS, f"{share.kind}-{share.index:06d}"), HELD_LONGEST_S):
+    with lock_when_free(lambda: shard_lock(store, LOCKS, f"{share.kind}-{share.index:06d}"), HELD_LONGEST_S):
         for name, holder in live_locks(store, f"{LOCKS}-"):
             kind = name.removeprefix(f"{LOCKS}-").rpartition("-")[0]
             if kind not in (share.kind, "once"):
@@ -57,14 +57,14 @@ def at_work(store: Store, share: Share) -> Iterator[None]:
 
 @contextmanager
 def once(store: Store, what: str) -> Iterator[None]:
-    """A block that one task at a time enters, each in its turn."""
-    with patiently(lambda: shard_lock(store, LOCKS, f"once-{what}")):
+    """A block that one task at a time runs."""
+    with lock_when_free(lambda: shard_lock(store, LOCKS, f"once-{what}")):
         yield
 
 
 @contextmanager
-def patiently(lock: Callable[[], AbstractContextManager[Any]], longest: float = float("inf")) -> Iterator[None]:
-    """Hold a lock once its live owner lets go. Raises HeldError after ``longest`` seconds."""
+def lock_when_free(lock: Callable[[], AbstractContextManager[object]], longest: float = float("inf")) -> Iterator[None]:
+    """Hold a lock as soon as its owner has released it. Raises HeldError after ``longest`` seconds."""
     started = time.monotonic()
     with ExitStack() as stack:
         while True:
@@ -80,7 +80,7 @@ def patiently(lock: Callable[[], AbstractContextManager[Any]], longest: float = 
 class ArrayTask:
     """Does a share of a run. wait: seconds to wait for other tasks' shards where a stage needs all."""
 
-    def __init__(self, run: Run, executor: LocalExecutor, share: Share, *, watcher: Watcher, wait: float) -> None:
+    def __init__(self, run: Run, executor: LocalExecutor, share: ArrayShare, *, watcher: Watcher, wait: float) -> None:
         self._run, self._executor, self._share = run, executor, share
         self._watcher, self._wait = watcher, wait
 
@@ -100,7 +100,7 @@ class ArrayTask:
         return ShareResult(results)
 
     def _shards(self, stage: Stage, options: Options) -> int:
-        """Do what is to do of the share; gives how many shards that were."""
+        """Do the shards of the share that are not done; gives their number."""
         mine = self._share.of(stage.shards(self._run.plan.work_shards))
         todo = reopen_outdated(stage, self._run, mine, options.retry)
         self._watcher.begin(stage.name, len(todo), len(mine))
@@ -124,7 +124,7 @@ class ArrayTask:
         return StageResult(stage.name, done_now, len(receipts) - done_now, receipts)
 
     def _when_possible(self, step: Callable[[], T]) -> T:
-        """What a step gives, tried again while shards of other tasks are missing and there is time to wait."""
+        """The result of a step, tried again while shards of other tasks are missing and the waiting time is not over."""
         started = time.monotonic()
         while True:
             try:
@@ -135,7 +135,7 @@ class ArrayTask:
                 self._pause()
 
     def _in_turn(self, step: Callable[[], T]) -> T:
-        """What a step gives when no other task is at the same one. A lock is free, at the latest, when its owner's heart stops."""
+        """The result of a step, once no other task runs it; the lock of a dead task is free after some time without heartbeats."""
         while True:
             try:
                 return step()

@@ -1,5 +1,5 @@
-"""Worker processes of this machine. Each loads a model once, keeps it for all its shards, and computes with one thread,
-so that results do not depend on how many workers there are. One that dies is replaced, the others do not notice.
+"""Worker processes of this machine. Each loads a model once, keeps it for all its shards, and computes with one thread, so that
+results do not depend on the number of workers. A worker that dies is replaced; the others go on.
 """
 
 import logging
@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import wait
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TypeAlias
 
 from pipeline.core.errors import InterruptedRunError
 from pipeline.core.stage import Stage
-from pipeline.engine.crash_isolation import Deaths
-from pipeline.engine.crash_isolation import alone as isolated
-from pipeline.engine.executors.process_worker import SIGNALS, Job, Said, Worker, error_of
+from pipeline.engine.crash_isolation import Attempt, DeathCounter, run_isolated
+from pipeline.engine.executors.process_worker import SIGNALS, Job, Worker, WorkerMessage, error_of
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LISTEN_S = 0.2
+SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +42,7 @@ class LocalExecutor:
         self._on_event = on_event
         self._stop = False
         self._workers: list[Worker] = []
-        self._old_handlers: dict[signal.Signals, Any] = {}
+        self._old_handlers: dict[signal.Signals, SignalHandler] = {}
 
     def __enter__(self) -> "LocalExecutor":
         for number in SIGNALS:
@@ -52,52 +52,53 @@ class LocalExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._send_home()
+        self._close_workers()
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True  # no lock and no pipe is touched here, so a second signal finds nothing half done
+        self._stop = True  # no lock and no pipe is touched here, so a second signal cannot interrupt their use
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has asked for the end."""
+        """Whether a signal has asked the command to end."""
         return self._stop
 
     def map(self, stage: Stage, shards: Sequence[int]) -> Iterator[Receipt]:
         """Receipts as they come. Raises what a shard raised first, after the others have finished their micro-batch."""
         alone: list[int] = []
-        yield from self._among_others(stage, deque(shards), alone)
+        yield from self._run_concurrently(stage, deque(shards), alone)
         if alone:
-            self._send_home()  # what they hold in memory is what a shard on its own may need
+            self._close_workers()  # their memory may be what an isolated shard lacks
         for shard in alone:
-            yield isolated(stage, self._run, shard, partial(self._came_to, stage, shard))
+            yield run_isolated(stage, self._run, shard, partial(self._in_fresh_process, stage, shard))
         if self._stop:
             raise _stopped(stage)
 
-    def _among_others(self, stage: Stage, todo: deque[int], alone: list[int]) -> Iterator[Receipt]:
-        """Do shards, several at a time. alone: gathers those whose process died too often."""
-        deaths, first = Deaths(self._limit), None  # type: Deaths, Exception | None
+    def _run_concurrently(self, stage: Stage, todo: deque[int], alone: list[int]) -> Iterator[Receipt]:
+        """Do shards, several at a time. alone: collects the shards whose process died too often."""
+        deaths, first = DeathCounter(self._limit), None  # type: DeathCounter, Exception | None
         while todo or self._busy():
             if self._stop or first:
                 todo.clear()
                 for worker in self._busy():
                     worker.stop()
-            if deaths.hopeless:
+            if deaths.exceeded:
                 _log.warning("processes die in %s: its shards are done one at a time", stage.name)
                 alone += todo
                 todo.clear()
             while todo and (free := self._free()):
                 free.give(Job(stage.name, todo.popleft()))
-            for _, job, said in self._heard():
-                if said.kind == "done":
-                    yield said.what
-                elif said.kind == "error":
-                    first = first or error_of(said)
-                elif said.kind == "died":
-                    (todo if deaths.another(job.shard) else alone).append(job.shard)
-                    _log.info("a worker died (%s) in %s shard %d", said.what, stage.name, job.shard)
-                if said.kind in ("done", "event"):
+            for _, job, message in self._replies():
+                if message.kind == "done":
+                    assert message.receipt is not None
+                    yield message.receipt
+                elif message.kind == "error":
+                    first = first or error_of(message)
+                elif message.kind == "died":
+                    (todo if deaths.add(job.shard) else alone).append(job.shard)
+                    _log.info("a worker died (%s) in %s shard %d", message.text, stage.name, job.shard)
+                if message.kind in ("done", "event"):
                     deaths.progress()
         if first:
             raise first
@@ -108,39 +109,38 @@ class LocalExecutor:
         return [worker for worker in self._workers if worker.job is not None]
 
     def _free(self) -> Worker | None:
-        """A worker without a job, a new one while there may be more."""
+        """An idle worker, or a new one while there are fewer than the limit."""
         idle = next((worker for worker in self._workers if worker.job is None), None)
         if idle is None and len(self._workers) < self._limit:
             payload = pickle.dumps((self._run.store, self._run.plan, self._stages))
-            # One pickle for all stages keeps models that several share (a scorer in each round) one object a worker.
+            # One pickle for all stages, so that a model that several stages share (a scorer of each round) is one object a worker.
             taken = {worker.slot for worker in self._workers}
             idle = Worker(payload, min(set(range(self._limit)) - taken))
             self._workers.append(idle)
         return idle
 
-    def _heard(self) -> Iterator[tuple[Worker, Job, Said]]:
-        """What busy workers say within a moment; the dead are struck off."""
+    def _replies(self) -> Iterator[tuple[Worker, Job, WorkerMessage]]:
+        """Messages of busy workers, within ``LISTEN_S`` seconds; dead workers are removed."""
         by_pipe = {worker.pipe: worker for worker in self._busy()}
         for pipe in wait(list(by_pipe), LISTEN_S):
-            worker = by_pipe[pipe]  # type: ignore[index]  # of those that were asked for
+            worker = by_pipe[pipe]  # type: ignore[index]  # one of the keys above
             job = worker.job
-            said = worker.listen()
-            if said.kind == "died":
+            message = worker.listen()
+            if message.kind == "died":
                 self._workers.remove(worker)
-            if said.kind == "event":
-                self._on_event(said.what)
+            if message.event is not None:
+                self._on_event(message.event)
             if job is not None:
-                yield worker, job, said
+                yield worker, job, message
 
-    def _came_to(self, stage: Stage, shard: int, keys: Sequence[str]) -> tuple[Receipt | None, str, int]:
-        """What a process of its own came to, as ``isolation.alone`` asks."""
+    def _in_fresh_process(self, stage: Stage, shard: int, keys: Sequence[str]) -> Attempt:
+        """Do a shard, or try samples of it, in a process that nothing else uses (``crash_isolation.run_isolated``)."""
         last, start = self._single(Job(stage.name, shard, keys, alone=not keys))
-        receipt = last.what if last.kind == "done" and not keys else None
-        return receipt, last.what if last.kind == "died" else "", start
+        return Attempt(last.receipt, last.text, start)
 
-    def _single(self, job: Job) -> tuple[Said, int]:
-        """The end of a job in a process of its own, and the micro-batch that it had in hand then. Raises what a shard raised."""
-        self._send_home()
+    def _single(self, job: Job) -> tuple[WorkerMessage, int]:
+        """The last message of a job in a process of its own, and the last micro-batch that it began. Raises what a shard raised."""
+        self._close_workers()
         if self._stop:
             raise _stopped(self._stages[job.stage])
         worker = self._free()
@@ -149,15 +149,15 @@ class LocalExecutor:
         while True:
             if self._stop:
                 worker.stop()
-            for _, _, said in self._heard():
-                if said.kind == "error" and not job.keys:
-                    raise error_of(said)
-                if said.kind in ("done", "error", "died"):
+            for _, _, message in self._replies():
+                if message.kind == "error" and not job.keys:
+                    raise error_of(message)
+                if message.kind in ("done", "error", "died"):
                     if self._stop:
                         raise _stopped(self._stages[job.stage])
-                    return said, worker.start
+                    return message, worker.start
 
-    def _send_home(self) -> None:
+    def _close_workers(self) -> None:
         for worker in self._workers:
             worker.stop()
         while self._workers:

@@ -1,5 +1,5 @@
-"""One worker process: its pipe, the job it has in hand, and what it says. Nothing is shared with other workers, so that a
-death in the middle of a word leaves no lock behind that somebody waits for.
+"""One worker process, its pipe and its messages. Workers share no queue, so a worker that dies while writing a message leaves no
+lock behind that another one waits for.
 """
 
 import multiprocessing
@@ -12,20 +12,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Literal
 
 from pipeline.core.errors import ProcropError
-from pipeline.core.stage import WORKER_SLOT
-from pipeline.engine.crash_isolation import probe
-from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.core.stage import WORKER_SLOT, Stage
+from pipeline.engine.crash_isolation import try_samples
+from pipeline.engine.shard_runner import Control, Event, run_shard
+from pipeline.runs.plan import Plan
+from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
+from pipeline.storage.base import Store
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A shard to do or, with keys, samples of it to try. alone: one micro-batch at a time, so that a death names its own."""
+    """A shard to do.
+
+    Args:
+        stage: name of the stage.
+        shard: number of the shard.
+        keys: try these samples of the shard and discard the outcomes, instead of doing the shard.
+        alone: prepare no micro-batch ahead, so that a crash belongs to the micro-batch that was reported last.
+    """
 
     stage: str
     shard: int
@@ -34,25 +44,40 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a worker told. kind: ``begun`` (a micro-batch, by its start), ``event``, ``done`` (a receipt), ``error``, ``died``."""
+class WorkerMessage:
+    """What a worker process or an actor reports.
+
+    Args:
+        kind: ``begun``, ``event``, ``done``, ``error``, ``died``; of actors also ``held``, ``leaving``, ``stopped``.
+        receipt: of ``done``; None after samples were tried.
+        event: of ``event``.
+        start: of ``begun``: index of the micro-batch's first task, -1 between micro-batches.
+        error: of ``error``: the exception and its traceback.
+        text: of ``died``: how; of ``held``: who holds the lock.
+    """
 
     kind: str
-    what: Any = None
+    receipt: Receipt | None = None
+    event: Event | None = None
+    start: int = -1
+    error: tuple[Exception, str] | None = None
+    text: str = ""
 
 
 class Worker:
-    """The parent's end. ``job`` is what it works on, ``start`` the micro-batch in hand, -1 outside of one. ``slot`` is its
-    number among those that live, from 0.
+    """A worker process as its parent sees it.
+
+    job: what it works on, None when it is idle; start: the micro-batch that it reported last, -1 between micro-batches; slot:
+    its number among the living workers, from 0.
     """
 
     def __init__(self, payload: bytes, slot: int = 0) -> None:
         self.slot = slot
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, payload, os.getpid(), slot), daemon=True)
-        # A signal to the whole group must not catch the child before it can look away. The tracker that every spawned process
-        # needs unblocks signals when it is started, so it is started before.
+        self._process = context.Process(target=_worker_main, args=(theirs, payload, os.getpid(), slot), daemon=True)
+        # A signal to the process group must not reach the child before it ignores signals. The resource tracker that every
+        # spawned process needs unblocks signals when it starts, so it is started first.
         resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
@@ -62,38 +87,38 @@ class Worker:
         theirs.close()
         self.job: Job | None = None
         self.start = -1
-        self._told = False
+        self._stop_sent = False
 
     def give(self, job: Job) -> None:
-        """Hand over a job. Death is noticed when listening, not here."""
-        self.job, self.start, self._told = job, -1, False
+        """Send a job. A dead process is noticed by ``listen``, not here."""
+        self.job, self.start, self._stop_sent = job, -1, False
         self._send(job)
 
     def stop(self) -> None:
-        """Ask it, once, to end its shard after the micro-batch in hand."""
-        if self.job is not None and not self._told:
-            self._told = True
+        """Ask it, once, to end its shard after the current micro-batch."""
+        if self.job is not None and not self._stop_sent:
+            self._stop_sent = True
             self._send("stop")
 
-    def listen(self) -> Said:
-        """The next thing that it says; waits for it."""
+    def listen(self) -> WorkerMessage:
+        """Its next message; blocks until there is one."""
         try:
-            said: Said = self.pipe.recv()
+            message: WorkerMessage = self.pipe.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
-            return Said("died", self._death())
-        if said.kind == "begun":
-            self.start = said.what
-        elif said.kind in ("done", "error"):
+            return WorkerMessage("died", text=self._death())
+        if message.kind == "begun":
+            self.start = message.start
+        elif message.kind in ("done", "error"):
             self.job = None
-        return said
+        return message
 
     def _death(self) -> str:
-        self._process.join()  # reaped, so that its lock is seen to be a dead one's
+        self._process.join()  # reaped, so that its lock counts as that of a dead process
         code = self._process.exitcode or 0
         return f"signal {-code} {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def close(self) -> None:
-        """Let it end, and wait for it; what it has in hand is finished first."""
+        """Let it finish its current micro-batch, and wait until it has ended."""
         self.stop()
         while self.job is not None and self.listen().kind != "died":
             pass
@@ -101,7 +126,7 @@ class Worker:
         self.pipe.close()
         self._process.join()
 
-    def _send(self, message: Any) -> None:
+    def _send(self, message: Job | Literal["stop"] | None) -> None:
         try:
             self.pipe.send(message)
         except OSError:
@@ -109,54 +134,56 @@ class Worker:
 
 
 class RemoteTraceback(Exception):
-    """Where in the worker an error came from, for ``--debug`` and for bugs."""
+    """The traceback of an error in a worker, shown with ``--debug`` and for bugs."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
-def _live(pipe: Connection, payload: bytes, parent: int, slot: int) -> None:
+def _worker_main(pipe: Connection, payload: bytes, parent: int, slot: int) -> None:
     os.environ[WORKER_SLOT] = str(slot)
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the parent hears them and tells us
+        signal.signal(number, signal.SIG_IGN)  # the parent handles them and sends "stop"
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    hands = None
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    worker: _ShardWorker | None = None
     try:
         while (job := pipe.recv()) is not None:
             if job == "stop":
-                continue  # it came after the job's end
+                continue  # it arrived after the end of the job
             try:
-                hands = hands or _Hands(pipe, payload)
-                pipe.send(Said("done", hands.do(job)))
+                worker = worker or _ShardWorker(pipe, payload)
+                pipe.send(WorkerMessage("done", receipt=worker.do(job)))
             except Exception as error:  # noqa: BLE001 - the parent decides what it means
-                pipe.send(Said("error", portable(error)))
+                pipe.send(WorkerMessage("error", error=portable(error)))
     except (EOFError, OSError):
-        os._exit(1)  # nobody listens
+        os._exit(1)  # the parent is gone
 
 
-class _Hands:
-    """Stages with their models, and the run directory, as this process has them."""
+class _ShardWorker:
+    """The stages with their models and the run directory, unpickled in this process."""
 
     def __init__(self, pipe: Connection, payload: bytes) -> None:
-        store, plan, self._stages = pickle.loads(payload)  # type: Any, Any, dict[str, Any]
+        unpickled: tuple[Store, Plan, dict[str, Stage]] = pickle.loads(payload)
+        store, plan, self._stages = unpickled
         self._run = Run(store, plan)
-        # While there is a job, the parent sends nothing but the wish to stop.
+        # While there is a job, the parent sends nothing but "stop", so any message means to stop.
         self._control = Control(
-            report=lambda event: pipe.send(Said("event", event)),
+            report=lambda event: pipe.send(WorkerMessage("event", event=event)),
             stopping=pipe.poll,
-            beginning=lambda start: pipe.send(Said("begun", start)),
+            beginning=lambda start: pipe.send(WorkerMessage("begun", start=start)),
         )
 
-    def do(self, job: Job) -> Any:
+    def do(self, job: Job) -> Receipt | None:
         stage = self._stages[job.stage]
         if job.keys:
-            return probe(stage, self._run, job.shard, job.keys)
+            try_samples(stage, self._run, job.shard, job.keys)
+            return None
         return run_shard(stage, self._run, job.shard, replace(self._control, overlap=not job.alone))
 
 
 def portable(error: Exception) -> tuple[Exception, str]:
-    """An error that survives the pipe, and its traceback."""
+    """An error that can be pickled, and its traceback as text."""
     text = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
@@ -165,18 +192,18 @@ def portable(error: Exception) -> tuple[Exception, str]:
     return error, text
 
 
-def error_of(said: Said) -> Exception:
-    """The error that a worker told of."""
-    error, text = said.what
+def error_of(message: WorkerMessage) -> Exception:
+    """The exception of an ``error`` message, with the worker's traceback as its cause."""
+    assert message.error is not None
+    error, text = message.error
     if isinstance(error, MemoryError):
         return ProcropError("out of memory: what was committed is intact; run again with fewer --workers")
-    assert isinstance(error, Exception)
     error.__cause__ = RemoteTraceback(text)
     return error
 
 
-def _die_with(parent: int) -> None:
-    """End with the parent: after ``kill -9`` nobody else would, and an orphan would hold its shard's lock."""
+def _exit_with_parent(parent: int) -> None:
+    """End when the parent has ended: after ``kill -9`` nothing else ends a worker, and an orphan would keep its shard's lock."""
     pulse = threading.Event()
     while not pulse.wait(0.2):
         if os.getppid() != parent:

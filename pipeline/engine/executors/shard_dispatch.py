@@ -1,4 +1,4 @@
-"""What becomes of shards that are with many actors at once: which is given out, and what each answer means."""
+"""Dispatching shards to many actors at once: which shard goes to which pool, and what each reply means."""
 
 import logging
 import time
@@ -6,72 +6,72 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import RefusedError
-from pipeline.engine.crash_isolation import Deaths
+from pipeline.engine.crash_isolation import DeathCounter
 from pipeline.engine.executors.process_worker import error_of
-from pipeline.engine.ready_shards import Flow
+from pipeline.engine.ready_shards import ReadyShards
 from pipeline.runs.receipts import Receipt
 
 if TYPE_CHECKING:
-    from pipeline.engine.executors.ray.actor_pool import Heard, Pool
+    from pipeline.engine.executors.ray.actor_pool import ActorPool, ActorReply
 
 HELD_AGAIN_S = 5.0
-HELD_LONGEST_S = 300.0  # longer than the lock of a dead owner on another machine stays doubtful
+HELD_LONGEST_S = 300.0  # longer than it takes to tell that the owner of a lock on another machine is dead
 _log = logging.getLogger(__name__)
 
 
-class Crowd:
-    """The shards of a flow among actors. Those whose actor died too often are set aside, to be done alone."""
+class ShardDispatcher:
+    """Dispatches ready shards to actor pools. Shards whose actor died too often are set aside, to be done alone."""
 
-    def __init__(self, work: Flow, deaths: Deaths) -> None:
+    def __init__(self, work: ReadyShards, deaths: DeathCounter) -> None:
         self.work = work
         self._deaths = deaths
-        self._lonely: list[tuple[str, int]] = []
+        self._isolated: list[tuple[str, int]] = []
         self._first_held: dict[tuple[str, int], float] = {}
 
-    def take_lonely(self) -> list[tuple[str, int]]:
+    def take_isolated(self) -> list[tuple[str, int]]:
         """Stage and number of the shards set aside since the last call."""
-        lonely, self._lonely = self._lonely, []
-        return lonely
+        isolated, self._isolated = self._isolated, []
+        return isolated
 
-    def hand_out(self, pools: Sequence["Pool"]) -> None:
-        """Give ready shards to actors that are free for them."""
+    def dispatch(self, pools: Sequence["ActorPool"]) -> None:
+        """Send ready shards to free actors."""
         for pool in pools:
-            while self._deaths.hopeless and self.work.waiting(pool.stage):
-                self._lonely.append((pool.stage, self.work.take(pool.stage)))
-            pool.fit(self.work.waiting(pool.stage))
-            while (waiting := self.work.waiting(pool.stage)) and (hand := pool.free(waiting)):
-                pool.give(hand, self.work.take(pool.stage))
+            while self._deaths.exceeded and self.work.waiting(pool.stage):
+                self._isolated.append((pool.stage, self.work.take(pool.stage)))
+            pool.resize(self.work.waiting(pool.stage))
+            while (waiting := self.work.waiting(pool.stage)) and (actor := pool.free(waiting)):
+                pool.give(actor, self.work.take(pool.stage))
 
-    def settle(self, stage: str, heard: "Heard", in_hand: tuple[str, int, int] | None) -> Receipt | None:
-        """Draw the conclusion from an answer; gives the receipt of a shard that is done. Raises what a shard raised.
+    def handle_reply(self, stage: str, reply: "ActorReply", begun: tuple[str, int, int] | None) -> Receipt | None:
+        """Handle a reply; gives the receipt of a shard that is done. Raises what a shard raised.
 
-        in_hand: of an actor that died, the stage, shard and micro-batch that it began last; None when it is not to blame.
+        begun: of an actor that died, the stage, shard and micro-batch that it began last; None when no shard caused its death.
         """
-        said, shard = heard.said, heard.shard
-        if said.kind == "error":
-            raise error_of(said)
+        message, shard = reply.message, reply.shard
+        if message.kind == "error":
+            raise error_of(message)
         if shard < 0:
             return None
-        if said.kind == "done":
-            receipt: Receipt = said.what
+        if message.kind == "done":
+            assert message.receipt is not None
             self._deaths.progress()
-            self.work.done(receipt)
-            return receipt
-        if said.kind == "held":
-            self._wait_for_owner(stage, shard, said.what)
-        elif in_hand is not None and in_hand[:2] == (stage, shard):
-            # Ray has tried it again by itself before it told us, so this is at least the second death.
-            self._deaths.another((stage, shard))
-            self._deaths.another((stage, shard))
-            self._lonely.append((stage, shard))
-            _log.info("actors died (%s) in %s shard %d", said.what, stage, shard)
+            self.work.done(message.receipt)
+            return message.receipt
+        if message.kind == "held":
+            self._wait_for_owner(stage, shard, message.text)
+        elif begun is not None and begun[:2] == (stage, shard):
+            # Ray has retried it by itself before it reports the death, so this is at least the second one.
+            self._deaths.add((stage, shard))
+            self._deaths.add((stage, shard))
+            self._isolated.append((stage, shard))
+            _log.info("actors died (%s) in %s shard %d", message.text, stage, shard)
         else:
-            self.work.give_back(stage, shard)
+            self.work.put_back(stage, shard)
         return None
 
-    def _wait_for_owner(self, stage: str, shard: int, told: str) -> None:
-        """Another process holds it, often a dead one of another machine; its lock is free when its heart stays silent."""
+    def _wait_for_owner(self, stage: str, shard: int, holder: str) -> None:
+        """Try a shard again later that another process holds; a dead process's lock is free after a time without heartbeats."""
         first = self._first_held.setdefault((stage, shard), time.monotonic())
         if time.monotonic() - first > HELD_LONGEST_S:
-            raise RefusedError(told)
-        self.work.give_back(stage, shard, after=HELD_AGAIN_S)
+            raise RefusedError(holder)
+        self.work.put_back(stage, shard, after=HELD_AGAIN_S)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UsageError
-from pipeline.engine.array_share import Share, share_in, waiting_time
+from pipeline.engine.array_share import ArrayShare, share_from_environment, waiting_time
 from pipeline.runs.status import ranges
 
 
@@ -20,19 +20,23 @@ def test_every_shard_is_in_exactly_one_share(count, total):
         lambda index: slurm(index, range(count)),
         lambda index: {"JOB_COMPLETION_INDEX": str(index), "PROCROP_ARRAY_COUNT": str(count)},
     ):
-        dealt = [shard for index in range(count) for shard in share_in(environment(index)).of(total)]
+        dealt = [shard for index in range(count) for shard in share_from_environment(environment(index)).of(total)]
         assert sorted(dealt) == list(range(total))
 
 
 @given(st.sets(st.integers(0, 60), min_size=1))
 def test_an_array_of_the_missing_shards_does_at_least_these(missing):
     ids = sorted(missing)
-    assert missing <= {shard for index in ids for shard in share_in(slurm(index, ids)).of(61)}, ranges(ids)
+    assert missing <= {shard for index in ids for shard in share_from_environment(slurm(index, ids)).of(61)}, ranges(
+        ids
+    )
 
 
 def test_an_array_that_does_not_start_at_nought_or_has_gaps_holds_numbers_of_shards():
-    assert share_in(slurm(7, [3, 7, 9])) == Share(7) and share_in(slurm(4, [4, 5])).of(9) == [4]
-    assert share_in(slurm(7, [3, 7, 9], PROCROP_ARRAY_COUNT="16")) == Share(7, 16)
+    assert share_from_environment(slurm(7, [3, 7, 9])) == ArrayShare(7) and share_from_environment(slurm(4, [4, 5])).of(
+        9
+    ) == [4]
+    assert share_from_environment(slurm(7, [3, 7, 9], PROCROP_ARRAY_COUNT="16")) == ArrayShare(7, 16)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +53,13 @@ def test_an_array_that_does_not_start_at_nought_or_has_gaps_holds_numbers_of_sha
 )
 def test_a_wrong_environment_is_wrong_usage(environment, words):
     with pytest.raises(UsageError, match=words):
-        share_in(environment)
+        share_from_environment(environment)
 
 
 def test_a_task_without_any_shard_says_which_array_to_submit():
     with pytest.raises(UsageError, match="use --array=0-7"):
-        Share(8, 12).require_some(8)
-    Share(7, 12).require_some(8)
+        ArrayShare(8, 12).require_some(8)
+    ArrayShare(7, 12).require_some(8)
 
 
 def test_how_long_to_wait_is_nothing_unless_told():

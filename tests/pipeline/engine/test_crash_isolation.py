@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from pipeline.core.errors import ProcropError
-from pipeline.engine.crash_isolation import Deaths, culprits
+from pipeline.engine.crash_isolation import DeathCounter, bisect_crashes
 from pipeline.runs.crash_list import add_crashed, crashed_path, read_crashed
 from pipeline.shards import parquet
 from tests.faults.poison import Poisoned, do, run_in
@@ -75,21 +75,21 @@ def test_bisection_blames_only_who_kills_alone_and_twice():
         asked.append(list(keys))
         return "signal 11" if deadly & set(keys) else ""
 
-    assert culprits(list("abcdefgh"), kills) == {"c": "signal 11", "f": "signal 11"}
+    assert bisect_crashes(list("abcdefgh"), kills) == {"c": "signal 11", "f": "signal 11"}
     assert len(asked) <= 2 * 2 * 3 + 4
-    assert culprits(list("abcd"), lambda keys: "together" if len(keys) > 1 else "") == {}
+    assert bisect_crashes(list("abcd"), lambda keys: "together" if len(keys) > 1 else "") == {}
     once = iter(["signal 9", ""])
-    assert culprits(["a"], lambda keys: next(once)) == {}
+    assert bisect_crashes(["a"], lambda keys: next(once)) == {}
 
 
 def test_a_crowd_without_any_progress_is_hopeless():
-    deaths = Deaths(workers=2)
+    deaths = DeathCounter(workers=2)
     assert deaths.another(0) and not deaths.another(0)
     for shard in range(1, 5):
         deaths.another(shard)
-    assert deaths.hopeless
+    assert deaths.exceeded
     deaths.progress()
-    assert not deaths.hopeless
+    assert not deaths.exceeded
 
 
 def test_what_was_found_is_forgotten_when_the_work_is_another(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.core.errors import InterruptedRunError
 from pipeline.core.stage import Outcome, SplitStage, Task
-from pipeline.engine.prefetch import Steps, overlapped
+from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.engine.shard_runner import Control, run_shard
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeOutpainter
@@ -48,7 +48,7 @@ def steps(stop_at=99, begun=None):
         if begun is not None:
             begun.append(index)
 
-    return Steps(begin, lambda batch, error: [Outcome(task.key, "failed", str(error)) for task in batch])
+    return BatchHooks(begin, lambda batch, error: [Outcome(task.key, "failed", str(error)) for task in batch])
 
 
 def values(found):
@@ -57,8 +57,8 @@ def values(found):
 
 def test_outcomes_are_in_order_and_the_model_works_in_the_callers_thread():
     stage, begun = Split(), []
-    assert values(overlapped(stage, None, batches(6), steps(begun=begun))) == [0, 2, 4, 6, 8, 10]
-    assert begun == list(range(6)) and list(overlapped(stage, None, [], steps())) == []
+    assert values(prefetched(stage, None, batches(6), steps(begun=begun))) == [0, 2, 4, 6, 8, 10]
+    assert begun == list(range(6)) and list(prefetched(stage, None, [], steps())) == []
     threads = {name: {t for n, t in stage.log if n == name} for name in ("prepare", "compute", "finish")}
     assert threads["compute"] == {threading.current_thread().name}
     assert not threads["prepare"] & threads["compute"] and not threads["finish"] & threads["compute"]
@@ -84,13 +84,13 @@ class Meeting(Split):
 
 def test_steps_of_neighbours_overlap_and_few_batches_are_in_memory():
     stage = Meeting(8)
-    list(overlapped(stage, None, batches(8), steps()))
+    list(prefetched(stage, None, batches(8), steps()))
     assert stage.met == [True] * 15 and stage.most <= 4
 
 
 @pytest.mark.parametrize("step", ["prepare", "compute", "finish"])
 def test_a_batch_that_fails_leaves_the_others_alone(step):
-    found = [group[0] for group in overlapped(Split(bad={step: 2}), None, batches(5), steps())]
+    found = [group[0] for group in prefetched(Split(bad={step: 2}), None, batches(5), steps())]
     assert [outcome.status for outcome in found] == ["kept", "kept", "failed", "kept", "kept"]
     assert found[2].key == "k2" and step in found[2].reason
 
@@ -98,20 +98,20 @@ def test_a_batch_that_fails_leaves_the_others_alone(step):
 def test_what_is_done_is_handed_out_before_it_stops():
     found = []
     with pytest.raises(InterruptedRunError):
-        for group in overlapped(Split(), None, batches(5), steps(stop_at=3)):
+        for group in prefetched(Split(), None, batches(5), steps(stop_at=3)):
             found.append(group)
     assert values(found) == [0, 2, 4]
 
 
 def test_overlapping_changes_no_byte(tmp_path):
     recipe = recipe_for(make_photos(tmp_path / "photos", 4), work_shards=1)
-    for name in ("plain", "overlapped"):
+    for name in ("plain", "prefetched"):
         session = session_for(recipe, tmp_path / name)
         run_chain(session, until="caption")
         stage = next(stage for stage in session.stages if stage.name == "outpaint")
         assert isinstance(stage, SplitStage)
-        run_shard(stage, session.run, 0, Control(overlap=name == "overlapped"))
-    tars = [(tmp_path / name / "outpaint" / "000000.tar").read_bytes() for name in ("plain", "overlapped")]
+        run_shard(stage, session.run, 0, Control(overlap=name == "prefetched"))
+    tars = [(tmp_path / name / "outpaint" / "000000.tar").read_bytes() for name in ("plain", "prefetched")]
     assert tars[0] == tars[1] and len(tars[0]) > 10_000
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pipeline.engine.ready_shards import Flow, legs
+from pipeline.engine.ready_shards import ReadyShards, segments
 from pipeline.runs.receipts import Receipt
 from stages.recipe import Recipe, stages_of
 
@@ -25,16 +25,16 @@ def receipt(stage, shard):
 
 
 def flow(done=(), stages=(A, B, C), shards=3):
-    return Flow(stages, lambda stage: range(shards), lambda stage, shard: (stage.name, shard) in done)
+    return ReadyShards(stages, lambda stage: range(shards), lambda stage, shard: (stage.name, shard) in done)
 
 
 def test_the_recipe_is_cut_before_each_stage_that_must_see_all_shards():
-    names = [[stage.name for stage in leg] for leg in legs(stages_of(Recipe(name="x")))]
+    names = [[stage.name for stage in segment] for segment in segments(stages_of(Recipe(name="x")))]
     assert names[0][0] == "ingest" and names[0][4] == "propose" and names[0][-1].startswith("refine/")
     assert names[1:] == [["filter"], ["build", "embed"], ["retrieve"]]
     grouped = Named("g", "a", regroups=True, prologue_needed=True)
-    assert [len(leg) for leg in legs([A, grouped, Named("h", "g")])] == [1, 1, 1]
-    assert legs([]) == []
+    assert [len(segment) for segment in segments([A, grouped, Named("h", "g")])] == [1, 1, 1]
+    assert segments([]) == []
 
 
 def test_a_shard_goes_on_while_others_are_still_behind():

@@ -1,4 +1,4 @@
-"""The actors of one stage: asked for as there is work, given at most two shards each, let go when there is less."""
+"""The actors of one stage: started while shards wait, at most two shards each, stopped when fewer shards are left."""
 
 import logging
 import re
@@ -9,12 +9,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from pipeline.core.actor_resources import Needs
+from pipeline.core.actor_resources import ActorResources
 from pipeline.core.errors import ProcropError
-from pipeline.engine.executors.process_worker import Said
-from pipeline.engine.executors.ray.shard_actor import Errand, ShardActor
+from pipeline.engine.executors.process_worker import WorkerMessage
+from pipeline.engine.executors.ray.shard_actor import ActorSpec, ShardActor
 
-IN_FLIGHT = 2  # the second waits at the actor, so that it never waits for the command
+IN_FLIGHT = 2  # the second is queued at the actor, so that the actor never waits for the command
 TASK_RETRIES = 1
 FAILED_STARTS = 3
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -22,8 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Hand:
-    """One actor as the command sees it. id and node are empty until it has checked in; jobs: shard by what is awaited."""
+class ActorHandle:
+    """One actor as the command sees it.
+
+    handle: Ray's; id, node: empty until the actor has checked in; leaving: it takes no more shards; jobs: pending call -> shard.
+    """
 
     handle: Any
     checking_in: Any
@@ -34,127 +37,129 @@ class Hand:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What came of something awaited: of a shard, or (-1) of checking in."""
+class ActorReply:
+    """The result of a pending call: of a shard, or (shard -1) of checking in."""
 
-    hand: Hand
+    actor: ActorHandle
     shard: int
-    said: Said
+    message: WorkerMessage
 
 
-class Pool:
-    """Actors for one stage. ``room``: at most so many of them."""
+class ActorPool:
+    """Actors for one stage, at most ``max_actors`` of them."""
 
-    def __init__(self, errand: Errand, needs: Needs, room: int) -> None:
-        self._errand, self._needs, self._room = errand, needs, room
-        self._hands: list[Hand] = []
+    def __init__(self, spec: ActorSpec, resources: ActorResources, max_actors: int) -> None:
+        self._spec, self._resources, self._max_actors = spec, resources, max_actors
+        self._actors: list[ActorHandle] = []
         self._failed_starts = 0
 
     @property
     def stage(self) -> str:
-        """Whose shards they do."""
-        return self._errand.stage
+        """Name of the stage whose shards the actors do."""
+        return self._spec.stage
 
     @property
     def in_flight(self) -> int:
-        """Shards that are with actors."""
-        return sum(len(hand.jobs) for hand in self._hands)
+        """Number of shards that actors work on or have queued."""
+        return sum(len(actor.jobs) for actor in self._actors)
 
     @property
     def stuck(self) -> bool:
-        """Whether actors are asked for and none has come."""
-        return bool(self._hands) and not any(hand.id for hand in self._hands)
+        """Whether actors are requested and none has started."""
+        return bool(self._actors) and not any(actor.id for actor in self._actors)
 
-    def fit(self, waiting: int) -> None:
-        """Ask for actors for so many waiting shards and those in flight; let go of those that nothing is left for."""
-        wanted = min(self._room, waiting + self.in_flight)
-        for hand in [hand for hand in self._hands if not hand.jobs]:
-            if hand.leaving or len(self._hands) > wanted:
-                self._let_go(hand)
-        while sum(not hand.leaving for hand in self._hands) < wanted:
-            handle = start_actor(self._errand, self._needs)
-            self._hands.append(Hand(handle, handle.check_in.options(max_task_retries=0).remote()))
+    def resize(self, waiting: int) -> None:
+        """Request actors for so many waiting shards and those in flight; stop idle actors that are not needed."""
+        wanted = min(self._max_actors, waiting + self.in_flight)
+        for actor in [actor for actor in self._actors if not actor.jobs]:
+            if actor.leaving or len(self._actors) > wanted:
+                self._release(actor)
+        while sum(not actor.leaving for actor in self._actors) < wanted:
+            handle = start_actor(self._spec, self._resources)
+            self._actors.append(ActorHandle(handle, handle.check_in.options(max_task_retries=0).remote()))
 
-    def free(self, waiting: int) -> Hand | None:
-        """The actor to give the next of ``waiting`` shards to. A second one only while there is one for every actor."""
-        ready = [hand for hand in self._hands if hand.id and not hand.leaving]
-        most = IN_FLIGHT if waiting > len(self._hands) else 1
-        return min((hand for hand in ready if len(hand.jobs) < most), key=lambda hand: len(hand.jobs), default=None)
+    def free(self, waiting: int) -> ActorHandle | None:
+        """The actor for the next of ``waiting`` shards. An actor gets a second shard only while there is one for every actor."""
+        ready = [actor for actor in self._actors if actor.id and not actor.leaving]
+        most = IN_FLIGHT if waiting > len(self._actors) else 1
+        return min(
+            (actor for actor in ready if len(actor.jobs) < most), key=lambda actor: len(actor.jobs), default=None
+        )
 
-    def give(self, hand: Hand, shard: int) -> None:
+    def give(self, actor: ActorHandle, shard: int) -> None:
         """Send a shard's number to an actor."""
-        hand.jobs[hand.handle.do.remote(shard)] = shard
+        actor.jobs[actor.handle.do.remote(shard)] = shard
 
-    def awaited(self) -> Iterator[Any]:
-        """Everything that an answer is to come of."""
-        for hand in self._hands:
-            yield from hand.jobs
-            if not hand.id:
-                yield hand.checking_in
+    def pending(self) -> Iterator[Any]:
+        """References of all calls whose result is still to come."""
+        for actor in self._actors:
+            yield from actor.jobs
+            if not actor.id:
+                yield actor.checking_in
 
-    def hear(self, ref: Any) -> Heard | None:
-        """The answer to something awaited; None when it is not this pool's. Raises what keeps actors from starting."""
-        for hand in self._hands:
-            if ref in hand.jobs:
-                return self._of_job(hand, ref)
-            if ref == hand.checking_in and not hand.id:
-                return self._of_start(hand)
+    def reply_to(self, ref: Any) -> ActorReply | None:
+        """The result of a pending call; None for a call of another pool. Raises ProcropError when actors do not start."""
+        for actor in self._actors:
+            if ref in actor.jobs:
+                return self._job_reply(actor, ref)
+            if ref == actor.checking_in and not actor.id:
+                return self._start_reply(actor)
         return None
 
-    def _of_job(self, hand: Hand, ref: Any) -> Heard:
+    def _job_reply(self, actor: ActorHandle, ref: Any) -> ActorReply:
         try:
-            said: Said = ray.get(ref)
+            message: WorkerMessage = ray.get(ref)
         except RayError as error:
-            said = Said("died", how(error))
-        hand.leaving = hand.leaving or said.kind in ("leaving", "died")
-        return Heard(hand, hand.jobs.pop(ref), said)
+            message = WorkerMessage("died", text=cause_of_death(error))
+        actor.leaving = actor.leaving or message.kind in ("leaving", "died")
+        return ActorReply(actor, actor.jobs.pop(ref), message)
 
-    def _of_start(self, hand: Hand) -> Heard | None:
+    def _start_reply(self, actor: ActorHandle) -> ActorReply | None:
         try:
-            hand.id, hand.node, said = ray.get(hand.checking_in)
+            actor.id, actor.node, message = ray.get(actor.checking_in)
         except RayError as error:
             self._failed_starts += 1
-            self._hands.remove(hand)
+            self._actors.remove(actor)
             _log.info("an actor of %s did not start: %s", self.stage, error)
             if self._failed_starts >= FAILED_STARTS:
                 raise ProcropError(
-                    f"workers of {self.stage} do not start: {how(error)}; is procrop-data installed on every node?"
+                    f"workers of {self.stage} do not start: {cause_of_death(error)}; is procrop-data installed on every node?"
                 ) from error
             return None
         self._failed_starts = 0
-        return Heard(hand, -1, said)
+        return ActorReply(actor, -1, message)
 
-    def _let_go(self, hand: Hand) -> None:
-        self._hands.remove(hand)
-        ray.kill(hand.handle)  # it has nothing in hand
+    def _release(self, actor: ActorHandle) -> None:
+        self._actors.remove(actor)
+        ray.kill(actor.handle)  # it has nothing in hand
 
     def close(self) -> None:
-        """Let go of all."""
-        while self._hands:
-            self._let_go(self._hands[-1])
+        """Stop all actors."""
+        while self._actors:
+            self._release(self._actors[-1])
 
 
-def start_actor(errand: Errand, needs: Needs, *, once: bool = False) -> Any:
-    """Handle of a new actor, which comes to life when the cluster has room. once: whether its death is final."""
-    more = {"memory": needs.memory} if needs.memory else {}
+def start_actor(spec: ActorSpec, resources: ActorResources, *, once: bool = False) -> Any:
+    """Ray's handle of a new actor, which starts when the cluster has room. once: do not restart it when it dies."""
+    more = {"memory": resources.memory} if resources.memory else {}
     return (
         ray.remote(ShardActor)
         .options(
-            num_cpus=needs.num_cpus,
-            num_gpus=needs.num_gpus or 0,
-            resources=needs.custom or None,
-            max_restarts=0 if once else needs.restarts,
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus or 0,
+            resources=resources.custom or None,
+            max_restarts=0 if once else resources.restarts,
             max_task_retries=0 if once else TASK_RETRIES,
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": THREADS},
             **more,
         )
-        .remote(errand)
+        .remote(spec)
     )
 
 
-def how(error: RayError) -> str:
-    """How an actor died, in a few words: Ray knows no signal and no exit code, but mostly what could not be imported."""
+def cause_of_death(error: RayError) -> str:
+    """How an actor died, in a few words: Ray reports no signal and no exit code, but usually a failed import."""
     text = str(error)
     found = re.search(r"\w*(Import|NotFound)Error: .*", text)
     if found:

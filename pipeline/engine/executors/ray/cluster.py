@@ -1,4 +1,4 @@
-"""Reaching a Ray cluster, or starting one on this machine; every way that it fails is one line."""
+"""Connecting to a Ray cluster, or starting one on this machine; each failure is an error of one line."""
 
 import os
 import socket
@@ -12,12 +12,12 @@ from pipeline.core.errors import UsageError
 ANSWER_S = 5.0
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # and empty settings
 NICENESS = "RAY_worker_niceness"  # Ray's 15 lets every other process of a machine go first
-STORE_BYTES = 80 << 20  # Ray's least; nothing of ours is put there
+STORE_BYTES = 80 << 20  # Ray's minimum; nothing of ours is stored there
 _ELSEWHERE = "start one with 'ray start --head', or leave out --address to use this machine alone"
 
 
-def connect(address: str, workers: int) -> dict[str, float]:
-    """Join the cluster at ``host:port`` or ``auto``; without one start Ray here, for ``workers`` processes. Gives its resources.
+def connect_ray(address: str, workers: int) -> dict[str, float]:
+    """Join the cluster at ``host:port`` or ``auto``; without one start Ray here, for ``workers`` processes. Gives the resources.
 
     The environment's RAY_ADDRESS, which ``ray job submit`` sets, counts as an address. Raises UsageError within 15
     seconds when nothing answers.
@@ -60,9 +60,9 @@ def _require_answer(address: str) -> None:
         raise UsageError(f"--address {address}: no Ray cluster answers there; {_ELSEWHERE}")
 
 
-def room_for(asked: Mapping[str, float], cluster: Mapping[str, float]) -> int:
-    """How many workers that ask so much fit into a cluster that has so much; at least 1, as clusters grow."""
-    fits = [int(cluster.get(name, 0) / amount) for name, amount in asked.items()]
+def actors_that_fit(amounts: Mapping[str, float], cluster: Mapping[str, float]) -> int:
+    """Number of actors with these resources that fit into a cluster; at least 1, since clusters can grow."""
+    fits = [int(cluster.get(name, 0) / amount) for name, amount in amounts.items()]
     return max(1, min(fits, default=int(cluster.get("CPU", 1))))
 
 

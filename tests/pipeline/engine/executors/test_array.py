@@ -16,8 +16,8 @@ from benchmarks.fault_run import digests, run_all
 from benchmarks.stand_ins import make_photos
 from pipeline.cli.app import main
 from pipeline.core.errors import HeldError, RefusedError
-from pipeline.engine.array_share import Share
-from pipeline.engine.executors.array import at_work, patiently
+from pipeline.engine.array_share import ArrayShare
+from pipeline.engine.executors.array import at_work, lock_when_free
 from pipeline.storage.locks import LockTiming, shard_lock
 from pipeline.storage.open_store import open_store
 
@@ -35,10 +35,10 @@ from pipeline.app.refresh_sources import refresh_sources
 from pipeline.engine.executors.array import ArrayTask, at_work, once
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options
-from pipeline.engine.array_share import share_in, waiting_time
+from pipeline.engine.array_share import share_from_environment, waiting_time
 if __name__ == "__main__":
     session, display = session_for(Path(sys.argv[1]), Path(sys.argv[2])), Display(quiet=True)
-    share = share_in(os.environ)
+    share = share_from_environment(os.environ)
     with at_work(session.run.store, share):
         with once(session.run.store, "prepare"):
             refresh_sources(session, display)
@@ -136,17 +136,17 @@ def test_wrong_calls_are_one_line_and_leave_no_work(recipe, tmp_path, program, o
 
 def test_arrays_that_divide_the_shards_differently_do_not_meet(tmp_path):
     store = open_store(str(tmp_path / "work"))
-    with at_work(store, Share(0, 4)):
-        with at_work(store, Share(1, 4)):
+    with at_work(store, ArrayShare(0, 4)):
+        with at_work(store, ArrayShare(1, 4)):
             assert len(store.names("locks")) == 2
-        for other in (Share(1, 8), Share(1)):
+        for other in (ArrayShare(1, 8), ArrayShare(1)):
             with (
                 pytest.raises(RefusedError, match=r"another array job \(of-4\) is at work .* process"),
                 at_work(store, other),
             ):
                 raise AssertionError
         assert store.names("locks") == ["array-of-4-000000.json"]
-    with at_work(store, Share(1, 8)):
+    with at_work(store, ArrayShare(1, 8)):
         pass
 
 
@@ -154,7 +154,7 @@ def test_a_lock_is_waited_for_and_not_for_ever(tmp_path):
     store = open_store(str(tmp_path / "work"))
 
     def again():
-        return patiently(lambda: shard_lock(store, "array", "of-4-000000", LockTiming(timeout=0.1)), 0.2)
+        return lock_when_free(lambda: shard_lock(store, "array", "of-4-000000", LockTiming(timeout=0.1)), 0.2)
 
     with shard_lock(store, "array", "of-4-000000"), pytest.raises(HeldError, match="is held by process"), again():
         raise AssertionError
@@ -170,7 +170,7 @@ from pipeline.engine.executors.array import ArrayTask
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.app.progress import Display
 from pipeline.engine.runner import Options
-from pipeline.engine.array_share import share_in
+from pipeline.engine.array_share import share_from_environment
 from tests.faults.poison import Poisoned, run_in
 class Slow(Poisoned):
     def run(self, tasks, shard):
@@ -181,7 +181,8 @@ if __name__ == "__main__":
     run, stage = run_in(Path(sys.argv[1]) / "work"), Slow(images=True)
     try:
         with LocalExecutor(run, [stage], workers=1, on_event=lambda event: None) as executor:
-            ArrayTask(run, executor, share_in(os.environ), watcher=Display(quiet=True), wait=0).do([stage], Options(), [stage])
+            share = share_from_environment(os.environ)
+            ArrayTask(run, executor, share, watcher=Display(quiet=True), wait=0).do([stage], Options(), [stage])
     except ProcropError as error:
         sys.exit(error.exit_code)
 """

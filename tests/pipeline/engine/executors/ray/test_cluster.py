@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.actor_resources import Needs
+from pipeline.core.actor_resources import ActorResources
 from pipeline.core.errors import UsageError
 
 pytest.importorskip("ray")
 
 from pipeline.engine.executors.ray import cluster
-from pipeline.engine.executors.ray.cluster import connect, room_for
+from pipeline.engine.executors.ray.cluster import connect_ray, actors_that_fit
 
 ROOT = Path(__file__).resolve().parents[5]
 LONGEST_S = 60  # on a busy machine; Ray itself tries for two minutes and then ends the process
@@ -25,7 +25,7 @@ LONGEST_S = 60  # on a busy machine; Ray itself tries for two minutes and then e
 def test_an_address_without_a_cluster_is_one_line(address):
     started = time.monotonic()
     with pytest.raises(UsageError) as caught:
-        connect(address, 1)
+        connect_ray(address, 1)
     assert address in str(caught.value) and "\n" not in str(caught.value) and time.monotonic() - started < LONGEST_S
 
 
@@ -37,17 +37,17 @@ def test_a_port_that_does_not_answer_is_given_up_in_time(monkeypatch):
         silent.listen()
         started = time.monotonic()
         with pytest.raises(UsageError, match="no Ray cluster answers there"):
-            connect(f"127.0.0.1:{silent.getsockname()[1]}", 1)
+            connect_ray(f"127.0.0.1:{silent.getsockname()[1]}", 1)
         assert time.monotonic() - started < LONGEST_S
 
 
 def test_how_many_actors_a_cluster_has_room_for():
     total = {"CPU": 8.0, "GPU": 2.0, "memory": 100.0}
-    assert room_for(Needs().of_cluster(), total) == 8
-    assert room_for(Needs(num_gpus=0.5).of_cluster(), total) == 4
-    assert room_for(Needs(memory=60).of_cluster(), total) == 1
-    assert room_for(Needs(custom={"a100": 1}).of_cluster(), total) == 1  # asked for even so: clusters grow
-    assert room_for(Needs(num_cpus=0).of_cluster(), total) == 8
+    assert actors_that_fit(ActorResources().as_amounts(), total) == 8
+    assert actors_that_fit(ActorResources(num_gpus=0.5).as_amounts(), total) == 4
+    assert actors_that_fit(ActorResources(memory=60).as_amounts(), total) == 1
+    assert actors_that_fit(ActorResources(custom={"a100": 1}).as_amounts(), total) == 1  # asked for even so: clusters grow
+    assert actors_that_fit(ActorResources(num_cpus=0).as_amounts(), total) == 8
 
 
 def test_without_ray_installed_the_command_names_the_extra(tmp_path):

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.core.actor_resources import Needs
+from pipeline.core.actor_resources import ActorResources
 from pipeline.core.errors import InterruptedRunError, ModelError, RefusedError
 from pipeline.engine import environment_digest
-from pipeline.engine.ready_shards import Flow
+from pipeline.engine.ready_shards import ReadyShards
 from pipeline.shards import parquet
 from tests.faults.poison import Poisoned, do, run_in
 
@@ -31,7 +31,7 @@ from benchmarks.ray_cluster import Nodes  # noqa: E402
 from benchmarks.stand_ins import make_photos  # noqa: E402
 from pipeline.app.progress import Display  # noqa: E402
 from pipeline.app.refresh_sources import refresh_sources  # noqa: E402
-from pipeline.engine.executors.ray.cluster import NICENESS, connect  # noqa: E402
+from pipeline.engine.executors.ray.cluster import NICENESS, connect_ray  # noqa: E402
 from pipeline.engine.executors.ray.executor import RayExecutor  # noqa: E402
 from pipeline.engine.runner import Options, run_stages  # noqa: E402
 
@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parents[5]
 def nodes():
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", NICENESS)}
     nodes = Nodes(dashboard=True)
-    connect(nodes.address, 2)
+    connect_ray(nodes.address, 2)
     yield nodes
     ray.shutdown()
     nodes.cluster.shutdown()
@@ -72,9 +72,9 @@ def on_ray(stage, work, *, shards=2, events=None, **needs):
     """Receipts by shard of a stage done on the cluster."""
     run = run_in(work, shards)
     tell = events.append if events is not None else lambda event: None
-    with RayExecutor(run, [stage], needs={stage.name: Needs(**needs)}, on_event=tell) as executor:
-        flow = Flow([stage], lambda stage: range(shards), lambda stage, shard: False)
-        return {receipt.shard: receipt for receipt in executor.flow(flow)}
+    with RayExecutor(run, [stage], resources={stage.name: ActorResources(**needs)}, on_event=tell) as executor:
+        ready = ReadyShards([stage], lambda stage: range(shards), lambda stage, shard: False)
+        return {receipt.shard: receipt for receipt in executor.map_ready(ready)}
 
 
 def drive(source, work, nodes):
@@ -112,7 +112,9 @@ def test_the_whole_chain_on_two_nodes_gives_the_bytes_of_the_local_executor(node
     session, display = session_for(undisturbed / "photos", tmp_path), Display(quiet=True)
     refresh_sources(session, display)
     stages, events = session.stages, []
-    with RayExecutor(session.run, stages, needs={s.name: Needs() for s in stages}, on_event=events.append) as executor:
+    with RayExecutor(
+        session.run, stages, resources={s.name: ActorResources() for s in stages}, on_event=events.append
+    ) as executor:
         results = run_stages(stages, session.run, executor, watcher=display, chain=stages, options=Options())
     assert digests(tmp_path) == digests(undisturbed / "work")
     assert [(r.done_now, r.skipped) for r in results] == [(len(r.receipts), 0) for r in results]
@@ -242,10 +244,12 @@ def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work
     assert not (tmp_path / "unlike/poisoned").exists()
     run = run_in(tmp_path / "here")
     run.store.local_root = tmp_path / "elsewhere"
-    with RayExecutor(run, [Poisoned()], needs={"poisoned": Needs()}, on_event=lambda event: None) as executor:
-        flow = Flow([Poisoned()], lambda stage: [0], lambda stage, shard: False)
+    with RayExecutor(
+        run, [Poisoned()], resources={"poisoned": ActorResources()}, on_event=lambda event: None
+    ) as executor:
+        ready = ReadyShards([Poisoned()], lambda stage: [0], lambda stage, shard: False)
         with pytest.raises(RefusedError, match=r"does not see the run in .*elsewhere"):
-            list(executor.flow(flow))
+            list(executor.map_ready(ready))
     with pytest.raises(TypeError, match="a bug"):
         on_ray(Buggy(), tmp_path / "buggy")
     assert actors_end()
