@@ -82,11 +82,11 @@ def test_bisection_blames_only_who_kills_alone_and_twice():
     assert bisect_crashes(["a"], lambda keys: next(once)) == {}
 
 
-def test_a_crowd_without_any_progress_is_hopeless():
+def test_too_many_deaths_without_progress_exceed_the_limit():
     deaths = DeathCounter(workers=2)
-    assert deaths.another(0) and not deaths.another(0)
+    assert deaths.add(0) and not deaths.add(0)
     for shard in range(1, 5):
-        deaths.another(shard)
+        deaths.add(shard)
     assert deaths.exceeded
     deaths.progress()
     assert not deaths.exceeded
