@@ -18,7 +18,7 @@ from pipeline.core.records import Signature
 from pipeline.core.resources import bundled
 from stages.backends.encoders.lite0 import Lite0Backend
 from stages.near_duplicates.signatures import Signatures
-from stages.near_duplicates.similarity import alike, signature_of
+from stages.near_duplicates.similarity import find_similar, signature_of
 
 Edit = Callable[[Image.Image], Image.Image]
 SIDE = 1024
@@ -105,21 +105,23 @@ def main(arguments: Sequence[str] = ()) -> None:
 
     photos = {path.stem: _read(path) for path in sorted((bundled("assets") / "photos").glob("*.jpg"))}
     own = [sign(name, image) for name, image in photos.items()]
-    mistaken = [(own[i].key, own[j].key) for i, j in alike(Signatures.of(own)).pairs]
+    mistaken = [(own[i].key, own[j].key) for i, j in find_similar(Signatures.of(own)).pairs]
     found = {}
     for name, edit in EDITS.items():
-        hits = [bool(alike(Signatures.of([s, sign("copy", edit(photos[s.key]))])).pairs) for s in own]
+        hits = [bool(find_similar(Signatures.of([s, sign("copy", edit(photos[s.key]))])).pairs) for s in own]
         found[name] = round(sum(hits) / len(hits), 3)
         print(f"{name:24} found {sum(hits)} of {len(hits)}")
     quarters = [(crop(0.5, 0, 0), crop(0.5, 1, 1)), (crop(0.5, 1, 0), crop(0.5, 0, 1))]
     apart = [
-        alike(Signatures.of([sign("a", a(i)), sign("b", b(i))])).pairs for i in photos.values() for a, b in quarters
+        find_similar(Signatures.of([sign("a", a(i)), sign("b", b(i))])).pairs
+        for i in photos.values()
+        for a, b in quarters
     ]
     print(f"opposite quarters of one photograph: {sum(map(bool, apart))} of {len(apart)} pairs count as one")
     print(f"different photographs: {len(mistaken)} of {len(own) * (len(own) - 1) // 2} pairs count as one {mistaken}")
     many = _made_up(own, options.many)
     started = time.perf_counter()
-    told = alike(Signatures.of(many))
+    told = find_similar(Signatures.of(many))
     seconds = time.perf_counter() - started
     print(f"{len(many)} made-up pictures: {seconds:.1f} s, {len(told.pairs)} pairs, {told.unchecked} unchecked")
     finish(

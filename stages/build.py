@@ -6,23 +6,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Canvas, Crops
 from pipeline.core.settings import Settings
 from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
 from stages.backends.base.protocols import Encoder, Scorer
-from stages.near_duplicates.build_leak_report import LEAKS, Guard, guard
+from stages.near_duplicates.build_leak_report import LEAKS, LeakReport, build_leak_report
 from stages.near_duplicates.excluded_sets import excluded_digest
 from stages.near_duplicates.split_leaks import REASONS
 from stages.publishing.dataset_card import Models, card_files
-from stages.publishing.row_spool import Spool
-from stages.publishing.shard_assignment import assign
+from stages.publishing.shard_assignment import RowsByShard, assign_shards
 
 NAMES = "names.json"
 
@@ -113,7 +112,7 @@ class Build(Stage[_Placed | _LeftOut]):
         self._encoder = encoder
         self._models = models
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:
@@ -130,45 +129,47 @@ class Build(Stage[_Placed | _LeftOut]):
         return self._settings.shards
 
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
-        """Which sample goes where, decided once over all work shards; the samples themselves pass through a spool on disk."""
+        """Which sample goes where, decided once over all work shards; the samples themselves are regrouped on disk."""
         parts, shards = tables.shards("filter"), self._settings.shards
-        leaks = guard(tables, self._settings, self._encoder)
+        leaks = build_leak_report(tables, self._settings, self._encoder)
         gone: list[tuple[str, str]] = []
-        assigned = assign(
+        assigned = assign_shards(
             (self._wanted(tables, part, leaks, gone) for part in parts), shards, tables.run_seed, self._settings.name
         )
         yield NAMES, json.dumps(assigned.stems).encode()
         yield LEAKS, leaks.encode()
         schema = parquet.schema_of(_Placed)
         with tempfile.TemporaryDirectory() as folder:
-            spool = Spool(Path(folder))
+            rows_by_shard = RowsByShard(Path(folder))
             for part, places in zip(parts, assigned.places, strict=True):
-                spool.add(
+                rows_by_shard.add(
                     (number, place, asdict(item))
                     for (number, place), item in zip(places.tolist(), self._placed(tables, part, leaks), strict=True)
                 )
             for number in range(shards):
-                placed = [Outcome.kept(_Placed(**value)) for value in spool.take(number)]
+                placed = [Outcome.kept(_Placed(**value)) for value in rows_by_shard.take(number)]
                 outcomes = [*placed, *leaks.rejects(gone, number, shards)]
                 yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in outcomes], schema)
 
     @staticmethod
-    def _wanted(tables: Tables, part: int, leaks: Guard, gone: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    def _wanted(
+        tables: Tables, part: int, leaks: LeakReport, gone: list[tuple[str, str]]
+    ) -> tuple[list[str], list[str]]:
         """Keys and splits of a work shard's canvases; those of photos that leak go to ``gone`` with their photo."""
         canvases = tables.columns("outpaint", part, ["key", "split"])
         splits = dict(zip(canvases["key"].to_pylist(), canvases["split"].to_pylist(), strict=True))
         kept = tables.columns("filter", part, ["key", "photo"])
         pairs = list(zip(kept["key"].to_pylist(), kept["photo"].to_pylist(), strict=True))
-        gone += [pair for pair in pairs if pair[1] in leaks.found]
-        keys = [key for key, photo in pairs if photo not in leaks.found]
+        gone += [pair for pair in pairs if pair[1] in leaks.by_photo]
+        keys = [key for key, photo in pairs if photo not in leaks.by_photo]
         return keys, [splits[key] for key in keys]
 
-    def _placed(self, tables: Tables, part: int, leaks: Guard) -> Iterator[_Placed]:
+    def _placed(self, tables: Tables, part: int, leaks: LeakReport) -> Iterator[_Placed]:
         """The samples of a work shard."""
         path = tables.path("outpaint", part)
         canvases = {canvas.key: canvas for canvas in tables.rows("outpaint", part, _StoredCanvas)}
         for crops in tables.rows("filter", part, Crops):
-            if crops.photo in leaks.found:
+            if crops.photo in leaks.by_photo:
                 continue
             canvas = canvases[crops.key]
             text = sample_json(self._sample(canvas, crops))

@@ -1,8 +1,8 @@
 """Caption: a photo gets two prompts, for what is within its frame and for what lies beyond it, and a negative one."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Caption, Photo
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.protocols import Captioner
@@ -21,7 +21,7 @@ class CaptionStage(Stage[str]):
     def __init__(self, captioner: Captioner) -> None:
         self._captioner = captioner
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return {"captioner": self._captioner.name}
 
     def models(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Dedup: what each photograph is recognised by, for ``build`` to find near-duplicates. It drops nothing itself."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Photo, Signature
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.protocols import Encoder
@@ -22,7 +22,7 @@ class Dedup(Stage[Photo]):
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return {}
 
     def models(self) -> dict[str, str]:

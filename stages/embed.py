@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import CANVAS, PHOTO, Crops, Embedding, Photo
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -42,7 +42,7 @@ class Embed(Stage[_Picture]):
         self._settings = settings
         self.micro_batch = settings.micro_batch
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:

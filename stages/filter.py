@@ -4,12 +4,12 @@ import json
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.core.geometry import Box, aspect, cover, is_distinct
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Canvas, Crops, Proposals, Refined
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
@@ -64,7 +64,7 @@ class Filter(Stage[_Refinement]):
         self._last = last_round
         self.upstream = ("outpaint", "propose", last_round)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:

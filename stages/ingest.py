@@ -1,18 +1,19 @@
 """Ingest: input files become upright sRGB photographs with credits, or a reject with its word."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 from pydantic import Field
 
 from pipeline.core.errors import SampleError
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Photo, Source
 from pipeline.core.seeds import fraction_of
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from stages.photos.decode import Limits, decode_photo, encode_jpeg
+from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
 from stages.photos.perceptual_hash import phash
 from stages.photos.source_readers import read_source
 
@@ -53,9 +54,9 @@ class Ingest(Stage[Source]):
 
     def __init__(self, settings: IngestSettings) -> None:
         self._settings = settings
-        self._limits = Limits(settings.min_side, settings.max_side, settings.max_pixels, settings.max_aspect)
+        self._limits = PhotoLimits(settings.min_side, settings.max_side, settings.max_pixels, settings.max_aspect)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         # Which files there are is the input, not the recipe: adding photos must not refuse the run.
         return self._settings.model_dump(exclude={"source", "limit"})
 

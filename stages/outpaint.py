@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from PIL import Image
 from pydantic import Field
 
 from pipeline.core.geometry import BoxPx
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Canvas, Caption, Photo
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
@@ -81,7 +81,7 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
         self._segmenter = segmenter
         self.micro_batch = settings.micro_batch
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pydantic import Field
 
 from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Canvas, Proposals
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
@@ -53,7 +53,7 @@ class Propose(Stage[Canvas]):
         self._segmenter = segmenter
         self.micro_batch = settings.micro_batch
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:

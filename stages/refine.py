@@ -9,12 +9,13 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.geometry import Box, shift_inside, snap_aspect
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Canvas, Proposals, Refined
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
@@ -97,7 +98,7 @@ class RefineRound(Stage[_Candidates]):
         self._cropper = cropper if number == 1 else None
         self.micro_batch = settings.micro_batch
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         # Where the cropper lies shapes nothing, its digest is among the models; without one, no number of its boxes does either.
         apart = {"rounds", "cropper"} | (set() if self._cropper is not None else {"cropper_boxes"})
         return self._settings.model_dump(mode="json", exclude=apart)
@@ -128,7 +129,7 @@ class RefineRound(Stage[_Candidates]):
             done[task.key] = self._record(task.payload.boxes, known, better)
         return [Outcome.kept(done.get(task.key) or _carried(task.payload.boxes, self.round)) for task in tasks]
 
-    def _known(self, tasks: Sequence[Task[_Candidates]], images: Sequence[Any]) -> list[list[Scored]]:
+    def _known(self, tasks: Sequence[Task[_Candidates]], images: Sequence[NDArray[np.uint8]]) -> list[list[Scored]]:
         """The beam before this round: the last one's, or the best of the proposals."""
         rows = [task.payload.boxes for task in tasks]
         if self._cropper is not None:
@@ -141,7 +142,7 @@ class RefineRound(Stage[_Candidates]):
         ]
 
     def _with_cropper(
-        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], images: Sequence[Any]
+        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], images: Sequence[NDArray[np.uint8]]
     ) -> list[Refined]:
         """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
         rows = [task.payload.boxes for task in tasks]
@@ -219,7 +220,7 @@ def _scored(row: Refined, scores: Sequence[float]) -> list[Scored]:
     ]
 
 
-def _array(boxes: Sequence[Sequence[float]]) -> Any:
+def _array(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return np.asarray(boxes, np.float32).reshape(-1, 4)
 
 

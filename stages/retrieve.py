@@ -6,16 +6,17 @@ index and its parameters go to ``retrieve/shared``.
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import CANVAS, PHOTO, Embedding, Neighbours, Photo
 from pipeline.core.release_memory import give_back
 from pipeline.core.settings import Settings
@@ -86,7 +87,7 @@ class Retrieve(Stage[_Query]):
     prologue_needed = True
 
     def __init__(
-        self, settings: RetrieveSettings, encoder: Encoder, encoder_settings: Mapping[str, Any] | None = None
+        self, settings: RetrieveSettings, encoder: Encoder, encoder_settings: JsonObject | None = None
     ) -> None:
         """encoder_settings: what builds the encoder again; a cropper needs it for new images."""
         self._settings = settings
@@ -95,7 +96,7 @@ class Retrieve(Stage[_Query]):
         self.micro_batch = settings.micro_batch
         self._database: ReferenceDatabase | None = None
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
     def models(self) -> dict[str, str]:

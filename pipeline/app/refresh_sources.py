@@ -19,17 +19,17 @@ def refresh_sources(session: Session, display: Display) -> int:
 
     Gives how many are gone.
     """
-    from stages.photos.source_scan import LOOKS, scan
+    from stages.photos.source_scan import SCANNED_FILES, scan_sources
 
     settings, run = session.recipe.ingest, session.run
-    known = _known(run, LOOKS)
+    known = _known(run, SCANNED_FILES)
     with display.counting("looking at input files") as tick:
-        found = scan(
+        found = scan_sources(
             settings.source, run.plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick,
             known=known,
         )  # fmt: skip
-    if known is None or not found.looks.equals(known):
-        run.store.write(SEEN, parquet.encode_table(found.looks))
+    if known is None or not found.files.equals(known):
+        run.store.write(SEEN, parquet.encode_table(found.files))
     fresh, gone = found.digest, 0
     if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
         gone = _gone(run, found.sources)

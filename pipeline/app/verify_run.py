@@ -80,11 +80,11 @@ def repair_session(session: Session, found: "Verification", workers: int, *, qui
 
 def _require_same_photos(session: Session, display: "Display") -> None:
     """Raise RefusedError if the photographs changed: ingest can only be repaired from those that it was made from."""
-    from stages.photos.source_scan import scan
+    from stages.photos.source_scan import scan_sources
 
     settings, plan = session.recipe.ingest, session.run.plan
     with display.counting("looking at input files") as tick:
-        sources = scan(
+        sources = scan_sources(
             settings.source, plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick
         )
     if sources.digest != plan.sources_digest:

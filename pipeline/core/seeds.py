@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from typing import Any
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -21,7 +20,7 @@ def fraction_of(run_seed: int, purpose: str, key: str) -> float:
     return seed_for(run_seed, purpose, key) / float(1 << 63)
 
 
-def digest_of(value: Any) -> str:
-    """sha256 of a JSON value, independent of the order of its keys."""
+def digest_of(value: object) -> str:
+    """sha256 of a JSON value, independent of the order of its keys. Raises TypeError for what is no JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
 
 from typing_extensions import TypeVar
 
+from pipeline.core.json_types import JsonObject
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -185,7 +187,7 @@ class Stage(ABC, Generic[P]):
         return verb_of(self.name)
 
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """JSON parameters that shape the output."""
 
     def models(self) -> dict[str, str]:

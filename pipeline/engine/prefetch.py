@@ -6,9 +6,8 @@ At most three micro-batches are in memory. Micro-batches and the order of outcom
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.core.stage import Outcome, Shard, SplitStage, Task
+from pipeline.core.stage import Computed, Outcome, P, Prepared, Shard, SplitStage, Task
 
 Batch = Sequence[Task]
 
@@ -50,7 +49,11 @@ def prefetched(stage: SplitStage, shard: Shard, batches: Sequence[Batch], steps:
 
 
 def _start(
-    stage: SplitStage, batch: Batch, prepared: "Future[Any]", behind: ThreadPoolExecutor, steps: BatchHooks
+    stage: SplitStage[P, Prepared, Computed],
+    batch: Sequence[Task[P]],
+    prepared: "Future[Prepared]",
+    behind: ThreadPoolExecutor,
+    steps: BatchHooks,
 ) -> Callable[[], list[Outcome]]:
     """Compute a micro-batch and encode it in another thread; gives a function that waits for its outcomes."""
     try:

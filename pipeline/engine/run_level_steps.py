@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import MissingUpstreamError, RefusedError
 from pipeline.core.release_memory import give_back
@@ -15,7 +14,7 @@ from pipeline.engine.completion import holds
 from pipeline.runs.final_shard_diff import MANIFEST, encode_manifest, manifest_of
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
-from pipeline.storage.base import describe
+from pipeline.storage.base import FileInfo, describe
 from pipeline.storage.locks import Lock, shard_lock
 
 Files = Iterable[tuple[str, bytes | Path]]
@@ -83,7 +82,7 @@ def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callabl
     path = step_receipt_path(stage.name, step)
     run.store.remove(path)
     started = time.perf_counter()
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, FileInfo] = {}
     for name, data in make():
         if isinstance(data, bytes):
             run.store.write(name, data)

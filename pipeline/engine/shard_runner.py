@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline.core.errors import (
     HeldError,
@@ -17,7 +17,7 @@ from pipeline.core.errors import (
     UsageError,
 )
 from pipeline.core.seeds import digest_of
-from pipeline.core.stage import FAILED, Outcome, Shard, SplitStage, Stage, Task
+from pipeline.core.stage import FAILED, Outcome, Rows, Shard, SplitStage, Stage, Task
 from pipeline.engine.completion import holds
 from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
@@ -69,7 +69,7 @@ class Control:
 class OutcomeSink(Protocol):
     """Where the outcomes of a shard are collected until it is committed. batches: micro-batches of a resumed journal."""
 
-    rows: list[dict[str, Any]]
+    rows: Rows
     batches: int
 
     def append(self, outcomes: list[Outcome]) -> None: ...
@@ -81,7 +81,7 @@ class RowSink:
     """Collects the rows of a stage that writes no files, in memory."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.rows: Rows = []
         self.batches = 0
 
     def append(self, outcomes: list[Outcome]) -> None:
@@ -255,9 +255,7 @@ def _commit_files(stage: Stage, run: Run, shard: Shard, sink: OutcomeSink) -> di
     return outputs
 
 
-def _receipt(
-    stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, FileInfo], rows: list[dict[str, Any]]
-) -> Receipt:
+def _receipt(stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, FileInfo], rows: Rows) -> Receipt:
     n_kept, rejected, failed = counts((row["status"], row["reason"]) for row in rows)
     unknown = set(rejected) - set(stage.reasons)
     if unknown:

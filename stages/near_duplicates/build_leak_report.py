@@ -1,4 +1,4 @@
-"""The guard of ``build``: from recorded signatures and excluded folders to rejected rows and the report of leaks."""
+"""The leak report of ``build``: near-duplicates among the signatures of the run and the excluded folders, and rejected rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from stages.near_duplicates.split_leaks import Leak, Leaks, find_leaks
 LEAKS = "leaks.json"
 
 
-class Guarding(Protocol):
-    """The settings that the guard reads."""
+class LeakSettings(Protocol):
+    """The settings that ``build_leak_report`` reads."""
 
     @property
     def exclude_near(self) -> tuple[str, ...]: ...
@@ -26,8 +26,11 @@ class Guarding(Protocol):
 
 
 @dataclass(frozen=True)
-class Guard:
-    """What the guard found. excluded: pictures compared, by folder; unreadable: those of them that guard nothing."""
+class LeakReport:
+    """The photos that must go, and the test sets that they were compared with.
+
+    folders: excluded ones; excluded: number of their pictures; unreadable: addresses of pictures that cannot be compared.
+    """
 
     leaks: Leaks
     folders: tuple[str, ...]
@@ -35,9 +38,9 @@ class Guard:
     unreadable: list[str]
 
     @property
-    def found(self) -> Mapping[str, Leak]:
-        """Leaks by the photo that goes."""
-        return self.leaks.found
+    def by_photo(self) -> Mapping[str, Leak]:
+        """Leaks by the photo that is left out."""
+        return self.leaks.by_photo
 
     def rejects(self, canvases: Sequence[tuple[str, str]], number: int, shards: int) -> list[Outcome]:
         """Rows of the dropped canvases that final shard ``number`` records, so that the counts of ``build`` add up.
@@ -45,7 +48,7 @@ class Guard:
         canvases: (key, photo), all of dropped photos. A photo's go to the shard that its hash says.
         """
         return [
-            Outcome.rejected(key, self.found[photo].reason, self.found[photo].detail)
+            Outcome.rejected(key, self.by_photo[photo].reason, self.by_photo[photo].detail)
             for key, photo in sorted(canvases)
             if shard_of(photo, shards) == number
         ]
@@ -59,8 +62,8 @@ class Guard:
         return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def guard(tables: Tables, settings: Guarding, encoder: Encoder) -> Guard:
-    """Look among the photographs that still have a canvas for near ones.
+def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) -> LeakReport:
+    """Find near-duplicates among the photographs that still have a canvas.
 
     Raises UsageError for an excluded folder that is not there.
     """
@@ -72,4 +75,4 @@ def guard(tables: Tables, settings: Guarding, encoder: Encoder) -> Guard:
 
     leaks = find_leaks(Signatures.of_run(tables, "dedup", wanted), theirs, within=settings.near_duplicates)
     give_back()  # the signatures of all photographs, and what the search took
-    return Guard(leaks, settings.exclude_near, len(outside), unreadable)
+    return LeakReport(leaks, settings.exclude_near, len(outside), unreadable)

@@ -10,16 +10,16 @@ from pipeline.core.records import Signature
 from pipeline.core.seeds import digest_of
 from stages.backends.base.protocols import Encoder
 from stages.near_duplicates.similarity import signature_of
-from stages.photos.decode import Limits, decode_photo
-from stages.photos.source_readers import Found, list_inputs
+from stages.photos.decode import PhotoLimits, decode_photo
+from stages.photos.source_readers import InputFile, list_inputs
 
 # Whatever a test set holds is compared if it can be decoded at all.
-ANYTHING = Limits(min_side=8, max_side=65_535, max_pixels=178_956_970, max_aspect=1000)
+ANYTHING = PhotoLimits(min_side=8, max_side=65_535, max_pixels=178_956_970, max_aspect=1000)
 
 
-def excluded_files(folders: Sequence[str]) -> list[tuple[str, Found]]:
+def excluded_files(folders: Sequence[str]) -> list[tuple[str, InputFile]]:
     """(folder, file) of all pictures; raises UsageError for a folder that is not there or has none."""
-    files: list[tuple[str, Found]] = []
+    files: list[tuple[str, InputFile]] = []
     for folder in folders:
         try:
             found = sorted(list_inputs(folder), key=lambda item: item.uri)
@@ -29,7 +29,7 @@ def excluded_files(folders: Sequence[str]) -> list[tuple[str, Found]]:
             ) from error
         if not found:
             raise UsageError(
-                f"--exclude-near '{folder}': no picture there, so it would guard nothing; is it the folder?"
+                f"--exclude-near '{folder}': no picture there, so nothing would be excluded; is it the right folder?"
             )
         files += [(folder, item) for item in found]
     return files
@@ -41,7 +41,7 @@ def excluded_digest(folders: Sequence[str]) -> str:
 
 
 def excluded_signatures(folders: Sequence[str], encoder: Encoder) -> tuple[list[Signature], list[str]]:
-    """What the pictures are recognised by, and the addresses of those that cannot be decoded and so guard nothing."""
+    """Signatures of the pictures, and the addresses of those that cannot be decoded and so are not compared."""
     known: list[Signature] = []
     unreadable: list[str] = []
     for folder, item in excluded_files(folders):
@@ -55,7 +55,7 @@ def excluded_signatures(folders: Sequence[str], encoder: Encoder) -> tuple[list[
     return known, unreadable
 
 
-def _sha256(item: Found) -> str:
+def _sha256(item: InputFile) -> str:
     try:
         return hashlib.sha256(item.read()).hexdigest()
     except OSError:

@@ -6,7 +6,6 @@ what they mistake.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ DIRECTIONS = 64
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """How alike two pictures are. bits: between their hashes, one mirrored or not; cosine: of their vectors.
 
     match: correlation of one thumbnail with the best part of the other; 0 where it was not needed.
@@ -49,10 +48,10 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class Alike:
+class SimilarPairs:
     """Pairs (i, j), i < j, that are one photograph. unchecked: pairs left out of the search for parts by its bound."""
 
-    pairs: dict[tuple[int, int], Likeness]
+    pairs: dict[tuple[int, int], Similarity]
     unchecked: int
 
 
@@ -72,26 +71,26 @@ def signature_of(key: str, uri: str, split: str, image: NDArray[np.uint8], vecto
     )
 
 
-def alike(signatures: Signatures) -> Alike:
+def find_similar(signatures: Signatures) -> SimilarPairs:
     """All pairs of one photograph among pictures; the same pictures in the same order give the same answer."""
     if len(signatures) < 2:
-        return Alike({}, 0)
+        return SimilarPairs({}, 0)
     codes, mirrored, vectors = signatures.codes, signatures.mirrored, signatures.vectors
-    pairs: dict[tuple[int, int], Likeness] = {}
+    pairs: dict[tuple[int, int], Similarity] = {}
     open_pairs = _Closest(MOST_PARTS)
     for i, j in (_close_hashes(codes, mirrored), *_close_vectors(vectors)):
         cosine = np.einsum("nd,nd->n", _unit(vectors[i]), _unit(vectors[j]))
         bits = np.minimum(_distance(codes[i], codes[j]), _distance(mirrored[i], codes[j]))
         same = (bits <= SURE_BITS) | ((cosine >= NEAR_COSINE) & (bits <= NEAR_BITS))
         for n in np.flatnonzero(same):
-            pairs[int(i[n]), int(j[n])] = Likeness(int(bits[n]), round(float(cosine[n]), 4))
+            pairs[int(i[n]), int(j[n])] = Similarity(int(bits[n]), round(float(cosine[n]), 4))
         maybe = ~same & (cosine >= PART_COSINE)
         open_pairs.add(i[maybe], j[maybe], cosine[maybe], bits[maybe])
     for a, b, near, apart in open_pairs.best():
         match = part_match(signatures.row(a).thumb, signatures.row(b).thumb)
         if match >= PART_MATCH:
-            pairs[a, b] = Likeness(apart, round(near, 4), round(match, 4))
-    return Alike(pairs, open_pairs.dropped)
+            pairs[a, b] = Similarity(apart, round(near, 4), round(match, 4))
+    return SimilarPairs(pairs, open_pairs.dropped)
 
 
 class _Closest:
@@ -161,8 +160,9 @@ def _flattened(vectors: NDArray[np.float16]) -> Callable[[slice], Floats]:
     blocks = [slice(start, start + KEYS) for start in range(0, len(vectors), KEYS)]
     mean = sum(_unit(vectors[block]).sum(0, dtype=np.float64) for block in blocks) / len(vectors)
 
-    def centred(block: slice) -> Any:
-        return _unit(vectors[block]) - mean
+    def centred(block: slice) -> NDArray[np.float64]:
+        difference: NDArray[np.float64] = _unit(vectors[block]) - mean
+        return difference
 
     _, directions = np.linalg.eigh(sum(centred(block).T @ centred(block) for block in blocks))
     flat = np.zeros((len(vectors), DIRECTIONS), np.float32)

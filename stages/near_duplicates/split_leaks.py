@@ -5,11 +5,11 @@ Only direct neighbours count: of a chain a~b~c, where a and c are not alike, b m
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Signature
 from stages.near_duplicates.signatures import Signatures
-from stages.near_duplicates.similarity import Likeness, alike
+from stages.near_duplicates.similarity import Similarity, find_similar
 from stages.publishing.shard_assignment import SPLITS
 
 NEAR_TEST, SPLIT_LEAK, NEAR_DUPLICATE = "near_test", "split_leak", "near_duplicate"
@@ -39,16 +39,16 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What the guard found, by photo. unchecked: see ``Alike``."""
+    """The photos to leave out. compared: pictures; unchecked: see ``SimilarPairs``."""
 
-    found: dict[str, Leak]
+    by_photo: dict[str, Leak]
     compared: int
     unchecked: int
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Counts, and the leaks in order of their photos."""
-        counts = {reason: sum(leak.reason == reason for leak in self.found.values()) for reason in REASONS}
-        rows = [asdict(self.found[key]) for key in sorted(self.found)]
+        counts = {reason: sum(leak.reason == reason for leak in self.by_photo.values()) for reason in REASONS}
+        rows = [asdict(self.by_photo[key]) for key in sorted(self.by_photo)]
         return {"compared": self.compared, "unchecked": self.unchecked, "photos": counts, "leaks": rows}
 
 
@@ -59,19 +59,19 @@ def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) 
     the smaller goes (ties: greater key), if ``within``.
     """
     everything = photos.joined(outside)
-    result = alike(everything)
+    result = find_similar(everything)
     near = _neighbours(result.pairs)
-    found: dict[str, Leak] = {}
+    by_photo: dict[str, Leak] = {}
 
     def drop(index: int, candidates: Sequence[int], reason: str) -> bool:
         if not candidates:
             return False
         other = min(candidates, key=lambda n: (near[index][n].bits, -near[index][n].cosine, n))
-        found[photos.key(index)] = _leak(everything.row(index), everything.row(other), reason, near[index][other])
+        by_photo[photos.key(index)] = _leak(everything.row(index), everything.row(other), reason, near[index][other])
         return True
 
     count, splits = len(photos), photos.splits
-    within_run = sorted(n for n in near if n < count)  # the rest have nobody to leave for
+    within_run = sorted(n for n in near if n < count)  # the others have no near picture
     left = [n for n in within_run if not drop(n, [m for m in near[n] if m >= count], NEAR_TEST)]
     standing: set[int] = set()
     for split in sorted({splits[n] for n in left}, key=_held_out, reverse=True):
@@ -82,14 +82,14 @@ def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) 
         twins = [m for m in near[n] if m in kept and splits[m] == splits[n]]
         if not drop(n, twins, NEAR_DUPLICATE):
             kept.add(n)
-    return Leaks(found, len(everything), result.unchecked)
+    return Leaks(by_photo, len(everything), result.unchecked)
 
 
-def _neighbours(pairs: dict[tuple[int, int], Likeness]) -> dict[int, dict[int, Likeness]]:
-    near: dict[int, dict[int, Likeness]] = {}
-    for (i, j), likeness in pairs.items():
-        near.setdefault(i, {})[j] = likeness
-        near.setdefault(j, {})[i] = likeness
+def _neighbours(pairs: dict[tuple[int, int], Similarity]) -> dict[int, dict[int, Similarity]]:
+    near: dict[int, dict[int, Similarity]] = {}
+    for (i, j), similarity in pairs.items():
+        near.setdefault(i, {})[j] = similarity
+        near.setdefault(j, {})[i] = similarity
     return near
 
 
@@ -98,7 +98,7 @@ def _held_out(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else -1, split)
 
 
-def _leak(photo: Signature, other: Signature, reason: str, likeness: Likeness) -> Leak:
+def _leak(photo: Signature, other: Signature, reason: str, similarity: Similarity) -> Leak:
     return Leak(
         photo=photo.key,
         uri=photo.uri,
@@ -106,7 +106,7 @@ def _leak(photo: Signature, other: Signature, reason: str, likeness: Likeness) -
         reason=reason,
         other=other.key,
         other_uri=other.uri,
-        bits=likeness.bits,
-        cosine=likeness.cosine,
-        match=likeness.match,
+        bits=similarity.bits,
+        cosine=similarity.cosine,
+        match=similarity.match,
     )

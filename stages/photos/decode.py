@@ -16,7 +16,7 @@ _SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class PhotoLimits:
     """What ingest accepts. Sides and aspect in pixels and long/short; max_pixels guards memory before decoding."""
 
     min_side: int
@@ -26,14 +26,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPhoto:
     """An upright sRGB picture; ``untouched`` when the file's own pixels needed no change at all."""
 
     image: Image.Image
     untouched: bool
 
 
-def decode_photo(data: bytes, limits: Limits) -> Decoded:
+def decode_photo(data: bytes, limits: PhotoLimits) -> DecodedPhoto:
     """Decode fully and check; raises SampleError with a reject word of the ingest stage.
 
     Full decoding, not ``verify``: only reading all pixels finds truncation.
@@ -48,7 +48,7 @@ def decode_photo(data: bytes, limits: Limits) -> Decoded:
     profile = image.info.get("icc_profile")
     rgb = _to_srgb(upright, profile)
     untouched = image.format == "JPEG" and mode == "RGB" and orientation in (0, 1) and _is_srgb(profile)
-    return Decoded(rgb, untouched)
+    return DecodedPhoto(rgb, untouched)
 
 
 def encode_jpeg(image: Image.Image, quality: int = JPEG_QUALITY) -> bytes:
@@ -77,7 +77,7 @@ def _open(data: bytes) -> Image.Image:
         raise SampleError("unreadable", str(error).split("<")[0].strip()) from error
 
 
-def _check_size(image: Image.Image, limits: Limits) -> None:
+def _check_size(image: Image.Image, limits: PhotoLimits) -> None:
     width, height = image.size
     shape = f"{width}x{height}"
     if width * height > limits.max_pixels:

@@ -12,7 +12,7 @@ VERSIONS = ("ETag", "md5Hash", "generation", "mtime", "modificationTime", "LastM
 WHOLE_LISTINGS = ("s3", "s3a", "gs", "gcs")  # these list a prefix in one go; others are walked, folder by folder
 
 
-def is_remote(spec: str) -> bool:
+def is_remote_address(spec: str) -> bool:
     """Whether a source or address is a URL of another machine's file system."""
     return protocol_of(spec) not in ("", "file", "local")
 
@@ -49,7 +49,7 @@ def list_glob(pattern: str) -> list[str]:
     fs, root = open_filesystem(pattern)
     base = pattern.removesuffix(root) if pattern.endswith(root) else ""
     names: list[str] = call_store(pattern, lambda: fs.glob(root))
-    return sorted(f"{base}{name}" if base or is_remote(name) else fs.unstrip_protocol(name) for name in names)
+    return sorted(f"{base}{name}" if base or is_remote_address(name) else fs.unstrip_protocol(name) for name in names)
 
 
 def read_file(folder: str, uri: str) -> bytes:
@@ -67,13 +67,13 @@ def read_address(address: str) -> bytes:
         raise OSError(str(error)) from error
 
 
-def downloaded(url: str, to: str) -> None:
+def download(url: str, to: str) -> None:
     """Put a copy of a remote file at a path of this machine. Raises OSError, StorageError."""
     fs, path = open_filesystem(url)
     call_store(url, lambda: fs.get_file(path, to))
 
 
-def expanded(spec: str) -> Iterator[str]:
+def expand_braces(spec: str) -> Iterator[str]:
     """``shard-{000..003}.tar`` written out."""
     from braceexpand import braceexpand
 

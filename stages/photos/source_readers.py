@@ -12,7 +12,7 @@ import fsspec
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.resources import bundled
-from stages.photos.remote_readers import is_remote, list_folder, list_glob, read_address, read_file
+from stages.photos.remote_readers import is_remote_address, list_folder, list_glob, read_address, read_file
 from stages.photos.webdataset_reader import archive, pictures_in
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
@@ -25,7 +25,7 @@ NO_CREDITS: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InputFile:
     """One input as listed: its address, what credits say of it, and how to read it.
 
     uri: relative to the source where that is a folder, so that a run does not depend on where the folder lies.
@@ -39,7 +39,7 @@ class Found:
     changed_ns: int = 0
 
 
-def list_inputs(spec: str) -> Iterator[Found]:
+def list_inputs(spec: str) -> Iterator[InputFile]:
     """The inputs that ``spec`` names, unread, by address; raises UsageError when there is no such thing."""
     folder = _folder_of(spec)
     if folder is not None:
@@ -47,14 +47,14 @@ def list_inputs(spec: str) -> Iterator[Found]:
     return iter(sorted(_from_elsewhere(spec), key=lambda item: item.uri))
 
 
-def _from_elsewhere(spec: str) -> Iterable[Found]:
+def _from_elsewhere(spec: str) -> Iterable[InputFile]:
     if spec.endswith(".parquet"):
         return _from_parquet(spec)
     if spec.endswith(".tar") or "{" in spec:
         return _from_webdataset(spec)
     if _is_remote_folder(spec):
         return _from_remote_folder(spec)
-    if is_remote(spec):
+    if is_remote_address(spec):
         return [_from_address(address, {}) for address in list_glob(spec) if _is_photo(address)]
     openers = fsspec.open_files(spec, "rb")
     return [_from_address(opener.full_name, {}) for opener in openers if _is_photo(opener.path)]
@@ -73,7 +73,7 @@ def read_source(spec: str, uri: str) -> bytes:
         return archive(uri.split("#")[0], EXTENSIONS)[uri]
     if _is_remote_folder(spec):
         return read_file(spec, uri)
-    if is_remote(uri):
+    if is_remote_address(uri):
         return read_address(uri)
     with fsspec.open(uri, "rb") as file:
         data: bytes = file.read()
@@ -104,14 +104,16 @@ def _folder_of(spec: str) -> Path | None:
 
 def _is_remote_folder(spec: str) -> bool:
     """A folder elsewhere is treated as one here is: addresses relative to it, credits in its ``credits.csv``."""
-    return is_remote(spec) and not spec.endswith((".parquet", ".tar")) and not any(mark in spec for mark in "*?[{")
+    return (
+        is_remote_address(spec) and not spec.endswith((".parquet", ".tar")) and not any(mark in spec for mark in "*?[{")
+    )
 
 
 def _is_photo(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def _from_folder(folder: Path) -> Iterator[Found]:
+def _from_folder(folder: Path) -> Iterator[InputFile]:
     if not os.path.isdir(folder):  # unlike Path.is_dir, False where a parent may not be entered
         raise UsageError(
             f"ingest.source = '{folder}': no such folder, or none that may be entered; "
@@ -134,18 +136,18 @@ def _from_folder(folder: Path) -> Iterator[Found]:
     return (_in_folder(root, uri, credits, closed) for uri in names)
 
 
-def _in_folder(root: str, uri: str, credits: dict[str, dict[str, str]], closed: dict[str, OSError]) -> Found:
+def _in_folder(root: str, uri: str, credits: dict[str, dict[str, str]], closed: dict[str, OSError]) -> InputFile:
     if uri in closed:
-        return Found(uri, NO_CREDITS, partial(_fail, closed[uri]))
+        return InputFile(uri, NO_CREDITS, partial(_fail, closed[uri]))
     path = os.path.join(root, uri)
     try:
         about = os.stat(path)
     except OSError as error:
-        return Found(uri, credits.get(uri, NO_CREDITS), partial(_fail, error))
+        return InputFile(uri, credits.get(uri, NO_CREDITS), partial(_fail, error))
     # The change time too: copying tools can set the modification time back, not this one.
     stamp = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
     read = partial(_read, path)
-    return Found(uri, credits.get(uri, NO_CREDITS), read, stamp, max(about.st_mtime_ns, about.st_ctime_ns))
+    return InputFile(uri, credits.get(uri, NO_CREDITS), read, stamp, max(about.st_mtime_ns, about.st_ctime_ns))
 
 
 def _read(path: str) -> bytes:
@@ -157,7 +159,7 @@ def _fail(error: OSError) -> bytes:
     raise error
 
 
-def _from_remote_folder(url: str) -> list[Found]:
+def _from_remote_folder(url: str) -> list[InputFile]:
     files = list_folder(url)
     if not files:
         raise UsageError(f"ingest.source = '{url}': nothing is there; is it the folder's URL?")
@@ -165,7 +167,7 @@ def _from_remote_folder(url: str) -> list[Found]:
         _parse_credits(read_file(url, CREDITS_FILE).decode(), f"{url}/{CREDITS_FILE}") if _has_credits(files) else {}
     )
     return [
-        Found(uri, credits.get(uri, NO_CREDITS), partial(read_file, url, uri), stamp, changed)
+        InputFile(uri, credits.get(uri, NO_CREDITS), partial(read_file, url, uri), stamp, changed)
         for uri, stamp, changed in files if _is_photo(uri)
     ]  # fmt: skip
 
@@ -185,14 +187,16 @@ def _parse_credits(text: str, where: str) -> dict[str, dict[str, str]]:
     return {row["file"]: {name: row.get(name) or "" for name in CREDIT_FIELDS} for row in rows}
 
 
-def _from_address(address: str, credits: dict[str, str]) -> Found:
-    return Found(address, credits, lambda: read_source("*", address))
+def _from_address(address: str, credits: dict[str, str]) -> InputFile:
+    return InputFile(address, credits, lambda: read_source("*", address))
 
 
-def _from_parquet(spec: str) -> list[Found]:
+def _from_parquet(spec: str) -> list[InputFile]:
     import pyarrow.parquet as pq
 
-    data = read_file(*spec.rsplit("/", 1)) if is_remote(spec) else Path(spec.removeprefix("file://")).read_bytes()
+    data = (
+        read_file(*spec.rsplit("/", 1)) if is_remote_address(spec) else Path(spec.removeprefix("file://")).read_bytes()
+    )
     rows = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
     column = next((name for name in ("url", "uri", "path") if rows and name in rows[0]), None)
     if column is None:
@@ -200,5 +204,5 @@ def _from_parquet(spec: str) -> list[Found]:
     return [_from_address(row[column], {name: str(row.get(name) or "") for name in CREDIT_FIELDS}) for row in rows]
 
 
-def _from_webdataset(spec: str) -> list[Found]:
-    return [Found(uri, dict(NO_CREDITS), partial(bytes, data)) for uri, data in pictures_in(spec, EXTENSIONS)]
+def _from_webdataset(spec: str) -> list[InputFile]:
+    return [InputFile(uri, dict(NO_CREDITS), partial(bytes, data)) for uri, data in pictures_in(spec, EXTENSIONS)]

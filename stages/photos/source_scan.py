@@ -8,9 +8,8 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,24 +21,38 @@ from pipeline.core.records import Source
 from pipeline.core.seeds import shard_of
 from pipeline.shards import parquet
 from stages.photos.perceptual_hash import near_originals, phash
-from stages.photos.source_readers import CREDIT_FIELDS, EXTENSIONS, Found, list_inputs
+from stages.photos.source_readers import CREDIT_FIELDS, EXTENSIONS, InputFile, list_inputs
 
 KEY_DIGITS = 24
 BATCH = 512
 THREADS = 4
-LOOKS = pa.schema(
-    [("uri", pa.string()), ("stamp", pa.string()), ("key", pa.string()), ("phash", pa.string()), ("pixels", pa.int64())]
-)
 SOURCES = pa.schema([(f.name, parquet.arrow_type(f.type)) for f in fields(Source)])
 SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
+class ScannedFile:
+    """What reading one input file gave.
+
+    stamp: of the file then, "" when it may still change; phash: "" when it cannot be decoded; pixels: width x height, or 0.
+    """
+
+    uri: str
+    stamp: str
+    key: str
+    phash: str = ""
+    pixels: int = 0
+
+
+SCANNED_FILES = pa.schema([(f.name, parquet.arrow_type(f.type)) for f in fields(ScannedFile)])
+
+
+@dataclass(frozen=True)
 class SourceList:
-    """sources: rows of ``Source`` by shard and key. looks: what reading each file told, by address (``LOOKS``)."""
+    """sources: rows of ``Source`` by shard and key. files: ``ScannedFile`` rows by address, for the next scan."""
 
     sources: pa.Table
-    looks: pa.Table
+    files: pa.Table
 
     def __len__(self) -> int:
         return int(self.sources.num_rows)
@@ -53,70 +66,69 @@ class SourceList:
         return digest_of_rows(self.sources)
 
 
-def scan(
+def scan_sources(
     spec: str, shards: int, *, near_bits: int, limit: int, tick: Callable[[], None], known: pa.Table | None = None
 ) -> SourceList:
     """All sources of an input, with keys, credits and what each duplicates.
 
     near_bits: perceptual hashes this close are one picture (0: exact copies only); limit: at most so many, by address (0:
-    all); known: ``looks`` of an earlier scan: files that have not changed since are not read again.
+    all); known: ``files`` of an earlier scan, so that unchanged files are not read again.
     Raises UsageError when the input does not exist or is empty.
     """
-    found, remembered = islice(list_inputs(spec), limit or None), _Remembered(known)
-    looks, credits = [], []
+    inputs, earlier = islice(list_inputs(spec), limit or None), _EarlierScan(known)
+    scanned, credits = [], []
     with ThreadPoolExecutor(THREADS) as pool:
-        while batch := list(islice(found, BATCH)):
-            old = [remembered.look(item) for item in batch]
-            new = iter(pool.map(_look, [item for item, known in zip(batch, old, strict=True) if known is None]))
+        while batch := list(islice(inputs, BATCH)):
+            old = [earlier.unchanged(item) for item in batch]
+            new = iter(pool.map(_scan_file, [item for item, file in zip(batch, old, strict=True) if file is None]))
             rows = []
-            for known_look in old:
-                rows.append(known_look or next(new))
+            for file in old:
+                rows.append(vars(file or next(new)))
                 tick()
-            looks.append(pa.Table.from_pylist(rows, schema=LOOKS))
+            scanned.append(pa.Table.from_pylist(rows, schema=SCANNED_FILES))
             named = [{name: item.credits.get(name, "") for name in CREDIT_FIELDS} for item in batch]
             credits.append(
                 pa.Table.from_pylist(named, schema=pa.schema([(name, pa.string()) for name in CREDIT_FIELDS]))
             )
-    if not looks:
+    if not scanned:
         raise UsageError(f"no photographs in '{spec}': want files ending in {', '.join(EXTENSIONS)}")
-    table = pa.concat_tables(looks)
+    table = pa.concat_tables(scanned)
     return SourceList(_sources(table, pa.concat_tables(credits), near_bits, shards), table)
 
 
-class _Remembered:
-    """Looks of an earlier scan, given one by one as the same addresses come again in order."""
+class _EarlierScan:
+    """Files of an earlier scan, given one by one as the same addresses come again in order."""
 
-    def __init__(self, looks: pa.Table | None) -> None:
-        batches = looks.to_batches(BATCH) if looks is not None else []
-        self._rows = (row for batch in batches for row in batch.to_pylist())
-        self._next: dict[str, Any] | None = next(self._rows, None)
+    def __init__(self, files: pa.Table | None) -> None:
+        batches = files.to_batches(BATCH) if files is not None else []
+        self._files = (ScannedFile(**row) for batch in batches for row in batch.to_pylist())
+        self._next = next(self._files, None)
 
-    def look(self, item: Found) -> dict[str, Any] | None:
-        """What is known of an input that has not changed since, else None."""
-        while self._next is not None and self._next["uri"] < item.uri:
-            self._next = next(self._rows, None)
-        known = self._next
-        same = known is not None and known["uri"] == item.uri and item.stamp and known["stamp"] == item.stamp
-        return known if same else None
+    def unchanged(self, item: InputFile) -> ScannedFile | None:
+        """The earlier result for an input that has not changed since, else None."""
+        while self._next is not None and self._next.uri < item.uri:
+            self._next = next(self._files, None)
+        file = self._next
+        same = file is not None and file.uri == item.uri and item.stamp and file.stamp == item.stamp
+        return file if same else None
 
 
-def _look(item: Found) -> dict[str, Any]:
-    """Key, perceptual hash ("" when it cannot be decoded) and pixels of an input, and the stamp that they hold for."""
-    blank = {"uri": item.uri, "stamp": "", "phash": "", "pixels": 0}
+def _scan_file(item: InputFile) -> ScannedFile:
+    """Read an input; what cannot be read or decoded has no hash."""
     try:
         data = item.read()
     except OSError:
-        return {**blank, "key": _key_of(f"unreadable {item.uri}".encode())}
-    # A file that was written a moment ago may be written again within the grain of its clock: look again next time.
+        return ScannedFile(item.uri, "", _key_of(f"unreadable {item.uri}".encode()))
+    # A file that was written a moment ago may change again within the resolution of its timestamp: it is read again next time.
     settled = time.time_ns() - item.changed_ns > SETTLED_NS
-    blank.update(key=_key_of(data), stamp=item.stamp if settled else "")
+    blank = ScannedFile(item.uri, item.stamp if settled else "", _key_of(data))
     try:
         with Image.open(io.BytesIO(data)) as image:
             size = image.size
             if size[0] * size[1] > Image.MAX_IMAGE_PIXELS or min(size) < 8:  # type: ignore[operator]
                 return blank
             image.draft("L", (256, 256))
-            return {**blank, "phash": phash(np.asarray(image.convert("L"))), "pixels": size[0] * size[1]}
+            return replace(blank, phash=phash(np.asarray(image.convert("L"))), pixels=size[0] * size[1])
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return blank
 
@@ -125,25 +137,25 @@ def _key_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:KEY_DIGITS]
 
 
-def _sources(looks: pa.Table, credits: pa.Table, near_bits: int, shards: int) -> pa.Table:
+def _sources(files: pa.Table, credits: pa.Table, near_bits: int, shards: int) -> pa.Table:
     """Exact copies get a key of their own, so that every file has one row; the largest of near ones is the original."""
     width = f"S{KEY_DIGITS}"
-    keys = np.concatenate([np.frombuffer(part.buffers()[2], width, len(part)) for part in looks["key"].chunks])
+    keys = np.concatenate([np.frombuffer(part.buffers()[2], width, len(part)) for part in files["key"].chunks])
     copy_of = np.zeros_like(keys)
     _, first = np.unique(keys, return_index=True)
     copies = np.setdiff1d(np.arange(len(keys)), first)
     copy_of[copies] = keys[copies]
     for row in copies.tolist():
-        keys[row] = _key_of(f"copy {keys[row].decode()} {looks['uri'][row].as_py()}".encode())
+        keys[row] = _key_of(f"copy {keys[row].decode()} {files['uri'][row].as_py()}".encode())
     if near_bits:
-        hashed = np.flatnonzero((pc.binary_length(looks["phash"]).to_numpy() > 0) & (copy_of == b""))
-        codes = np.array([int(looks["phash"][row].as_py(), 16) for row in hashed.tolist()], np.uint64)
-        originals = near_originals(keys[hashed], codes, looks["pixels"].to_numpy()[hashed], near_bits)
+        hashed = np.flatnonzero((pc.binary_length(files["phash"]).to_numpy() > 0) & (copy_of == b""))
+        codes = np.array([int(files["phash"][row].as_py(), 16) for row in hashed.tolist()], np.uint64)
+        originals = near_originals(keys[hashed], codes, files["pixels"].to_numpy()[hashed], near_bits)
         near = originals != np.arange(len(hashed))
         copy_of[hashed[near]] = keys[hashed[originals[near]]]
     columns = {
         "key": pa.array(keys).cast(pa.string()),
-        "uri": looks["uri"],
+        "uri": files["uri"],
         "shard": pa.array(shard_of(key.decode(), shards) for key in keys),
         "duplicate_of": pa.array(copy_of).cast(pa.string()),
         **{name: credits[name] for name in CREDIT_FIELDS},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UsageError
-from stages.photos.remote_readers import downloaded, expanded, is_remote
+from stages.photos.remote_readers import download, expand_braces, is_remote_address
 
 # (address, bytes): an address is the tar's, '#', and the member's name in it.
 Members = list[tuple[str, bytes]]
@@ -39,14 +39,14 @@ def archive(tar: str, extensions: tuple[str, ...]) -> dict[str, bytes]:
 def _samples(spec: str) -> Iterator[dict[str, Any]]:
     import webdataset as wds
 
-    if not is_remote(spec):
+    if not is_remote_address(spec):
         yield from wds.WebDataset(spec, shardshuffle=False, empty_check=False)
         return
     # webdataset itself would start curl or a vendor's program a tar, without our patience.
-    for url in expanded(spec):
+    for url in expand_braces(spec):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "shard.tar"
-            downloaded(url, str(place))
+            download(url, str(place))
             with open(place, "rb") as stream:
                 yield from wds.tariterators.group_by_keys(
                     wds.tariterators.tar_file_expander([{"url": url, "stream": stream}])

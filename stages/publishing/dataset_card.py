@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -118,14 +118,14 @@ def _checksums(receipts: Sequence[ShardReceipt]) -> bytes:
     return ("\n".join(sorted(lines, key=lambda line: line[66:])) + "\n").encode()
 
 
-def _by_split(tars: dict[str, Any]) -> dict[str, list[str]]:
+def _by_split(tars: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     names = [PurePosixPath(path).name for path in sorted(tars)]
     return {split: [n for n in names if f"-{split}-" in n] for split in SPLITS if any(f"-{split}-" in n for n in names)}
 
 
 def _card(
     name: str,
-    tars: dict[str, Any],
+    tars: Mapping[str, Mapping[str, Any]],
     contents: Contents,
     receipts: Sequence[ShardReceipt],
     tables: Tables,

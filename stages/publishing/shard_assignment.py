@@ -1,19 +1,23 @@
-"""Which kept canvas goes to which final shard: splits by photo, order shuffled by hash, exactly the number asked."""
+"""Assigning kept canvases to final shards: splits by photo, order shuffled by hash, exactly the requested number of shards."""
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
+from pipeline.core.json_types import Json
 from pipeline.core.seeds import seed_for
 
 SPLITS = ("train", "val", "test")
 
 
-def allot(counts: Mapping[str, int], shards: int) -> dict[str, int]:
+def shards_by_split(counts: Mapping[str, int], shards: int) -> dict[str, int]:
     """Shards of each split: in proportion to its samples, at least one and never more than it has samples.
 
     Raises UsageError when the number cannot be met, with the number that can.
@@ -36,7 +40,7 @@ def allot(counts: Mapping[str, int], shards: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Assignment:
+class ShardAssignment:
     """stems: of the final shards, ``<name>-<split>-000000``. places: for each part of the input, int32 [rows, 2]: the final
     shard of each row, and its place in it.
     """
@@ -45,10 +49,12 @@ class Assignment:
     places: list[NDArray[np.int32]]
 
 
-def assign(parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, run_seed: int, name: str) -> Assignment:
+def assign_shards(
+    parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, run_seed: int, name: str
+) -> ShardAssignment:
     """Where each kept canvas goes, in an order fixed by hashes alone.
 
-    parts: keys and splits of the rows of each work shard, consumed one by one. Raises UsageError as ``allot`` does.
+    parts: keys and splits of the rows of each work shard, consumed one by one. Raises UsageError as ``shards_by_split`` does.
     """
     names: dict[str, int] = {}
     drawn, codes, lengths = [], [], []
@@ -59,7 +65,7 @@ def assign(parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, ru
     split_of = np.concatenate([np.zeros(0, np.int32), *codes])
     order = np.argsort(np.concatenate([np.zeros(0, np.int64), *drawn]), kind="stable")
     del drawn, codes  # of ten million canvases a hundred megabytes each
-    given = allot({split: int((split_of == code).sum()) for split, code in names.items()}, shards)
+    given = shards_by_split({split: int((split_of == code).sum()) for split, code in names.items()}, shards)
     stems: list[str] = []
     places = np.zeros((len(order), 2), np.int32)
     for split in sorted(given, key=_split_order):
@@ -69,8 +75,35 @@ def assign(parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, ru
             places[rows[start:end], 0] = len(stems)
             places[rows[start:end], 1] = np.arange(end - start)
             stems.append(f"{name}-{split}-{part:06d}")
-    return Assignment(stems, np.split(places, np.cumsum(lengths)[:-1]))
+    return ShardAssignment(stems, np.split(places, np.cumsum(lengths)[:-1]))
 
 
 def _split_order(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+class RowsByShard:
+    """Rows set aside on disk by final shard and read back one shard at a time, so that regrouping takes constant memory.
+
+    Each shard has a file of JSON lines in ``folder``, which the caller removes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, rows: Iterable[tuple[int, int, Json]]) -> None:
+        """Set rows aside: (final shard, place in it, JSON value)."""
+        lines: dict[int, list[str]] = {}
+        for shard, place, value in rows:
+            lines.setdefault(shard, []).append(json.dumps([place, value], ensure_ascii=False) + "\n")
+        for shard, added in lines.items():
+            with open(self._folder / f"{shard}.jsonl", "a", encoding="utf-8") as file:
+                file.writelines(added)
+
+    def take(self, shard: int) -> list[Any]:
+        """The values of a final shard in order of their places; its file is removed."""
+        path = self._folder / f"{shard}.jsonl"
+        with open(path, encoding="utf-8") as file:
+            placed = [json.loads(line) for line in file]
+        path.unlink()
+        return [value for _, value in sorted(placed, key=lambda pair: int(pair[0]))]

@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import UsageError
 from pipeline.core.geometry import cover, iou
 from pipeline.shards import parquet
-from stages.publishing.shard_assignment import allot, assign
+from stages.publishing.shard_assignment import assign_shards, shards_by_split
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 
@@ -85,7 +85,7 @@ def test_exactly_the_number_of_shards_and_none_empty(shards):
 
 def filled(parts, shards):
     """Keys of each final shard, in their places."""
-    assigned = assign(((column(p, "key"), column(p, "split")) for p in parts), shards, 0, "x")
+    assigned = assign_shards(((column(p, "key"), column(p, "split")) for p in parts), shards, 0, "x")
     into = {stem: {} for stem in assigned.stems}
     for part, places in zip(parts, assigned.places, strict=True):
         for row, (number, place) in zip(part, places.tolist(), strict=True):
@@ -101,8 +101,8 @@ def column(rows, name):
 
 def test_impossible_numbers_say_what_is_possible():
     with pytest.raises(UsageError, match="12 samples in 2 splits fill 2 to 12 shards"):
-        allot({"train": 10, "val": 2}, 13)
+        shards_by_split({"train": 10, "val": 2}, 13)
     with pytest.raises(UsageError, match="fill 2 to 12"):
-        allot({"train": 10, "val": 2}, 1)
+        shards_by_split({"train": 10, "val": 2}, 1)
     with pytest.raises(UsageError, match="no canvas passed"):
-        allot({"train": 0}, 1)
+        shards_by_split({"train": 0}, 1)

@@ -14,7 +14,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.records import Photo
 from pipeline.shards import parquet
 from stages.ingest import split_of
-from stages.photos.source_scan import scan
+from stages.photos.source_scan import scan_sources
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,9 +77,9 @@ def test_an_unreadable_file_and_folder_are_rows(trouble, tmp_path):
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1]);"
         "from PIL import Image; Image.init();"
-        "from stages.photos.source_scan import scan;"
+        "from stages.photos.source_scan import scan_sources;"
         "os.geteuid() or os.setuid(65534);"
-        "found = scan(sys.argv[2], 3, near_bits=6, limit=0, tick=lambda: None);"
+        "found = scan_sources(sys.argv[2], 3, near_bits=6, limit=0, tick=lambda: None);"
         "print(sorted(s.uri for s in found))"
     )
     with tempfile.TemporaryDirectory() as home:
@@ -112,9 +112,9 @@ def test_a_file_that_vanishes_between_scan_and_ingest_is_a_row(trouble, tmp_path
 def test_empty_and_missing_inputs_are_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no photographs in"):
-        scan(str(tmp_path / "empty"), 4, near_bits=6, limit=0, tick=lambda: None)
+        scan_sources(str(tmp_path / "empty"), 4, near_bits=6, limit=0, tick=lambda: None)
     with pytest.raises(UsageError, match="no such folder"):
-        scan(str(tmp_path / "missing"), 4, near_bits=6, limit=0, tick=lambda: None)
+        scan_sources(str(tmp_path / "missing"), 4, near_bits=6, limit=0, tick=lambda: None)
 
 
 # webdataset leaves the file of a finished shard to the garbage collector.
@@ -124,7 +124,7 @@ def test_globs_parquet_and_webdataset_are_inputs_too(tmp_path):
     import tarfile
 
     folder = make_photos(tmp_path / "src", 3)
-    glob = scan(str(folder / "*.jpg"), 4, near_bits=0, limit=0, tick=lambda: None)
+    glob = scan_sources(str(folder / "*.jpg"), 4, near_bits=0, limit=0, tick=lambda: None)
     assert len(glob) == 3
     rows = [{"url": str(p), "author": "someone"} for p in sorted(folder.glob("*.jpg"))]
     import pyarrow as pa
@@ -132,14 +132,14 @@ def test_globs_parquet_and_webdataset_are_inputs_too(tmp_path):
     (tmp_path / "list.parquet").write_bytes(
         parquet.encode(rows, pa.schema([("url", pa.string()), ("author", pa.string())]))
     )
-    listed = scan(str(tmp_path / "list.parquet"), 4, near_bits=0, limit=0, tick=lambda: None)
+    listed = scan_sources(str(tmp_path / "list.parquet"), 4, near_bits=0, limit=0, tick=lambda: None)
     assert {s.key for s in listed} == {s.key for s in glob} and {s.author for s in listed} == {"someone"}
     with tarfile.open(tmp_path / "in.tar", "w") as tar:
         for number, path in enumerate(sorted(folder.glob("*.jpg"))):
             info = tarfile.TarInfo(f"{number:04d}.jpg")
             info.size = path.stat().st_size
             tar.addfile(info, io.BytesIO(path.read_bytes()))
-    packed = scan(str(tmp_path / "in.tar"), 4, near_bits=0, limit=0, tick=lambda: None)
+    packed = scan_sources(str(tmp_path / "in.tar"), 4, near_bits=0, limit=0, tick=lambda: None)
     assert {s.key for s in packed} == {s.key for s in glob}
     results = run_chain(session_for(recipe_for(tmp_path / "in.tar"), tmp_path / "work"), until="ingest")
     assert sum(r.n_kept for r in results[0].receipts) == 3

@@ -85,13 +85,13 @@ def write_shards(
 
     shards: number of shards over all splits; 0: about 256 MB each.
     """
-    from stages.publishing.shard_assignment import assign
+    from stages.publishing.shard_assignment import assign_shards
 
     keyed = _with_keys(labelled.images)
     size = sum(one.image.path.stat().st_size for one in keyed)
     count = shards or max(len(labelled.splits()), -(-size // SHARD_BYTES))
     keys, splits = [one.key for one in keyed], [one.image.split for one in keyed]
-    assigned = assign([(keys, splits)], count, 0, form.name.replace("-", "_"))
+    assigned = assign_shards([(keys, splits)], count, 0, form.name.replace("-", "_"))
     for folder in ("shards", "index", "metadata", "checksums"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()

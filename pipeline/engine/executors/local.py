@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import wait
 from types import FrameType, TracebackType
-from typing import TypeAlias
 
 from pipeline.core.errors import InterruptedRunError
 from pipeline.core.stage import Stage
 from pipeline.engine.crash_isolation import Attempt, DeathCounter, run_isolated
-from pipeline.engine.executors.process_worker import SIGNALS, Job, Worker, WorkerMessage, error_of
+from pipeline.engine.executors.process_worker import SIGNALS, Job, SignalHandler, Worker, WorkerMessage, error_of
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LISTEN_S = 0.2
-SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 _log = logging.getLogger(__name__)
 
 

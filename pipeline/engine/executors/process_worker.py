@@ -8,11 +8,12 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Literal
+from types import FrameType
+from typing import Literal, TypeAlias
 
 from pipeline.core.errors import ProcropError
 from pipeline.core.stage import WORKER_SLOT, Stage
@@ -23,6 +24,7 @@ from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 from pipeline.storage.base import Store
 
+SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -65,7 +65,7 @@ def test_a_shard_given_back_comes_again_and_not_too_soon():
     work = flow(stages=(A,), shards=1)
     shard = work.take("a")
     assert not work.pending and work.unfinished
-    work.give_back("a", shard, after=0.05)
+    work.put_back("a", shard, after=0.05)
     assert work.waiting("a") == 0 and work.pending
     time.sleep(0.06)
     assert work.waiting("a") == 1 and work.take("a") == shard

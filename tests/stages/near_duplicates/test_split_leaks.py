@@ -18,7 +18,7 @@ from pipeline.report import write_report
 from procrop_model.retrieval.entries import Entries
 from stages.near_duplicates.excluded_sets import excluded_digest, excluded_files, excluded_signatures
 from stages.near_duplicates.signatures import Signatures
-from stages.near_duplicates.similarity import THUMB, alike, part_match, signature_of
+from stages.near_duplicates.similarity import THUMB, find_similar, part_match, signature_of
 from stages.near_duplicates.split_leaks import find_leaks
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeEncoder
@@ -35,7 +35,7 @@ def made(key, bits=0, *, split="train", pixels=100, base=0):
 
 
 def alike_of(signatures):
-    return alike(Signatures.of(signatures))
+    return find_similar(Signatures.of(signatures))
 
 
 def leaks_of(photos, outside, **options):

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from pipeline.core.errors import SampleError
-from stages.photos.decode import Limits, decode_photo, encode_jpeg
+from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
 
-LIMITS = Limits(min_side=64, max_side=4096, max_pixels=4096 * 4096, max_aspect=4.0)
+LIMITS = PhotoLimits(min_side=64, max_side=4096, max_pixels=4096 * 4096, max_aspect=4.0)
 
 
 def picture(width=300, height=200):
@@ -50,7 +50,7 @@ def test_rejects_with_their_word(data, reason):
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():
-    limits = Limits(64, 100_000, 50_000, 4.0)
+    limits = PhotoLimits(64, 100_000, 50_000, 4.0)
     with pytest.raises(SampleError) as caught:
         decode_photo(JPEG, limits)
     assert caught.value.reason == "bomb"

@@ -15,7 +15,7 @@ from pipeline.core.errors import StorageError, UsageError
 from pipeline.storage import retry
 from stages.near_duplicates.excluded_sets import excluded_digest, excluded_files
 from stages.photos.source_readers import list_inputs, read_source
-from stages.photos.source_scan import SETTLED_NS, scan
+from stages.photos.source_scan import SETTLED_NS, scan_sources
 from tests.chain import make_photos
 from tests.s3_server import s3_server
 from tests.webhdfs_server import webhdfs_server
@@ -57,7 +57,7 @@ def tar_of(photos) -> bytes:
 
 
 def scanned(spec, known=None):
-    return scan(spec, 3, near_bits=6, limit=0, tick=lambda: None, known=known)
+    return scan_sources(spec, 3, near_bits=6, limit=0, tick=lambda: None, known=known)
 
 
 def test_a_folder_in_a_bucket_lists_as_the_folder_here(photos, faults):
@@ -72,7 +72,7 @@ def test_files_that_did_not_change_are_not_read_again(faults):
     time.sleep(SETTLED_NS / 1e9 + 1)  # what changed just now is read again in any case; a store tells whole seconds
     first = scanned("s3://photos/mine")
     faults.seen.clear()
-    assert scanned("s3://photos/mine", first.looks).digest == first.digest
+    assert scanned("s3://photos/mine", first.files).digest == first.digest
     assert faults.seen["GET"] <= 1 and faults.seen["LIST"] == 1  # the credits
 
 

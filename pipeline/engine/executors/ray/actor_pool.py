@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
 from ray.exceptions import RayError
@@ -18,6 +18,8 @@ IN_FLIGHT = 2  # the second is queued at the actor, so that the actor never wait
 TASK_RETRIES = 1
 FAILED_STARTS = 3
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+CheckIn = tuple[str, str, WorkerMessage]
+AnyRef: TypeAlias = "ray.ObjectRef[CheckIn] | ray.ObjectRef[WorkerMessage]"
 _log = logging.getLogger(__name__)
 
 
@@ -29,11 +31,11 @@ class ActorHandle:
     """
 
     handle: Any
-    checking_in: Any
+    checking_in: "ray.ObjectRef[CheckIn]"
     id: str = ""
     node: str = ""
     leaving: bool = False
-    jobs: dict[Any, int] = field(default_factory=dict)
+    jobs: dict["ray.ObjectRef[WorkerMessage]", int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,23 +92,24 @@ class ActorPool:
         """Send a shard's number to an actor."""
         actor.jobs[actor.handle.do.remote(shard)] = shard
 
-    def pending(self) -> Iterator[Any]:
+    def pending(self) -> Iterator["AnyRef"]:
         """References of all calls whose result is still to come."""
         for actor in self._actors:
             yield from actor.jobs
             if not actor.id:
                 yield actor.checking_in
 
-    def reply_to(self, ref: Any) -> ActorReply | None:
+    def reply_to(self, ref: "AnyRef") -> ActorReply | None:
         """The result of a pending call; None for a call of another pool. Raises ProcropError when actors do not start."""
         for actor in self._actors:
-            if ref in actor.jobs:
-                return self._job_reply(actor, ref)
             if ref == actor.checking_in and not actor.id:
                 return self._start_reply(actor)
+            for job in actor.jobs:
+                if ref == job:
+                    return self._job_reply(actor, job)
         return None
 
-    def _job_reply(self, actor: ActorHandle, ref: Any) -> ActorReply:
+    def _job_reply(self, actor: ActorHandle, ref: "ray.ObjectRef[WorkerMessage]") -> ActorReply:
         try:
             message: WorkerMessage = ray.get(ref)
         except RayError as error:

@@ -1,9 +1,10 @@
 """Connecting to a Ray cluster, or starting one on this machine; each failure is an error of one line."""
 
+import logging
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import ray
 
@@ -23,10 +24,10 @@ def connect_ray(address: str, workers: int) -> dict[str, float]:
     seconds when nothing answers.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    init = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
     if not address or address == "local":
         os.environ.setdefault(NICENESS, "0")
-        ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        init("local", num_cpus=workers, include_dashboard=False, object_store_memory=STORE_BYTES)
         return dict(ray.cluster_resources())
     if "://" in address:
         raise UsageError(
@@ -36,7 +37,7 @@ def connect_ray(address: str, workers: int) -> dict[str, float]:
     if address != "auto":
         _require_answer(address)
     try:
-        ray.init(address=address, **quiet)
+        init(address=address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"--address {address}: {_last_line(error)}; {_ELSEWHERE}") from error
     return dict(ray.cluster_resources())

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError
@@ -20,7 +20,7 @@ from pipeline.core.errors import InterruptedRunError
 from pipeline.core.stage import Stage
 from pipeline.engine.crash_isolation import Attempt, DeathCounter, run_isolated
 from pipeline.engine.environment_digest import environment_digest
-from pipeline.engine.executors.process_worker import SIGNALS, WorkerMessage, error_of
+from pipeline.engine.executors.process_worker import SIGNALS, SignalHandler, WorkerMessage, error_of
 from pipeline.engine.executors.ray.actor_pool import ActorPool, ActorReply, cause_of_death, start_actor
 from pipeline.engine.executors.ray.cluster import actors_that_fit
 from pipeline.engine.executors.ray.mailbox import Mailbox
@@ -32,6 +32,7 @@ from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 
 LISTEN_S = 0.2
+T = TypeVar("T")
 PLACED_S = 30.0
 
 
@@ -62,8 +63,9 @@ class RayExecutor:
         self._run, self._resources = run, resources
         self._on_event, self._on_wait = on_event, on_wait
         self._stop = self._stop_sent = False
-        self._old_handlers: dict[signal.Signals, Any] = {}
-        self._mailbox_name, self._mailbox = f"procrop-mailbox-{uuid.uuid4().hex}", None  # type: str, Any
+        self._old_handlers: dict[signal.Signals, SignalHandler] = {}
+        self._mailbox_name = f"procrop-mailbox-{uuid.uuid4().hex}"
+        self._mailbox: Any = None  # Ray's handle, once entered
         self._listened = 0.0
 
     def __enter__(self) -> "RayExecutor":
@@ -210,7 +212,7 @@ class RayExecutor:
                 begun = ray.get(self._mailbox.begun_by.remote(identity))
                 return Attempt(message.receipt, message.text, begun[2] if begun else -1)
 
-    def _answer(self, ref: Any) -> Any:
+    def _answer(self, ref: "ray.ObjectRef[T]") -> T:
         """The result of a call, while progress and signals are handled."""
         while True:
             ready, _ = ray.wait([ref], timeout=LISTEN_S)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 import ray
 from ray.util.metrics import Counter, Histogram
 
 from pipeline.core.errors import HeldError, InterruptedRunError, RefusedError
+from pipeline.core.stage import Stage
 from pipeline.engine.crash_isolation import try_samples
 from pipeline.engine.environment_digest import environment_difference, environment_digest
 from pipeline.engine.executors.process_worker import WorkerMessage, portable
@@ -52,8 +52,8 @@ class ShardActor:
         self._spec, self._mailbox = spec, ray.get_actor(spec.mailbox)
         self._id = str(ray.get_runtime_context().get_actor_id())
         self._leaving = self._stopping = False
-        self._reply: Any = None
-        self._ready: tuple[Any, Run] | None = None
+        self._reply: ray.ObjectRef[bool] | None = None
+        self._ready: tuple[Stage, Run] | None = None
         self._samples = Counter("procrop_samples", "Samples by stage and outcome", tag_keys=("stage", "outcome"))
         self._seconds = Histogram(
             "procrop_shard_seconds", "Seconds a shard, by stage", boundaries=BOUNDARIES, tag_keys=("stage",)
@@ -72,7 +72,7 @@ class ShardActor:
             return self._id, node, WorkerMessage("error", error=portable(error))
         return self._id, node, WorkerMessage("done")
 
-    def _prepare(self) -> tuple[Any, Run]:
+    def _prepare(self) -> tuple[Stage, Run]:
         """The stage and the run directory on this machine. Raises RefusedError when they differ from the command's."""
         if self._ready is None:
             where = f"worker on {ray.util.get_node_ip_address()}"
