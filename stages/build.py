@@ -27,10 +27,14 @@ NAMES = "names.json"
 
 
 class BuildSettings(Settings):
-    """name: of the dataset, part of every file name; shards: over all splits together.
+    """Settings of the final dataset.
 
-    exclude_near: folders (or what else ``ingest.source`` may be) of test sets; photographs near one of their pictures are
-    left out. near_duplicates: leave out all but the largest of near photographs within a split; across splits they always are.
+    Args:
+        name: of the dataset, part of every file name.
+        shards: number of final shards over all splits together.
+        exclude_near: folders of test sets (or another input as ``ingest.source`` takes it); photographs near one of their pictures
+            are left out.
+        near_duplicates: leave out all but the largest of near photographs within a split; across splits they are always left out.
     """
 
     name: str = Field("procrop", pattern=r"^[a-z0-9_]+$", max_length=40)

@@ -15,7 +15,11 @@ from stages.photos.decode import to_array
 
 
 class EmbedSettings(Settings):
-    """micro_batch: images encoded together."""
+    """Settings of the encoder's batches.
+
+    Args:
+        micro_batch: images encoded together.
+    """
 
     micro_batch: int = Field(16, ge=1)
 

@@ -19,12 +19,21 @@ CALIBRATION = "calibration.json"
 
 
 class FilterSettings(Settings):
-    """crop_quantile, canvas_quantile: crops, and canvases by their pseudo-label, scoring under this quantile are dropped.
+    """Rules for canvases and their crops.
 
-    max_crops: beside the pseudo-label; min_crops: a canvas with fewer is rejected; distinct_iou, min_cover: overlap between
-    crops at most, share of the pseudo-label covered at least; aspect_tolerance: distance to a ratio of ``aspects``;
-    min_subject: least share of the subject a crop keeps; min_own_subject: of all that looks like a subject on the canvas,
-    the least share inside the photo (else something bigger was invented).
+    Args:
+        crop_quantile: crops that score under this quantile of the run's crops are dropped.
+        canvas_quantile: canvases whose pseudo-label scores under this quantile of the run's pseudo-labels are rejected.
+        max_crops: crops kept beside the pseudo-label, at most.
+        min_crops: a canvas with fewer crops beside the pseudo-label is rejected.
+        distinct_iou: kept crops overlap with an IoU below this.
+        min_cover: least share of the pseudo-label that a crop covers.
+        aspects: aspect ratios, long over short side.
+        aspect_tolerance: largest distance of a crop to a ratio of ``aspects``.
+        min_subject: least share of the subject that a crop keeps.
+        min_own_subject: of all that looks like a subject on the canvas, the least share inside the photo; below it the paint
+            invented something bigger.
+        max_cut_subject: largest share of the subject that the photo's frame cuts off.
     """
 
     crop_quantile: float = Field(0.25, ge=0, le=1)

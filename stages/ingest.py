@@ -21,11 +21,18 @@ SPLITS = ("train", "val", "test")
 
 
 class IngestSettings(Settings):
-    """source: folder, glob, .parquet of URLs, WebDataset .tar, or ``assets:photos`` (the bundled ones).
+    """What is read, and which photographs are accepted.
 
-    long_side: larger photos are reduced to it before they are stored (0: never); near_duplicate_bits: hashes this close
-    are one picture; limit: at most so many files (0: all); splits: shares by hash of the photos that the credits table
-    assigns to none. Sizes in pixels.
+    Args:
+        source: folder, glob, .parquet of URLs, WebDataset .tar, or ``assets:photos`` (the bundled ones).
+        limit: number of files, at most; 0 for all.
+        min_side: least length of the shorter side, in pixels.
+        max_side: largest length of the longer side, in pixels.
+        max_pixels: largest area, in pixels; checked before decoding, to limit memory.
+        max_aspect: largest ratio of the longer to the shorter side.
+        long_side: larger photos are reduced to this length, in pixels, before they are stored; 0 for never.
+        splits: share of each split, by hash, of the photos that the credits table assigns to none.
+        near_duplicate_bits: perceptual hashes that differ in at most so many bits are one picture; 0 for exact copies only.
     """
 
     source: str = "assets:photos"

@@ -23,7 +23,17 @@ from stages.photos.decode import encode_jpeg, to_array
 
 
 class OutpaintSettings(Settings):
-    """variants: canvases a photo; held_out_variants: of photos in val and test; long_side: of the canvas in pixels."""
+    """Settings of the canvases.
+
+    Args:
+        variants: canvases of each photo in the train split.
+        held_out_variants: canvases of each photo in other splits.
+        long_side: of the canvas, in pixels.
+        micro_batch: canvases painted together.
+        placement: where photos are placed on their canvas.
+        seam: how the border of the photo is treated.
+        checks: limits of the checks that reject a canvas.
+    """
 
     variants: int = Field(4, ge=1, le=99)
     held_out_variants: int = Field(4, ge=1, le=99)

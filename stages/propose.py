@@ -17,17 +17,22 @@ from stages.canvases.subject_mask_grid import SubjectGrid, pack
 from stages.photos.decode import to_array
 
 PHOTO = "photo"
-GRID_BINS = 12
-GRID_REACH = 4
+GRID_BINS = 12  # anchors of GAIC (Zeng et al. 2019): corners at bin centres of a 12 x 12 grid ...
+GRID_REACH = 4  # ... in the outer 4 bins of each side
 
 
 class ProposeSettings(Settings):
-    """How many boxes of each origin. aspects: width over height, used as they are and inverted.
+    """Number of boxes by origin, and what they must keep.
 
-    jitter: copies of the pseudo-label moved and resized by up to jitter_share; grid: of the GAIC anchors (12 x 12 bins,
-    corners in the outer 4, area above half, aspect 0.5 to 2), drawn by seed; subject: boxes that put the subject's centre
-    on a third or in the middle; min_subject: least share of the subject that a box keeps; distinct_iou: boxes closer
-    than this are one.
+    Args:
+        jitter: copies of the pseudo-label, moved and resized.
+        jitter_share: largest move and resize of such a copy, as a share of the pseudo-label.
+        grid: GAIC anchors (12 x 12 bins, corners in the outer 4, area above half, aspect 0.5 to 2), drawn by seed.
+        subject: boxes that put the centre of the subject on a third or in the middle.
+        aspects: width over height, used as they are and inverted.
+        min_subject: least share of the subject that a box keeps.
+        distinct_iou: of boxes that overlap with an IoU of this or more, the first is kept.
+        micro_batch: canvases segmented together.
     """
 
     jitter: int = Field(16, ge=0)

@@ -27,16 +27,24 @@ from stages.canvases.subject_mask_grid import SubjectGrid
 from stages.photos.decode import to_array
 
 CROPPER = "cropper"  # origin of a trained cropper's boxes
-SAME_IOU = 0.95
+SAME_IOU = 0.95  # as propose.distinct_iou: a cropper's box that overlaps a proposal so much adds nothing to score
 
 
 class RefineSettings(Settings):
-    """rounds: at most so many; beam: best distinct boxes that a round keeps beside the pseudo-label; moves: tries a box.
+    """Settings of all rounds.
 
-    step: size of the moves as a share of the box in round 1, halved each round; min_gain: a canvas whose round gained less
-    (mean score of the beam, 0..10) is left as it is by later ones; distinct_iou: beam boxes overlap less than this;
-    min_subject: least share of the subject that a moved box, or one of the cropper, keeps; aspects: ratios that moves snap to.
-    cropper: folder of a trained cropper whose cropper_boxes best boxes join the first round; "" for none.
+    Args:
+        rounds: number of rounds.
+        beam: best distinct boxes that a round keeps beside the pseudo-label.
+        moves: local moves tried for each box.
+        step: largest move in round 1, as a share of the box; halved each round.
+        min_gain: a canvas whose round gained less (mean score of the beam, 0..10) is left unchanged by later rounds.
+        distinct_iou: boxes of the beam overlap with an IoU below this.
+        min_subject: least share of the subject that a moved box, or a box of the cropper, keeps.
+        aspects: width over height that moves snap to, used as they are and inverted.
+        cropper: folder of a trained cropper whose boxes join the first round; "" for none.
+        cropper_boxes: number of its best boxes.
+        micro_batch: canvases scored together.
     """
 
     rounds: int = Field(3, ge=1, le=20)

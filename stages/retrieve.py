@@ -32,9 +32,14 @@ LEAKS_FILE = f"build/{LEAKS}"
 
 
 class RetrieveSettings(Settings):
-    """k: references a canvas. A reference is left out when it is the canvas's own photo or nearly so: cosine to that photo
-    at or above ``max_cosine``, or perceptual hashes at most ``near_bits`` apart. index: of the search; auto is flat, and
-    exact, up to a million photos, and IVF beyond.
+    """Settings of the search.
+
+    Args:
+        k: references of each canvas.
+        max_cosine: a reference whose cosine to the canvas's own photo is this or more is left out.
+        near_bits: a reference whose perceptual hash is at most so many bits from the own photo's is left out.
+        index: ``auto`` is ``flat`` (exact) up to a million photos, and ``ivf`` beyond.
+        micro_batch: canvases searched together.
     """
 
     k: int = Field(10, ge=1, le=100)

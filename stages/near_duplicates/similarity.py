@@ -1,7 +1,7 @@
-"""Which pictures are the same photograph, edited: by perceptual hash, by vector, and by one being a part of the other.
+"""Which pictures are edits of one photograph: by perceptual hash, by vector, and by one being a part of the other.
 
-Thresholds were set on the bundled photographs and edits of them; ``procrop-data bench near-duplicates`` prints what they find and
-what they mistake.
+The thresholds were set on the bundled photographs and edits of them; ``procrop-data bench near-duplicates`` prints how many edits
+they find and how many different photographs they confuse.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,28 +18,33 @@ from stages.photos.perceptual_hash import near_pairs, phash
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-THUMB = 32
-# Hashes this close are one picture, whatever else they say: recoding, resizing, squeezing, colour.
+THUMB = 32  # pixels a side of the gray thumbnail in a signature
+# Hashes this close are one picture, whatever their vectors: re-encoded, resized, squeezed or recoloured.
 SURE_BITS = 6
 # A close vector and a hash that is at least related: rotations and small crops. Unrelated hashes are 32 bits apart.
 NEAR_COSINE, NEAR_BITS = 0.9, 16
-# A related vector, and one thumbnail found inside the other: crops. Either alone is fooled by skies.
+# A similar vector, and one thumbnail that is a part of the other: crops. Each alone confuses pictures of the sky.
 PART_COSINE, PART_MATCH = 0.8, 0.92
 # Sides of the part, in pixels of the whole's thumbnail, that are tried; a smaller part is too coarse to tell.
 PART_SIDES = range(18, THUMB + 1)
-# Most pairs that are looked at for parts, the most similar first: it bounds the time.
+# Pairs that are compared for parts, at most, the most similar first: this limits the time.
 MOST_PARTS = 2_000
+# Vectors compared at a time, BLOCK with KEYS: a product of 256 x 2,048 float32 is 2 MB and stays in a processor's cache.
 BLOCK = 256
 KEYS = 2048
-# Vectors are searched by their main directions first: a projection never lengthens a distance, so that nothing is missed.
+# Vectors are compared after a projection on this many principal directions; a projection never increases a distance, so no pair
+# is missed.
 DIRECTIONS = 64
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike two pictures are. bits: between their hashes, one mirrored or not; cosine: of their vectors.
+    """Similarity of two pictures.
 
-    match: correlation of one thumbnail with the best part of the other; 0 where it was not needed.
+    Args:
+        bits: in which their hashes differ, the less of one picture mirrored and not.
+        cosine: of their vectors.
+        match: correlation of one thumbnail with the best part of the other; 0 where it was not computed.
     """
 
     bits: int
