@@ -10,7 +10,7 @@ from stages.photos.decode import to_array
 
 
 class CaptionStage(Stage[str]):
-    """Asks the captioner about each photo. A task's payload is the photo's title."""
+    """Captions each photo. The payload of a task is the photo's title."""
 
     name = "caption"
     version = 1

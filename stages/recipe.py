@@ -1,4 +1,4 @@
-"""The recipe as one list: what happens, in order, is visible here and nowhere else."""
+"""The recipe as one list: the stages in their order, here and nowhere else."""
 
 from typing import Annotated, Literal
 
@@ -26,9 +26,15 @@ Verb = Literal[
 
 
 class Recipe(Settings):
-    """A whole configuration. seed and work_shards place every key and are frozen in ``plan.json``.
+    """A whole configuration: settings of the models and of each stage.
 
-    ray: what an actor of a stage asks of a Ray cluster, where it is not the usual.
+    Args:
+        name: of the run.
+        seed: of everything that is drawn; frozen in ``plan.json``.
+        work_shards: number of shards of each stage but the last; frozen in ``plan.json``.
+        models: backends by role.
+        train: of the cropper.
+        ray: resources of one actor by stage, where they differ from the defaults.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]

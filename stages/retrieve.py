@@ -61,7 +61,7 @@ class _Query:
 
 @dataclass(frozen=True)
 class _Credits:
-    """What a reference tells of a photo: columns of ``Photo``."""
+    """The columns of ``Photo`` that a reference shows."""
 
     key: str
     phash: str

@@ -17,11 +17,11 @@ class UsageError(ProcropError):
 
 
 class MissingUpstreamError(UsageError):
-    """A stage was asked for before the stages that feed it are done."""
+    """A stage was started before its upstream stages are done."""
 
 
 class RefusedError(ProcropError):
-    """The run directory belongs to another configuration, or another process holds it."""
+    """The run directory belongs to another configuration, or another process has locked it."""
 
     exit_code = 4
 
@@ -37,7 +37,7 @@ class StorageError(ProcropError):
 
 
 class DamagedDataError(ProcropError):
-    """Bytes on disk do not match the receipt that vouches for them."""
+    """Bytes on disk do not match their receipt."""
 
     exit_code = 5
 
@@ -55,7 +55,7 @@ class ModelError(ProcropError):
 
 
 class InterruptedRunError(ProcropError):
-    """SIGINT, SIGTERM or SIGUSR1 arrived; the unit in hand was finished and saved, so a rerun goes on from there."""
+    """SIGINT, SIGTERM or SIGUSR1 arrived; the current micro-batch was finished and saved, so a rerun continues from there."""
 
     exit_code = 130
 

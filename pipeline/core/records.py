@@ -1,4 +1,4 @@
-"""What a row of each stage's table means. Field types become the Parquet schema (``pipeline.shards.parquet``).
+"""The row of each stage's table. Field types become the Parquet schema (``pipeline.shards.parquet``).
 
 Keys are ``[a-z0-9_-]+`` of fixed width. Boxes are ``[x1, y1, x2, y2]`` pixels of the canvas, half-open.
 """
@@ -12,7 +12,7 @@ PHOTO, CANVAS = "photo", "canvas"
 
 @dataclass(frozen=True)
 class Source:
-    """One input file as found; ``key`` is the first 24 hex digits of the sha256 of its bytes."""
+    """One input file; ``key`` is the first 24 hex digits of the sha256 of its bytes."""
 
     key: str
     uri: str
@@ -46,7 +46,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a photo is recognised by, however it was edited.
+    """What identifies a photo after edits.
 
     phash, mirrored: perceptual hashes of it and of its mirror image; thumb: gray uint8 [32, 32]; vector: fp16 [D].
     """
@@ -63,7 +63,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Caption:
-    """Prompts of one photo: what is within its frame, what lies beyond it, and what to avoid."""
+    """Prompts of one photo: its content, its surroundings, and what to avoid."""
 
     key: str
     inside: str
@@ -112,7 +112,7 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Refined:
-    """Proposals after a round: scores of every box and what the round gained (mean of the best distinct scores)."""
+    """The boxes of a canvas after a round, with their scores. gain: of the mean score of the best distinct boxes."""
 
     key: str
     photo: str
@@ -126,7 +126,7 @@ class Refined:
 
 @dataclass(frozen=True)
 class Crops:
-    """The verdict on a canvas: its kept crops with scores in 0..10, the pseudo-label first."""
+    """The crops that ``filter`` kept of a canvas, with scores in 0..10, the pseudo-label first."""
 
     key: str
     photo: str

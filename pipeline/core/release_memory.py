@@ -1,4 +1,4 @@
-"""Giving memory back. Allocators keep what a step freed, and the kept of all steps adds up in the process that outlives them."""
+"""Returning freed memory to the system: allocators keep what a step freed, which adds up in a process that runs many steps."""
 
 import ctypes
 import gc
@@ -6,7 +6,7 @@ import sys
 
 
 def give_back() -> None:
-    """Return what is free to the system: of Python, of Arrow, and of the C library where it can be asked (glibc)."""
+    """Return free memory to the system: of Python, of Arrow, and of the C library where it has ``malloc_trim`` (glibc)."""
     gc.collect()
     if arrow := sys.modules.get("pyarrow"):
         arrow.default_memory_pool().release_unused()

@@ -1,4 +1,4 @@
-"""Where the bundled recipes, photographs and weights are: beside the packages in a checkout, inside ``pipeline`` in a wheel."""
+"""Paths of the bundled recipes, photographs and weights: beside the packages in a checkout, inside ``pipeline`` in a wheel."""
 
 import hashlib
 from functools import lru_cache

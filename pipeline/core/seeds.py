@@ -1,4 +1,4 @@
-"""Seeds and placement by hash: nothing depends on order, on the number of workers or on the machine."""
+"""Seeds and assignment by hash, independent of order, of the number of workers and of the machine."""
 
 import hashlib
 import json

@@ -1,6 +1,6 @@
-"""The one thing that the runner sees. A stage turns the tasks of a shard into outcomes, micro-batch by micro-batch.
+"""The contract between the runner and a stage: a stage turns the tasks of a shard into outcomes, micro-batch by micro-batch.
 
-Which tasks share a micro-batch follows from the shard alone, so a rerun, or a resume in the middle, gives the same bytes.
+The tasks of a micro-batch follow from the shard alone, so a rerun, or a resume in the middle of a shard, gives the same bytes.
 """
 
 from abc import ABC, abstractmethod
@@ -56,7 +56,10 @@ class Task(Generic[P]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task; exactly one a task. ``files``: extension -> bytes, the members of its sample in the tar."""
+    """The result of one task; exactly one for each.
+
+    files: extension -> bytes, the members of its sample in the tar.
+    """
 
     key: str
     status: str
@@ -74,7 +77,7 @@ class Outcome:
     def rejected(
         key: str, reason: str, detail: str = "", record: Record | None = None, files: Mapping[str, bytes] | None = None
     ) -> "Outcome":
-        """A row dropped on purpose, with its fixed word; ``files`` when a report should be able to show it."""
+        """A row dropped on purpose, with the fixed word of its reason; ``files`` when a report should be able to show it."""
         return Outcome(key, REJECTED, reason, detail, record, files)
 
     @staticmethod
@@ -155,7 +158,7 @@ class Tables:
 
 
 class Stage(ABC, Generic[P]):
-    """A verb of the pipeline. Instances are picklable; models in them load lazily in the worker that uses them.
+    """A step of the pipeline. Instances are picklable; their models load lazily in the worker that uses them.
 
     P: type of its tasks' payload.
     name: also its folder in the run directory, e.g. ``outpaint`` or ``refine/round-01``.
@@ -217,14 +220,13 @@ class Stage(ABC, Generic[P]):
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
         """Files by name, made once from all upstream shards (an index, a calibration), for its shards to read.
 
-        Of a large one the place is given, where it stays until the next is asked for.
-
-        What is asked for and cannot be done must raise before the first file.
+        A large file is given by its path, where it stays until the next file is requested. A prologue that cannot be made must
+        raise before it gives its first file.
         """
         return iter(())
 
     def outside(self) -> dict[str, str]:
-        """Name -> digest of what its prologue reads beyond the run directory; another digest makes the prologue anew.
+        """Name -> digest of what its prologue reads outside the run directory; when a digest changes, the prologue is made again.
 
         Raises UsageError when it is not there.
         """
@@ -240,7 +242,7 @@ class Stage(ABC, Generic[P]):
 
 
 class SplitStage(Stage[P], Generic[P, Prepared, Computed]):
-    """A stage whose ``run`` has three parts, which may overlap between micro-batches, each in a thread of its own."""
+    """A stage whose ``run`` has three parts; parts of different micro-batches may run at the same time, each in its own thread."""
 
     def run(self, tasks: Sequence[Task[P]], shard: Shard) -> list[Outcome]:
         prepared = self.prepare(tasks, shard)
@@ -248,12 +250,12 @@ class SplitStage(Stage[P], Generic[P, Prepared, Computed]):
 
     @abstractmethod
     def prepare(self, tasks: Sequence[Task[P]], shard: Shard) -> Prepared:
-        """What is read and decoded for the model."""
+        """Read and decode the input of the model."""
 
     @abstractmethod
     def compute(self, prepared: Prepared) -> Computed:
-        """What the model makes of it."""
+        """Run the model."""
 
     @abstractmethod
     def finish(self, tasks: Sequence[Task[P]], prepared: Prepared, computed: Computed) -> list[Outcome]:
-        """Outcomes, encoded."""
+        """Encode the outcomes."""

@@ -102,7 +102,7 @@ def shard_identity(stage: Stage, inputs: Mapping[str, str]) -> str:
 def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     """Do one shard of a stage and commit it: files first, then the receipt.
 
-    Raises InterruptedRunError after the current micro-batch when asked to stop, TooManyFailuresError, MissingUpstreamError,
+    Raises InterruptedRunError after the current micro-batch when it should stop, TooManyFailuresError, MissingUpstreamError,
     StorageError, HeldError when another process holds the shard.
     """
     with shard_lock(run.store, stage.name, number) as lock:
@@ -189,7 +189,7 @@ def _work(
 def _outcomes(
     stage: Stage, shard: Shard, tasks: Sequence[Task], starts: range, control: Control, crashing: Mapping[str, str]
 ) -> Iterator[list[Outcome]]:
-    """Outcomes of each micro-batch, in order. Raises InterruptedRunError before a micro-batch when asked to stop."""
+    """Outcomes of each micro-batch, in order. Raises InterruptedRunError before a micro-batch when it should stop."""
 
     def begin(index: int) -> None:
         if control.stopping():

@@ -24,7 +24,7 @@ from pipeline.storage.base import Store
 from pipeline.storage.locks import live_locks, shard_lock
 
 AGAIN_S = 1.0
-HELD_LONGEST_S = 300.0  # longer than it takes to tell that the owner of a lock on another machine is dead
+HELD_LONGEST_S = 300.0  # longer than it takes to detect that the owner of a lock on another machine is dead
 LOCKS = "array"
 T = TypeVar("T")
 

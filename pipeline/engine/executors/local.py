@@ -59,7 +59,7 @@ class LocalExecutor:
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has asked the command to end."""
+        """Whether a signal to end was received."""
         return self._stop
 
     def map(self, stage: Stage, shards: Sequence[int]) -> Iterator[Receipt]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.engine.executors.ray.actor_pool import ActorPool, ActorReply
 
 HELD_AGAIN_S = 5.0
-HELD_LONGEST_S = 300.0  # longer than it takes to tell that the owner of a lock on another machine is dead
+HELD_LONGEST_S = 300.0  # longer than it takes to detect that the owner of a lock on another machine is dead
 _log = logging.getLogger(__name__)
 
 

@@ -43,7 +43,7 @@ class RayExecutor:
 
     Args:
         run: the run directory.
-        stages: all stages that it may be asked to do.
+        stages: all stages that it may do.
         resources: of one actor, by stage.
         on_event: called with the progress of shards.
         on_wait: called with the reason why no actor starts.
@@ -183,7 +183,7 @@ class RayExecutor:
 
     def _why(self, pools: Sequence[ActorPool]) -> str:
         wanted = {pool.stage: self._resources[pool.stage].as_amounts() for pool in pools if pool.stuck}
-        wants = "; ".join(f"{name} asks {_amounts(amounts)} an actor" for name, amounts in wanted.items())
+        wants = "; ".join(f"{name} wants {_amounts(amounts)} an actor" for name, amounts in wanted.items())
         return (
             f"waiting for the cluster: {wants}; it has {_amounts(ray.cluster_resources())}, free are "
             f"{_amounts(ray.available_resources())}"
