@@ -17,7 +17,7 @@ from pipeline.core.settings import Settings
 from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
 from stages.backends.base.protocols import Encoder, Scorer
-from stages.near_duplicates.build_leak_report import LEAKS, LeakReport, build_leak_report
+from stages.near_duplicates.build_leak_report import LEAKS, LeakFindings, build_leak_report
 from stages.near_duplicates.excluded_sets import excluded_digest
 from stages.near_duplicates.split_leaks import REASONS
 from stages.publishing.dataset_card import Models, card_files
@@ -157,7 +157,7 @@ class Build(Stage[_Placed | _LeftOut]):
 
     @staticmethod
     def _wanted(
-        tables: Tables, part: int, leaks: LeakReport, gone: list[tuple[str, str]]
+        tables: Tables, part: int, leaks: LeakFindings, gone: list[tuple[str, str]]
     ) -> tuple[list[str], list[str]]:
         """Keys and splits of a work shard's canvases; those of photos that leak go to ``gone`` with their photo."""
         canvases = tables.columns("outpaint", part, ["key", "split"])
@@ -168,7 +168,7 @@ class Build(Stage[_Placed | _LeftOut]):
         keys = [key for key, photo in pairs if photo not in leaks.by_photo]
         return keys, [splits[key] for key in keys]
 
-    def _placed(self, tables: Tables, part: int, leaks: LeakReport) -> Iterator[_Placed]:
+    def _placed(self, tables: Tables, part: int, leaks: LeakFindings) -> Iterator[_Placed]:
         """The samples of a work shard."""
         path = tables.path("outpaint", part)
         canvases = {canvas.key: canvas for canvas in tables.rows("outpaint", part, _StoredCanvas)}

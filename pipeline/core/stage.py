@@ -28,7 +28,7 @@ class DataclassType(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-class Record(DataclassType, Protocol):
+class TableRecord(DataclassType, Protocol):
     """A row: a dataclass with a key (``pipeline.core.records``)."""
 
     @property
@@ -65,17 +65,21 @@ class Outcome:
     status: str
     reason: str = ""
     detail: str = ""
-    record: Record | None = None
+    record: TableRecord | None = None
     files: Mapping[str, bytes] | None = None
 
     @staticmethod
-    def kept(record: Record, files: Mapping[str, bytes] | None = None) -> "Outcome":
+    def kept(record: TableRecord, files: Mapping[str, bytes] | None = None) -> "Outcome":
         """A row that goes on to the next stage."""
         return Outcome(record.key, KEPT, record=record, files=files)
 
     @staticmethod
     def rejected(
-        key: str, reason: str, detail: str = "", record: Record | None = None, files: Mapping[str, bytes] | None = None
+        key: str,
+        reason: str,
+        detail: str = "",
+        record: TableRecord | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> "Outcome":
         """A row dropped on purpose, with the fixed word of its reason; ``files`` when a report should be able to show it."""
         return Outcome(key, REJECTED, reason, detail, record, files)

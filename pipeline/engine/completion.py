@@ -27,7 +27,7 @@ def no_retry(receipt: Receipt) -> bool:
     return False
 
 
-def holds(receipt: Receipt, stage: Stage, run: Run, inputs: Mapping[str, str]) -> bool:
+def receipt_holds(receipt: Receipt, stage: Stage, run: Run, inputs: Mapping[str, str]) -> bool:
     """Whether a receipt of a shard, a prologue or an epilogue vouches for what ``stage`` would make of ``inputs``."""
     same = receipt.inputs == inputs and receipt.recipe == recipe_of(stage)
     return same and all(run.store.exists(path) for path in receipt.outputs)
@@ -45,7 +45,7 @@ def shard_state(stage: Stage, run: Run, shard: int, retry: Retry = no_retry) -> 
         inputs = run.inputs_of(stage, shard)
     except MissingUpstreamError:
         return ShardState.OUTDATED
-    done = holds(receipt, stage, run, inputs) and not retry(receipt)
+    done = receipt_holds(receipt, stage, run, inputs) and not retry(receipt)
     return ShardState.DONE if done else ShardState.OUTDATED
 
 

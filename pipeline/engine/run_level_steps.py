@@ -10,7 +10,7 @@ from pipeline.core.errors import MissingUpstreamError, RefusedError
 from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage, verb_of
-from pipeline.engine.completion import holds
+from pipeline.engine.completion import receipt_holds
 from pipeline.runs.final_shard_diff import MANIFEST, encode_manifest, manifest_of
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
@@ -75,7 +75,7 @@ def _is_made(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
         return False
     if old.recipe != recipe_of(stage):
         raise RefusedError(f"{stage.name} changed: {'; '.join(difference(old.recipe, recipe_of(stage)))}")
-    return holds(old, stage, run, inputs)
+    return receipt_holds(old, stage, run, inputs)
 
 
 def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files], lock: Lock) -> None:

@@ -18,7 +18,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import FAILED, Outcome, Rows, Shard, SplitStage, Stage, Task
-from pipeline.engine.completion import holds
+from pipeline.engine.completion import receipt_holds
 from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
 from pipeline.runs.journal import Journal
@@ -109,7 +109,7 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         clock = [time.perf_counter()]
         inputs = run.inputs_of(stage, number)
         done = run.receipt(stage.name, number)
-        if done is not None and holds(done, stage, run, inputs):
+        if done is not None and receipt_holds(done, stage, run, inputs):
             return done  # another process has done it meanwhile
         identity = shard_identity(stage, inputs)
         shard = run.shard(stage, number)

@@ -26,7 +26,7 @@ class LeakSettings(Protocol):
 
 
 @dataclass(frozen=True)
-class LeakReport:
+class LeakFindings:
     """The photos that must go, and the test sets that they were compared with.
 
     folders: excluded ones; excluded: number of their pictures; unreadable: addresses of pictures that cannot be compared.
@@ -62,7 +62,7 @@ class LeakReport:
         return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) -> LeakReport:
+def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) -> LeakFindings:
     """Find near-duplicates among the photographs that still have a canvas.
 
     Raises UsageError for an excluded folder that is not there.
@@ -75,4 +75,4 @@ def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) 
 
     leaks = find_leaks(Signatures.of_run(tables, "dedup", wanted), theirs, within=settings.near_duplicates)
     give_back()  # the signatures of all photographs, and what the search took
-    return LeakReport(leaks, settings.exclude_near, len(outside), unreadable)
+    return LeakFindings(leaks, settings.exclude_near, len(outside), unreadable)
