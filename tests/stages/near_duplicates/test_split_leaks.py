@@ -44,7 +44,7 @@ def leaks_of(photos, outside, **options):
 
 
 def found(photos, outside=(), **options):
-    leaks = leaks_of(photos, outside, **options).found
+    leaks = leaks_of(photos, outside, **options).by_photo
     return {key: (leak.reason, leak.other or leak.other_uri) for key, leak in leaks.items()}
 
 
