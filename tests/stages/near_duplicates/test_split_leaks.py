@@ -113,7 +113,7 @@ def test_the_order_of_the_input_does_not_matter():
         random.Random(seed).shuffle(mixed)
         random.Random(seed).shuffle(others)
         assert leaks_of(mixed, others) == want
-    assert {leak.reason for leak in want.found.values()} == {"near_test", "split_leak", "near_duplicate"}
+    assert {leak.reason for leak in want.by_photo.values()} == {"near_test", "split_leak", "near_duplicate"}
 
 
 def test_blocks_find_what_all_pairs_find():

@@ -15,7 +15,7 @@ from pipeline.core.errors import UsageError
 pytest.importorskip("ray")
 
 from pipeline.engine.executors.ray import cluster
-from pipeline.engine.executors.ray.cluster import connect_ray, actors_that_fit
+from pipeline.engine.executors.ray.cluster import actors_that_fit, connect_ray
 
 ROOT = Path(__file__).resolve().parents[5]
 LONGEST_S = 60  # on a busy machine; Ray itself tries for two minutes and then ends the process
@@ -46,7 +46,9 @@ def test_how_many_actors_a_cluster_has_room_for():
     assert actors_that_fit(ActorResources().as_amounts(), total) == 8
     assert actors_that_fit(ActorResources(num_gpus=0.5).as_amounts(), total) == 4
     assert actors_that_fit(ActorResources(memory=60).as_amounts(), total) == 1
-    assert actors_that_fit(ActorResources(custom={"a100": 1}).as_amounts(), total) == 1  # asked for even so: clusters grow
+    assert (
+        actors_that_fit(ActorResources(custom={"a100": 1}).as_amounts(), total) == 1
+    )  # asked for even so: clusters grow
     assert actors_that_fit(ActorResources(num_cpus=0).as_amounts(), total) == 8
 
 
