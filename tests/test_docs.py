@@ -18,7 +18,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
-from pipeline.app.recipe_for_run import read_recipe
+from pipeline.app.recipe_for_run import recipe_for
 from pipeline.cli.bench import BENCHMARKS, MODULES
 from pipeline.core.errors import UsageError
 from stages.recipe import Recipe
@@ -79,7 +79,7 @@ def check_benchmark(module: str, arguments: list[str]) -> None:
 def check_settings(arguments: list[str], config: str = "") -> None:
     """The recipe has the keys of the overrides and accepts their values."""
     overrides = [word for word in arguments if re.match(r"[a-z_]+(\.[a-z_0-9]+)*=", word)]
-    read_recipe(config, overrides)
+    recipe_for(config, overrides)
 
 
 def check_program(arguments: list[str], *, whole: bool) -> None:
