@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.app.audit_canvases import PaintAuditRequest, SeamAuditRequest
-from pipeline.cli.options import Json, Output, Quiet, Work, print_json
+from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 
 Treat = Annotated[
     list[str] | None,
@@ -43,10 +43,10 @@ def seam_command(
         work=work, treat=treat or (), compare=compare, canvases=canvases, patch=patch, folds=folds, seed=seed,
         network=network,
     )  # fmt: skip
-    _audit_seam(request, Output(json=json, quiet=quiet))
+    _audit_seam(request, OutputOptions(json=json, quiet=quiet))
 
 
-def _audit_seam(request: SeamAuditRequest, output: Output) -> None:
+def _audit_seam(request: SeamAuditRequest, output: OutputOptions) -> None:
     from pipeline.app.audit_canvases import audit_seam
 
     def report_progress(line: str) -> None:
@@ -64,10 +64,10 @@ def paint_command(
     work: Work = "work", share: Share = 0.01, canvases: Canvases = 400, seed: Seed = 0, json: Json = False,
 ) -> None:  # fmt: skip
     """Calibrate the checks of painted canvases on unpainted surroundings, and name the canvases beyond those limits."""
-    _audit_paint(PaintAuditRequest(work=work, share=share, canvases=canvases, seed=seed), Output(json=json))
+    _audit_paint(PaintAuditRequest(work=work, share=share, canvases=canvases, seed=seed), OutputOptions(json=json))
 
 
-def _audit_paint(request: PaintAuditRequest, output: Output) -> None:
+def _audit_paint(request: PaintAuditRequest, output: OutputOptions) -> None:
     from pipeline.app.audit_canvases import audit_paint
 
     result = audit_paint(request)

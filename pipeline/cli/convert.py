@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.app.public_sets.convert import ConversionRequest
-from pipeline.cli.options import Json, Output, Quiet, print_json
+from pipeline.cli.options import Json, OutputOptions, Quiet, print_json
 
 Dataset = Annotated[str, typer.Option(help="A public set: gaicd, cpc, fcdb, flms, sacd, cad.")]
 Root = Annotated[str, typer.Option(help="Folder of the public set, as published.")]
@@ -27,10 +27,10 @@ def convert_command(
 ) -> None:  # fmt: skip
     """Convert a public cropping set to final shards, or that or a dataset of ours to CAD's text files."""
     request = ConversionRequest(out=out, dataset=dataset, root=root, source=source, to=to, shards=shards, split=split)
-    _convert(request, Output(json=json, quiet=quiet))
+    _convert(request, OutputOptions(json=json, quiet=quiet))
 
 
-def _convert(request: ConversionRequest, output: Output) -> None:
+def _convert(request: ConversionRequest, output: OutputOptions) -> None:
     from pipeline.app.public_sets.convert import convert_set
 
     report = convert_set(request, quiet=output.silent)

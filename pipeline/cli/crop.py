@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.app.crop_files.crop_photos import CropRequest
-from pipeline.cli.options import Device, Json, Output, Quiet, Work, print_json
+from pipeline.cli.options import Device, Json, OutputOptions, Quiet, Work, print_json
 
 Photos = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="FILE|DIR|GLOB...")]
 Aspect = Annotated[
@@ -71,10 +71,10 @@ def crop_command(
         explain_entries=json, reference_photos=reference_photos, xmp=xmp, again=again, batch=batch,
         encoder_checkpoint=encoder_checkpoint, precision=precision, device=device,
     )  # fmt: skip
-    _crop(request, Output(json=json, quiet=quiet), csv)
+    _crop(request, OutputOptions(json=json, quiet=quiet), csv)
 
 
-def _crop(request: CropRequest, output: Output, csv: str) -> None:
+def _crop(request: CropRequest, output: OutputOptions, csv: str) -> None:
     from pipeline.app.crop_files.crop_photos import crop_photos
     from pipeline.app.crop_files.outputs import print_table, write_csv
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.app.recipe_for_run import recipe_for
-from pipeline.cli.options import Config, Json, Output, Overrides, Work, print_json
+from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, print_json
 from pipeline.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def models_command(
 ) -> None:  # fmt: skip
     """List every backend: role, licence, size, whether it is on this machine, and what doctor has measured of it."""
     request = ModelsRequest(config=config, work=work, overrides=overrides or (), calibrate=calibrate, canvases=canvases)
-    _models(request, Output(json=json))
+    _models(request, OutputOptions(json=json))
 
 
-def _models(request: ModelsRequest, output: Output) -> None:
+def _models(request: ModelsRequest, output: OutputOptions) -> None:
     if request.calibrate:
         _calibrate(request, output)
         return
@@ -88,7 +88,7 @@ def _print_backends(backends: "Sequence[Backend]", measured: Mapping[str, Mappin
     console.print(table)
 
 
-def _calibrate(request: ModelsRequest, output: Output) -> None:
+def _calibrate(request: ModelsRequest, output: OutputOptions) -> None:
     from pipeline.app.calibrate_scorers import calibrate_scorers
 
     report = calibrate_scorers(request.config, request.work, request.overrides, canvases=request.canvases)
@@ -106,10 +106,10 @@ def _calibrate(request: ModelsRequest, output: Output) -> None:
 
 def doctor_command(overrides: Overrides = None, config: Config = "", work: Work = "work", json: Json = False) -> None:
     """Check the machine, and that each model of a recipe loads and makes one valid sample. Exit code 2 when one does not."""
-    _doctor(DoctorRequest(config=config, work=work, overrides=overrides or ()), Output(json=json))
+    _doctor(DoctorRequest(config=config, work=work, overrides=overrides or ()), OutputOptions(json=json))
 
 
-def _doctor(request: DoctorRequest, output: Output) -> None:
+def _doctor(request: DoctorRequest, output: OutputOptions) -> None:
     from pipeline.app.machine_checks import check_machine
     from pipeline.runs.plan import load_plan
     from pipeline.storage.open_store import open_store

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.app.cropper.evaluate import EvaluationRequest
-from pipeline.cli.options import Config, Device, Json, Output, Quiet, Work, print_json
+from pipeline.cli.options import Config, Device, Json, OutputOptions, Quiet, Work, print_json
 
 Model = Annotated[
     str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")
@@ -46,10 +46,10 @@ def eval_command(
         work=work, dataset=dataset, root=root, model=model, split=split, protocol=protocol, names=names, out=out,
         ablate=ablate, ablate_epochs=ablate_epochs, config=config, device=device,
     )  # fmt: skip
-    _evaluate(request, Output(json=json, quiet=quiet))
+    _evaluate(request, OutputOptions(json=json, quiet=quiet))
 
 
-def _evaluate(request: EvaluationRequest, output: Output) -> None:
+def _evaluate(request: EvaluationRequest, output: OutputOptions) -> None:
     from pipeline.app.cropper.evaluate import evaluate_request
 
     result = evaluate_request(request, quiet=output.silent)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.app.crop_files.inputs import find_model
-from pipeline.cli.options import Json, Output, Quiet, Work, print_json
+from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
 
 Model = Annotated[
@@ -35,10 +35,10 @@ def export_command(
     model: Model = "", out: Out = "cropper-onnx", work: Work = "work", json: Json = False, quiet: Quiet = False
 ) -> None:
     """Write a cropper as ONNX: the whole, and the parts that 'crop --model' runs faster than torch on a processor."""
-    _export(ExportRequest(model=model, out=out, work=work), Output(json=json, quiet=quiet))
+    _export(ExportRequest(model=model, out=out, work=work), OutputOptions(json=json, quiet=quiet))
 
 
-def _export(request: ExportRequest, output: Output) -> None:
+def _export(request: ExportRequest, output: OutputOptions) -> None:
     from pipeline.app.progress_bar import progress_bar
     from procrop_model.inference.onnx_export import export_cropper
     from procrop_model.model_folder.save_load import load_model

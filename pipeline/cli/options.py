@@ -20,7 +20,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputOptions:
     """How a command reports to its user.
 
     Args:

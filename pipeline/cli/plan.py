@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.app.plan_run import PlanRequest
-from pipeline.cli.options import Config, Json, Output, Overrides, Work, Workers, print_json
+from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, Workers, print_json
 
 if TYPE_CHECKING:
     from pipeline.app.plan_run import PlanReport
@@ -42,10 +42,10 @@ def plan_command(
         price=price, gpus=gpus, gpu_price=gpu_price, rate=rate or (), simulate=simulate, lost=lost, away=away,
         start=start,
     )  # fmt: skip
-    _plan(request, Output(json=json))
+    _plan(request, OutputOptions(json=json))
 
 
-def _plan(request: PlanRequest, output: Output) -> None:
+def _plan(request: PlanRequest, output: OutputOptions) -> None:
     from pipeline.app.plan_run import plan_run
 
     report = plan_run(request)

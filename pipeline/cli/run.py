@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.app.run_stages import RunRequest
-from pipeline.cli.options import Config, Json, Output, Overrides, Quiet, Work, Workers, print_json
+from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Quiet, Work, Workers, print_json
 
 HELP = {
     "ingest": "Decode, check and store photographs.",
@@ -74,7 +74,7 @@ def run_command(
         address=address, retry_failed=retry_failed, reason=reason, exclude_near=exclude_near or (),
         accept_change=accept_change,
     )  # fmt: skip
-    _run(request, Output(json=json, quiet=quiet))
+    _run(request, OutputOptions(json=json, quiet=quiet))
 
 
 def _register_stage(app: typer.Typer, verb: str, text: str) -> None:
@@ -90,7 +90,7 @@ def _register_stage(app: typer.Typer, verb: str, text: str) -> None:
             address=address, with_upstream=with_upstream, retry_failed=retry_failed, reason=reason,
             accept_change=accept_change,
         )  # fmt: skip
-        _run(request, Output(json=json, quiet=quiet))
+        _run(request, OutputOptions(json=json, quiet=quiet))
 
 
 def refine_command(
@@ -104,7 +104,7 @@ def refine_command(
         executor=executor, address=address, with_upstream=with_upstream, retry_failed=retry_failed, reason=reason,
         accept_change=accept_change,
     )  # fmt: skip
-    _run(request, Output(json=json, quiet=quiet))
+    _run(request, OutputOptions(json=json, quiet=quiet))
 
 
 def build_command(
@@ -118,10 +118,10 @@ def build_command(
         executor=executor, address=address, exclude_near=exclude_near or (), with_upstream=with_upstream,
         accept_change=accept_change,
     )  # fmt: skip
-    _run(request, Output(json=json, quiet=quiet))
+    _run(request, OutputOptions(json=json, quiet=quiet))
 
 
-def _run(request: RunRequest, output: Output) -> None:
+def _run(request: RunRequest, output: OutputOptions) -> None:
     from pipeline.app.progress import Display, summary_of
     from pipeline.app.run_stages import run_stages_of
 

@@ -8,7 +8,7 @@ import typer
 
 from pipeline.app.run_report import ReportRequest
 from pipeline.app.session import Session, open_existing
-from pipeline.cli.options import Json, Output, Quiet, Work, print_json
+from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def status_command(
 ) -> None:  # fmt: skip
     """Show how far a run is: the funnel by stage, what was dropped and why, what is missing."""
     request = StatusRequest(work=work, failed=failed, missing=missing, slurm=slurm, stage=stage)
-    _status(request, Output(json=json))
+    _status(request, OutputOptions(json=json))
 
 
-def _status(request: StatusRequest, output: Output) -> None:
+def _status(request: StatusRequest, output: OutputOptions) -> None:
     from pipeline.runs.status import failed_samples, funnel, rejected_samples
 
     if (request.slurm or request.stage) and not request.missing:
@@ -143,10 +143,10 @@ def _print_samples(rows: "Sequence[DroppedSample]") -> None:
 
 def report_command(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:
     """Write one self-contained HTML page about a run: funnel, scores, examples, training, held-out crops."""
-    _report(ReportRequest(work=work, out=out), Output(quiet=quiet))
+    _report(ReportRequest(work=work, out=out), OutputOptions(quiet=quiet))
 
 
-def _report(request: ReportRequest, output: Output) -> None:
+def _report(request: ReportRequest, output: OutputOptions) -> None:
     from pipeline.app.run_report import write_run_report
 
     page = write_run_report(request)

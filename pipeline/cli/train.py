@@ -7,7 +7,7 @@ import typer
 
 from pipeline.app.cropper.train import TrainRequest, TrainSummary
 from pipeline.app.train_backends import OutpainterRequest, ScorerRequest
-from pipeline.cli.options import Config, Device, Json, Output, Overrides, Quiet, Work, print_json
+from pipeline.cli.options import Config, Device, Json, OutputOptions, Overrides, Quiet, Work, print_json
 
 Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
 Folder = Annotated[str, typer.Option(help="Folder for the model.")]
@@ -36,10 +36,10 @@ def train_command(
     On several GPUs: accelerate launch --multi_gpu --num_processes 8 --no_python procrop-data train
     """
     request = TrainRequest(config=config, work=work, overrides=overrides or (), out=out, device=device)
-    _train(request, Output(json=json, quiet=quiet))
+    _train(request, OutputOptions(json=json, quiet=quiet))
 
 
-def _train(request: TrainRequest, output: Output) -> None:
+def _train(request: TrainRequest, output: OutputOptions) -> None:
     from pipeline.app.cropper.train import train_cropper
 
     report = train_cropper(request, quiet=output.silent)
@@ -63,10 +63,10 @@ def train_scorer_command(
     photos: Photos = "", out: Folder = "models/scorer", seed: Seed = 0, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Train the aesthetic scorer on photographs against size-matched bad crops, and report its accuracy by kind of pair."""
-    _train_scorer(ScorerRequest(photos=photos, out=out, seed=seed), Output(json=json, quiet=quiet))
+    _train_scorer(ScorerRequest(photos=photos, out=out, seed=seed), OutputOptions(json=json, quiet=quiet))
 
 
-def _train_scorer(request: ScorerRequest, output: Output) -> None:
+def _train_scorer(request: ScorerRequest, output: OutputOptions) -> None:
     from pipeline.app.train_backends import train_scorer_model
     from stages.training.scorer.report_text import figures_text
 
@@ -97,10 +97,10 @@ def train_outpainter_command(
         device=device,
         resume=resume,
     )
-    _train_outpainter(request, Output(json=json, quiet=quiet))
+    _train_outpainter(request, OutputOptions(json=json, quiet=quiet))
 
 
-def _train_outpainter(request: OutpainterRequest, output: Output) -> None:
+def _train_outpainter(request: OutpainterRequest, output: OutputOptions) -> None:
     from pipeline.app.train_backends import train_outpainter_model
 
     report = train_outpainter_model(request, quiet=output.silent)

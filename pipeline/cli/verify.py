@@ -9,7 +9,7 @@ import typer
 
 from pipeline.app.session import open_existing
 from pipeline.app.verify_run import VerifyRequest
-from pipeline.cli.options import Json, Output, Quiet, Work, Workers, print_json
+from pipeline.cli.options import Json, OutputOptions, Quiet, Work, Workers, print_json
 from pipeline.core.errors import DamagedDataError, UsageError
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def verify_command(
     work: Work = "work", repair: Repair = False, workers: Workers = 0, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Check every byte of a run directory against its receipts; exit code 5 when something is damaged or stale."""
-    _verify(VerifyRequest(work=work, repair=repair, workers=workers), Output(json=json, quiet=quiet))
+    _verify(VerifyRequest(work=work, repair=repair, workers=workers), OutputOptions(json=json, quiet=quiet))
 
 
-def _verify(request: VerifyRequest, output: Output) -> None:
+def _verify(request: VerifyRequest, output: OutputOptions) -> None:
     from pipeline.app.verify_run import check_session, repair_session
 
     session = open_existing(request.work)
@@ -63,7 +63,7 @@ def _verify(request: VerifyRequest, output: Output) -> None:
         raise typer.Exit(DamagedDataError.exit_code)
 
 
-def _print_findings(findings: "Iterable[Finding]", output: Output) -> None:
+def _print_findings(findings: "Iterable[Finding]", output: OutputOptions) -> None:
     for finding in findings:
         print(finding.line(), file=sys.stderr if output.json else sys.stdout)
 
@@ -77,10 +77,10 @@ def _print_totals(result: "Verification", *, repaired: bool) -> None:
 
 def lint_command(paths: Paths, json: Json = False, quiet: Quiet = False) -> None:
     """Check any WebDataset against the shard rules; exit code 5 when a rule is broken."""
-    _lint(LintRequest(paths=paths), Output(json=json, quiet=quiet))
+    _lint(LintRequest(paths=paths), OutputOptions(json=json, quiet=quiet))
 
 
-def _lint(request: LintRequest, output: Output) -> None:
+def _lint(request: LintRequest, output: OutputOptions) -> None:
     from pipeline.app.progress_bar import byte_progress_bar
     from pipeline.checks.lint.linter import Linter, find_shards
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.app.crop_files.entries import CropEntry, PhotoEntry
+from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
 from pipeline.app.crop_files.outputs import xmp_of
 from pipeline.core.errors import UsageError
 from pipeline.core.geometry import to_norm
@@ -55,7 +55,7 @@ class CropTask:
 class CroppedFile(NamedTuple):
     """The entry of a file, and the paths of everything that was written for it."""
 
-    entry: PhotoEntry
+    entry: PhotoRecord
     written: list[str]
 
 
@@ -134,7 +134,7 @@ def _failure(file: Path, error: Exception) -> CroppedFile:
 def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
     width, height = crops[0].original.size
     entries = [_entry(crop, explained=task.explained) for crop in crops]
-    entry: PhotoEntry = {"file": str(file), "width": width, "height": height, "files": [], "crops": entries}
+    entry: PhotoRecord = {"file": str(file), "width": width, "height": height, "files": [], "crops": entries}
     if task.out is None:
         return CroppedFile(entry, [])
     out = task.out / task.places.get(file, Path())
@@ -143,8 +143,8 @@ def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
     return CroppedFile(entry, [*entry["files"], *_write_sidecars(file, crops[0], out, task)])
 
 
-def _entry(crop: "Crop", *, explained: bool) -> CropEntry:
-    entry: CropEntry = {
+def _entry(crop: "Crop", *, explained: bool) -> CropRecord:
+    entry: CropRecord = {
         "box_px": list(crop.box_px), "score": crop.score, "aspect": round(crop.aspect, 4),
         "whole_score": crop.whole_score, "subject_kept": crop.subject_kept, "fulfilled": crop.fulfilled,
         "unchanged": crop.unchanged, "references": crop.references,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.app.crop_files.batch import CropTask, crop_files
-from pipeline.app.crop_files.entries import PhotoEntry
+from pipeline.app.crop_files.entries import PhotoRecord
 from pipeline.app.crop_files.inputs import find_encoder, find_model, find_photos, read_regions, thumbnails_of
 from pipeline.app.crop_files.resume import CropLedger
 from pipeline.core.errors import UsageError
@@ -76,7 +76,7 @@ class CropRequest:
 class CropReport:
     """entries: one per photograph, in the order of the request. reused: how many of them an earlier command had cropped."""
 
-    entries: list[PhotoEntry]
+    entries: list[PhotoRecord]
     reused: int
 
 
@@ -96,7 +96,7 @@ def crop_photos(request: CropRequest) -> CropReport:
         if request.save
         else None
     )
-    entries: dict[Path, PhotoEntry] = {}
+    entries: dict[Path, PhotoRecord] = {}
     for file in places if ledger is not None and not request.again else ():
         if ledger is not None and (entry := ledger.find(file)) is not None:
             entries[file] = entry
@@ -112,7 +112,7 @@ def crop_photos(request: CropRequest) -> CropReport:
     return CropReport([entries[file] for file in places], reused)
 
 
-def crop_file(cropper: "Cropper", file: Path, *, top: int) -> PhotoEntry:
+def crop_file(cropper: "Cropper", file: Path, *, top: int) -> PhotoRecord:
     """The entry of one file, of which nothing is written."""
     (cropped,) = crop_files(cropper, [file], CropTask(top=top))
     return cropped.entry

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from procrop_model.crop import CropReference
 
 
-class CropEntry(TypedDict):
+class CropRecord(TypedDict):
     """One crop; the fields are those of ``procrop_model.Crop``.
 
     box_px: (x1, y1, x2, y2) in pixels of the upright original. references: the photographs that guided the crop, each with
@@ -26,7 +26,7 @@ class CropEntry(TypedDict):
     explanation: NotRequired[JsonObject]
 
 
-class PhotoEntry(TypedDict):
+class PhotoRecord(TypedDict):
     """One photograph. width, height: in pixels, 0 if it cannot be read. files: the written crops, in the order of ``crops``.
 
     error: why it has no crops.
@@ -36,5 +36,5 @@ class PhotoEntry(TypedDict):
     width: int
     height: int
     files: list[str]
-    crops: list[CropEntry]
+    crops: list[CropRecord]
     error: NotRequired[str]

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.app.crop_files.entries import CropEntry, PhotoEntry
+from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
 
 Box = Sequence[float]
 COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "subject_kept", "fulfilled", "unchanged",
@@ -48,7 +48,7 @@ def xmp_of(box: Box, orientation: int) -> str:
     )
 
 
-def write_csv(entries: Sequence[PhotoEntry], path: Path) -> None:
+def write_csv(entries: Sequence[PhotoRecord], path: Path) -> None:
     """Write one row per crop, and one with an ``error`` per photograph that could not be cropped."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -64,7 +64,7 @@ def write_csv(entries: Sequence[PhotoEntry], path: Path) -> None:
                 writer.writerow({"file": entry["file"], "crop": number, "written_to": written, **cells, **box})
 
 
-def print_table(entries: Sequence[PhotoEntry]) -> None:
+def print_table(entries: Sequence[PhotoRecord]) -> None:
     """Print one row per crop on standard output."""
     from rich.console import Console
     from rich.table import Table
@@ -90,7 +90,7 @@ def print_table(entries: Sequence[PhotoEntry]) -> None:
     Console().print(table)
 
 
-def _note(crop: CropEntry) -> str:
+def _note(crop: CropRecord) -> str:
     notes = []
     if crop["unchanged"]:
         notes.append("left whole")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from pipeline.app.crop_files.entries import PhotoEntry
+from pipeline.app.crop_files.entries import PhotoRecord
 
 FILE = "crops.jsonl"
 
@@ -17,7 +17,7 @@ class _Row(TypedDict):
     state: list[int]
     asked: str
     made: list[str]
-    entry: PhotoEntry
+    entry: PhotoRecord
 
 
 class CropLedger:
@@ -37,14 +37,14 @@ class CropLedger:
                     row: _Row = json.loads(line)
                     self._rows[row["file"]] = row
 
-    def find(self, file: Path) -> PhotoEntry | None:
+    def find(self, file: Path) -> PhotoRecord | None:
         """The entry of a photograph if file, model and options are unchanged and all its outputs still exist."""
         row = self._rows.get(str(file.resolve()))
         if row is None or row["asked"] != self._digest or row["state"] != _state(file):
             return None
         return row["entry"] if all(Path(path).is_file() for path in row["made"]) else None
 
-    def add(self, file: Path, entry: PhotoEntry, written: list[str]) -> None:
+    def add(self, file: Path, entry: PhotoRecord, written: list[str]) -> None:
         """Store the entry of a photograph. written: paths of all its outputs."""
         row: _Row = {
             "file": str(file.resolve()), "state": _state(file), "asked": self._digest, "made": written, "entry": entry

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pipeline.cli import audit, bench, convert, crop, doctor, export, plan, run, status, train, verify
 from pipeline.cli import eval as evaluation
 from pipeline.cli.app import app
-from pipeline.cli.options import Output
+from pipeline.cli.options import OutputOptions
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def test_defaults_are_those_of_the_request(monkeypatch: pytest.MonkeyPatch, comm
     if command in STAGES:
         given[command] = {"stage": command}  # type: ignore[dict-item]
     assert request == type(request)(**given.get(command, {}))
-    assert output == Output()
+    assert output == OutputOptions()
 
 
 @pytest.mark.parametrize(
