@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.core.errors import ModelError, SampleError
+from stages.backends.base.weight_files import read_weights
 from stages.backends.registry import ModelSettings
 from stages.backends.scorers.aesthetic_engine import AestheticEngine
-from stages.backends.scorers.aesthetic_heads import linear_chain, mean_of_distribution, read_weights
+from stages.backends.scorers.aesthetic_heads import linear_chain, mean_of_distribution
 from tests import tiny_checkpoints as tiny
 
 # The files that LAION published, where the machine has them.
