@@ -50,6 +50,30 @@ def test_constant_images_give_finite_masks(segmenter: U2NetSegmenter, value: int
     assert mask.shape == shape[:2] and np.isfinite(mask).all()
 
 
+def test_masks_at_a_given_size_and_at_the_network_s_own(segmenter: U2NetSegmenter, bee: np.ndarray) -> None:
+    tall = np.ascontiguousarray(bee.transpose(1, 0, 2))
+    own = segmenter.network_masks([bee, tall])
+    assert [mask.shape for mask in own] == [(320, 320), (320, 320)]
+    assert own[0].min() == 0 and own[0].max() == 1
+    small = segmenter.segment([bee, tall], size=(48, 32))
+    assert [mask.shape for mask in small] == [(32, 48), (32, 48)]
+    full = Image.fromarray(segmenter.segment([bee])[0]).resize((48, 32), Image.Resampling.BILINEAR)
+    assert np.abs(np.asarray(full) - small[0]).mean() < 0.02
+
+
+def test_another_side_gives_other_masks_and_another_digest(segmenter: U2NetSegmenter, bee: np.ndarray) -> None:
+    smaller = U2NetSegmenter(side=192)
+    assert smaller.network_masks([bee])[0].shape == (192, 192)
+    assert smaller.segment([bee])[0].shape == bee.shape[:2]
+    assert smaller.digest != segmenter.digest
+
+
+@pytest.mark.parametrize("side", [0, -32, 100])
+def test_a_side_that_is_no_multiple_of_32_is_refused(side: int) -> None:
+    with pytest.raises(ValueError, match=f"side={side}: give a multiple of 32"):
+        U2NetSegmenter(side=side)
+
+
 def test_no_image_gives_no_mask(segmenter: U2NetSegmenter) -> None:
     assert segmenter.segment([]) == []
 
