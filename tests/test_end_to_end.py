@@ -152,7 +152,7 @@ def test_the_report_is_one_page_with_pictures(trained):
     assert "coffee" in page
 
 
-def test_a_run_ends_with_a_table_of_the_files_that_gave_no_photograph(home, tmp_path):
+def test_a_run_ends_with_a_table_of_files_without_a_photograph(home, tmp_path):
     folder = tmp_path / "bad input"
     shutil.copytree(home / "my photos", folder)
     (folder / "zero.jpg").touch()

@@ -7,7 +7,7 @@ from benchmarks.random_pipelines import random_pipeline
 from benchmarks.throughput import main
 
 
-def test_ours_and_the_bare_call_paint_the_same_and_the_line_says_how_fast(capsys):
+def test_ours_and_the_bare_call_paint_the_same(capsys):
     threads = torch.get_num_threads()
     try:
         main(["--steps", "1", "--canvases", "2", "--rounds", "1", "--batch", "2", "--side", "64", "--no-loop"])

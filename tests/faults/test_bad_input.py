@@ -80,7 +80,7 @@ def test_a_foreign_directory(tmp_path, refused):
 
 
 @pytest.mark.parametrize("beside", ["plan.json.partial.host.1-1", "plan.json"])
-def test_a_run_that_another_command_begins_at_this_moment_is_not_foreign(tmp_path, beside):
+def test_a_run_begun_at_this_moment_by_another_is_not_foreign(tmp_path, beside):
     store = open_store(str(tmp_path))
     (tmp_path / "thesis.doc").write_text("words")
     with pytest.raises(RefusedError, match="is not a run directory"):
@@ -167,7 +167,7 @@ def test_a_dotted_key_of_an_input_archive(tmp_path, refused):
         list_inputs(str(tmp_path / "in.tar"))
 
 
-def test_a_shard_committed_by_another_at_the_same_time_is_not_overwritten(tmp_path):
+def test_a_shard_committed_meanwhile_is_not_overwritten(tmp_path):
     """The receipt is exclusive: it is never replaced, and the same work done meanwhile is taken as done."""
     run = run_in(tmp_path / "work")
     first = run_shard(Poisoned(), run, 0, Control())

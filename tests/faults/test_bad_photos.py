@@ -101,7 +101,7 @@ def test_every_odd_photograph_is_painted_or_has_its_word(painted, call):
         assert len(told[name]["detail"].split(": ", 1)[1]) > 10
 
 
-def test_smooth_photographs_get_smooth_surroundings_and_all_keep_their_frame(painted):
+def test_smooth_photographs_get_smooth_surroundings(painted):
     run = open_existing(str(painted)).run
     names = {row["key"]: row["uri"].rsplit("/", 1)[-1].split(".")[0] for row in run.sources(0)}
     tables = run.tables()
@@ -129,7 +129,7 @@ def scorer(folder, **changes):
     return folder
 
 
-def test_damaged_or_foreign_scorers_end_in_one_line_and_the_run_goes_on(painted, home, call):
+def test_a_damaged_scorer_is_one_line_and_the_run_goes_on(painted, home, call):
     cut = scorer(home / "cut scorer")
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-900])
     foreign = scorer(home / "foreign scorer", features="composition-features-v9")
@@ -147,7 +147,7 @@ def test_damaged_or_foreign_scorers_end_in_one_line_and_the_run_goes_on(painted,
     assert {path: path.stat().st_mtime_ns for path in painted.glob("outpaint/*")} == begun
 
 
-def test_a_truncated_segmenter_stops_the_stage_and_nothing_before_it(home):
+def test_a_truncated_segmenter_stops_its_stage_alone(home):
     bad = home / "u2netp.onnx"
     bad.write_bytes(u2netp_path().read_bytes()[:100_000])
     recipe = recipe_for(home / "photos", work_shards=1, ingest={"min_side": 64})

@@ -85,7 +85,7 @@ class Unmounting(Poisoned):
 
 
 @pytest.mark.parametrize("images", [False, True])
-def test_a_disk_that_goes_away_is_named_and_nothing_lands_under_its_mount_point(disk, images):
+def test_a_lost_disk_is_named_and_its_mount_point_stays_empty(disk, images):
     stage = Unmounting(images=images)
     stage.disk = str(disk)
     (disk / "work").mkdir()
@@ -118,7 +118,7 @@ def test_a_run_directory_that_was_moved_away_is_not_made_anew(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
-def test_photographs_that_go_away_stop_the_run_and_one_that_does_is_a_reject(tmp_path):
+def test_one_lost_photograph_is_a_reject_all_lost_stop_the_run(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "a.jpg").touch()
@@ -147,7 +147,7 @@ class Reader(Poisoned):
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 2000)])
-def test_upstream_bytes_that_are_gone_are_damage_and_no_samples_fault(tmp_path, damage):
+def test_lost_upstream_bytes_are_damage_and_no_samples_fault(tmp_path, damage):
     run = run_in(tmp_path / "work")
     run_shard(Poisoned(images=True), run, 0, Control())
     damage(tmp_path / "work/poisoned/000000.tar")

@@ -30,7 +30,7 @@ def by_reason(results):
     )
 
 
-def test_a_failed_sample_costs_only_itself_and_retrying_mends_it(photos, flag, tmp_path):
+def test_a_failed_sample_costs_only_itself_and_a_retry_mends_it(photos, flag, tmp_path):
     work, recipe = tmp_path / "work", recipe_for(photos)
     session = session_for(recipe, work, outpainter=TroubledOutpainter(flag=str(flag)))
     failed, kept = by_reason(run_chain(session, until="outpaint"))
@@ -53,7 +53,7 @@ def test_too_many_failures_in_a_row_stop_the_run(photos, flag, tmp_path):
         run_shard(outpaint(session), session.run, busiest, Control(max_consecutive_failures=3))
 
 
-def test_workers_that_die_whatever_they_work_on_are_one_line_and_a_rerun_mends_it(photos, flag, tmp_path):
+def test_dying_workers_are_one_line_and_a_rerun_mends_it(photos, flag, tmp_path):
     work, recipe = tmp_path / "work", recipe_for(photos)
     session = session_for(recipe, work, outpainter=TroubledOutpainter(flag=str(flag), deadly=True, share=1))
     with pytest.raises(ProcropError, match="a worker process died in outpaint"):

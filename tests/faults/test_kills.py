@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.long
-def test_killed_at_random_moments_nothing_is_lost_or_doubled_and_no_byte_differs(tmp_path):
+def test_kills_at_random_moments_change_no_byte(tmp_path):
     tally = rehearse(tmp_path, kills=3, seed=int.from_bytes(os.urandom(4)), minutes=1)
     assert (tally.lost, tally.doubled, tally.different, tally.unended) == (0, 0, 0, 0)
     assert tally.runs > 0
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_and_a_second_one_end_the_run_with_130_and_what_is_done_is_kept(tmp_path, number):
+def test_signals_end_the_run_with_130_and_keep_what_is_done(tmp_path, number):
     script, work = tmp_path / "slow.py", tmp_path / "work"
     script.write_text(SLEEPER)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -139,7 +139,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.long
-def test_energon_reads_the_tars_as_they_are_after_its_own_indexing(dataset, tmp_path):
+def test_energon_reads_the_tars_after_its_own_indexing(dataset, tmp_path):
     pytest.importorskip("megatron.energon")
     home = shutil.copytree(dataset / "dataset", tmp_path / "dataset")
     program = Path(sys.executable).with_name("energon")
@@ -159,7 +159,7 @@ def test_energon_reads_the_tars_as_they_are_after_its_own_indexing(dataset, tmp_
     assert [path.read_bytes() for path in tars(dataset)] == [path.read_bytes() for path in tars(tmp_path)]
 
 
-def test_each_shard_has_an_index_that_its_receipt_names_and_the_indexed_reader_agrees(dataset):
+def test_each_shard_has_an_index_that_agrees_with_its_samples(dataset):
     for receipt in (json.loads(p.read_text()) for p in (dataset / "build").glob("0*.receipt.json")):
         (name,) = (path for path in receipt["outputs"] if path.endswith(".idx"))
         assert hashlib.sha256((dataset / name).read_bytes()).hexdigest() == receipt["outputs"][name]["sha256"]

@@ -25,7 +25,7 @@ def rows(session, stage):
     return {row["key"]: row for shard in range(3) for row in parquet.kept(session.run.rows(stage, shard))}
 
 
-def test_proposals_start_with_the_pseudo_label_and_lie_on_the_canvas(session):
+def test_proposals_begin_with_the_pseudo_label_on_the_canvas(session):
     canvases = rows(session, "outpaint")
     found = rows(session, "propose")
     assert len(found) == len(canvases) > 20
@@ -43,7 +43,7 @@ def test_proposals_start_with_the_pseudo_label_and_lie_on_the_canvas(session):
     assert origins == {"photo", "jitter", "aspect", "subject", "grid"}
 
 
-def test_rounds_never_alter_the_pseudo_label_and_never_lose_score(session):
+def test_rounds_keep_the_pseudo_label_and_never_lose_score(session):
     canvases = rows(session, "outpaint")
     first, second = rows(session, "refine/round-01"), rows(session, "refine/round-02")
     for key, row in second.items():

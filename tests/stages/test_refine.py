@@ -39,7 +39,7 @@ def versions(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return work, before, kept_rows(session_for(recipe, work), "refine/round-01")
 
 
-def test_the_old_version_is_kept_and_the_new_one_names_the_cropper(versions) -> None:
+def test_the_old_version_stays_and_the_new_one_names_the_cropper(versions) -> None:
     work, _, _ = versions
     receipts = [work / part / "refine" / "round-01" / "000000.receipt.json" for part in ("lineage/001", ".")]
     old, new = (json.loads(path.read_text())["recipe"] for path in receipts)
@@ -88,7 +88,7 @@ def test_no_canvas_is_guided_by_its_own_photo() -> None:
     np.testing.assert_array_equal(alone[0], together[1])
 
 
-def test_the_digest_follows_the_weights_and_not_the_place_or_the_story(tmp_path: Path) -> None:
+def test_the_digest_follows_weights_not_the_path_or_history(tmp_path: Path) -> None:
     shutil.copytree(MODEL, tmp_path / "copy")
     assert CropperBoxes(str(tmp_path / "copy"), 3).digest == CropperBoxes(MODEL, 3).digest
     config = tmp_path / "copy" / "config.json"

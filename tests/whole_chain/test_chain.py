@@ -78,7 +78,7 @@ def test_a_lost_file_is_made_again(finished, photos):
     assert digests(work) == before
 
 
-def test_changed_settings_are_refused_with_the_difference_and_accepted_on_request(photos, tmp_path):
+def test_changed_settings_are_refused_unless_accepted(photos, tmp_path):
     work = tmp_path / "work"
     run_chain(session_for(recipe_for(photos), work), until="filter")
     other = recipe_for(photos, outpaint={"variants": 2})

@@ -60,9 +60,7 @@ def work_in(server, name):
     return f"s3://{name}/deep/run"
 
 
-def test_from_bucket_to_bucket_with_errors_gives_the_bytes_of_a_local_run(
-    server, bucket_of_photos, local, tmp_path, monkeypatch
-):
+def test_bucket_to_bucket_with_errors_gives_a_local_runs_bytes(server, bucket_of_photos, local, tmp_path, monkeypatch):
     _, faults, client = server
     work = work_in(server, "spoilt")
     faults.some(0.0 if SHOW in os.environ else 0.05)

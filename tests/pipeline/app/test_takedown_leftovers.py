@@ -60,7 +60,7 @@ def keys_by_name(home):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:24] for p in (folder / "src").glob("*.jpg")}
 
 
-def test_every_trace_is_gone_and_the_changed_final_shards_are_named(home):
+def test_every_trace_is_gone_and_changed_shards_are_named(home):
     folder, recipe = home
     work = folder / "work"
     key = keys_by_name(home)["photo 3.jpg"]
@@ -80,7 +80,7 @@ def test_every_trace_is_gone_and_the_changed_final_shards_are_named(home):
     assert not next(r for r in again if r.stage == "build").changes
 
 
-def test_shards_whose_split_changed_do_not_stay_under_their_old_names(home):
+def test_a_changed_split_leaves_no_shard_under_its_old_name(home):
     """With all held-out photographs gone, the number of train shards grows and the other names must vanish."""
     folder, recipe = home
     work = folder / "work"
@@ -109,7 +109,7 @@ def test_the_last_photograph_of_a_work_shard_can_go(home):
     assert members(work / "ingest" / "000001.tar") == {}
 
 
-def test_fewer_samples_than_shards_is_said_and_lineage_is_the_one_place_left(home):
+def test_fewer_samples_than_shards_is_reported(home):
     folder, recipe = home
     work = folder / "work"
     keys = keys_by_name(home)

@@ -257,7 +257,7 @@ def test_shards_of_other_photographs_are_stale_and_repaired(made, tmp_path):
     }
 
 
-def test_a_shard_of_another_recipe_among_its_neighbours_is_damage(made, session, work):
+def test_one_shard_of_another_recipe_is_damage(made, session, work):
     before = digests(work)
     path = work / "propose/000000.receipt.json"
     receipt = session.run.receipt("propose", 0)

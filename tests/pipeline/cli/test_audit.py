@@ -51,7 +51,7 @@ def test_noisy_paint_is_found_and_grain_on_both_sides_hides_it(found):
     assert plain["seam"] == "feather 2"
 
 
-def test_a_blur_of_smooth_pictures_is_invisible_and_the_audit_says_that_its_control_failed(found):
+def test_an_invisible_blur_fails_the_audits_control(found):
     assert not found["holds"]
     assert found["controls"]["random"]["auc"][1] < 0.6
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_audited_is_said_in_one_line(session, settings, said):
         audit(session.run.tables(), settings, [], silent)
 
 
-def test_a_run_without_canvases_names_the_command_that_makes_them(tmp_path):
+def test_a_run_without_canvases_names_the_command_for_them(tmp_path):
     empty = session_for(recipe_for(make_photos(tmp_path / "photos", 2)), tmp_path / "work")
     with pytest.raises(MissingUpstreamError, match="procrop-data outpaint"):
         audit(empty.run.tables(), QUICK, [], silent)
@@ -120,7 +120,7 @@ class Everywhere(FakeSegmenter):
         return [np.ones(image.shape[:2], np.float32) for image in images]
 
 
-def test_the_limit_for_invented_subjects_is_calibrated_on_frames_that_hold_theirs(session):
+def test_the_limit_for_invented_subjects_is_calibrated(session):
     tables, frames = session.run.tables(), Frames(0.1, 400, 0)
     found = calibrate_own_subject(tables, FakeSegmenter(), 0.5, frames)
     assert found == calibrate_own_subject(tables, FakeSegmenter(), 0.5, frames)

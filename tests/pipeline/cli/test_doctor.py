@@ -29,7 +29,7 @@ def said(*words):
     return done
 
 
-def test_every_backend_of_the_registry_is_listed_with_its_licence():
+def test_every_registered_backend_is_listed_with_its_licence():
     rows = json.loads(said("models", "--json").stdout)
     assert len(rows) == len(all_backends()) >= 20
     assert {row["role"] for row in rows} == set(ModelSettings.model_fields)

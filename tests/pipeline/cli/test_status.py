@@ -53,7 +53,7 @@ def test_missing_shards_as_an_array_expression_alone(work, program):
     assert program("status", "--missing", "--slurm", "--stage", "refine", "-w", work)[1] == "0-12\n"
 
 
-def test_nothing_missing_is_an_empty_line_and_the_next_stage_is_the_default(work, program):
+def test_nothing_missing_is_an_empty_line(work, program):
     assert program("status", "--missing", "--slurm", "--stage", "ingest", "-w", work) == (0, "\n", "")
     assert program("status", "--missing", "--slurm", "-w", work) == (0, "0-12\n", "")  # of dedup
     lines = program("status", "--missing", "-w", work)[1].splitlines()

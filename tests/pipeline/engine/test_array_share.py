@@ -32,7 +32,7 @@ def test_an_array_of_the_missing_shards_does_at_least_these(missing):
     )
 
 
-def test_an_array_that_does_not_start_at_nought_or_has_gaps_holds_numbers_of_shards():
+def test_an_array_with_gaps_or_not_from_zero_holds_shard_numbers():
     assert share_from_environment(slurm(7, [3, 7, 9])) == ArrayShare(7) and share_from_environment(slurm(4, [4, 5])).of(
         9
     ) == [4]

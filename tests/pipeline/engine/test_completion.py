@@ -106,7 +106,7 @@ def test_a_shard_of_other_inputs_is_outdated(run):
     assert states(Downstream(), run) == [OUTDATED, DONE]
 
 
-def test_a_shard_without_its_upstream_is_not_done_and_its_receipt_stays(run):
+def test_a_shard_without_its_upstream_is_not_done(run):
     run.store.remove(receipt_path("upstream", 0))
     assert states(Downstream(), run) == [OUTDATED, DONE] and shards_to_do(Downstream(), run) == [0]
     for remove in (lambda: reopen(Downstream(), run, 0), lambda: reopen_outdated(Downstream(), run, [0, 1])):
@@ -130,7 +130,7 @@ def test_a_shard_that_another_process_finished_is_not_done_again(run):
     assert do(Downstream(), run, 0) == [before]
 
 
-def test_shards_of_a_stage_that_regroups_follow_the_prologue_alone(run):
+def test_shards_of_a_regrouping_stage_follow_the_prologue(run):
     stage = Grouped()
     assert shards_to_do(stage, run) == [0, 1, 2]
     run_prologue(stage, run, {"upstream": 2})
@@ -142,7 +142,7 @@ def test_shards_of_a_stage_that_regroups_follow_the_prologue_alone(run):
     assert shards_to_do(stage, run) == [0, 1, 2] and states(stage, run) == [OUTDATED, OUTDATED]
 
 
-def test_prologue_and_epilogue_are_made_once_and_again_when_a_file_is_gone(run):
+def test_a_prologue_is_made_once_and_again_if_a_file_is_gone(run):
     stage = Grouped()
 
     def make():

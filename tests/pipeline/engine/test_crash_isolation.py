@@ -16,7 +16,7 @@ def rows(work, shard):
 
 
 @pytest.mark.parametrize(("images", "how", "death"), [(False, "exit", "exit code 3"), (True, "segfault", "SIGSEGV")])
-def test_a_deadly_sample_is_a_row_and_the_rest_survives_with_the_same_bytes(tmp_path, images, how, death):
+def test_a_deadly_sample_is_a_row_and_the_rest_keep_their_bytes(tmp_path, images, how, death):
     do(Poisoned(images=images), tmp_path / "healthy")
     receipts = do(Poisoned({"k06"}, images=images, how=how), tmp_path / "work")
     assert receipts[0].n_failed == {"crashed": 1} and receipts[0].n_kept == 9 and receipts[1].n_kept == 10
@@ -35,7 +35,7 @@ def test_a_deadly_sample_is_a_row_and_the_rest_survives_with_the_same_bytes(tmp_
     assert left == []
 
 
-def test_the_same_bytes_with_one_worker_and_several_deadly_samples(tmp_path):
+def test_one_worker_and_deadly_samples_give_the_same_bytes(tmp_path):
     stage = Poisoned({"k00", "k18"}, images=True)
     first, second = do(stage, tmp_path / "two"), do(stage, tmp_path / "one", workers=1)
     assert first[0].outputs == second[0].outputs and first[0].n_failed == {"crashed": 2}

@@ -55,7 +55,7 @@ def values(found):
     return [outcome.record for group in found for outcome in group]
 
 
-def test_outcomes_are_in_order_and_the_model_works_in_the_callers_thread():
+def test_outcomes_are_in_order_and_the_caller_computes():
     stage, begun = Split(), []
     assert values(prefetched(stage, None, batches(6), steps(begun=begun))) == [0, 2, 4, 6, 8, 10]
     assert begun == list(range(6)) and list(prefetched(stage, None, [], steps())) == []
@@ -82,7 +82,7 @@ class Meeting(Split):
             self.met += [self.begun[step].wait(60) for step in neighbours if step != ("finish", number)]
 
 
-def test_steps_of_neighbours_overlap_and_few_batches_are_in_memory():
+def test_neighbouring_steps_overlap_with_few_batches_in_memory():
     stage = Meeting(8)
     list(prefetched(stage, None, batches(8), steps()))
     assert stage.met == [True] * 15 and stage.most <= 4

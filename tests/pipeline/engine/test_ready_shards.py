@@ -28,7 +28,7 @@ def flow(done=(), stages=(A, B, C), shards=3):
     return ReadyShards(stages, lambda stage: range(shards), lambda stage, shard: (stage.name, shard) in done)
 
 
-def test_the_recipe_is_cut_before_each_stage_that_must_see_all_shards():
+def test_the_recipe_is_cut_before_stages_that_need_all_shards():
     names = [[stage.name for stage in segment] for segment in segments(stages_of(Recipe(name="x")))]
     assert names[0][0] == "ingest" and names[0][4] == "propose" and names[0][-1].startswith("refine/")
     assert names[1:] == [["filter"], ["build", "embed"], ["retrieve"]]

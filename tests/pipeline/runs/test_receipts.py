@@ -19,7 +19,7 @@ def test_round_trip():
     assert Receipt.decode(GOOD.encode(), "here") == GOOD
 
 
-def test_counts_that_do_not_add_up_are_refused_on_write_and_read():
+def test_counts_that_do_not_add_up_are_refused():
     with pytest.raises(DamagedDataError, match="5 in, but 6"):
         replace(GOOD, n_in=5).encode()
     body = json.loads(GOOD.encode())

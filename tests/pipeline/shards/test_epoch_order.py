@@ -63,7 +63,7 @@ def test_a_feed_goes_on_with_exactly_what_was_left(count, size, stop):
 
 
 @given(COUNT, SIZE, RANKS)
-def test_in_lanes_a_sample_comes_to_the_same_rank_in_every_epoch(count, size, ranks):
+def test_in_lanes_a_sample_keeps_its_rank_in_every_epoch(count, size, ranks):
     order = EpochOrder(count, size, 3, lanes=True)
     homes = {}
     for epoch in range(3):

@@ -188,7 +188,7 @@ def test_two_never_hold_one_lock_at_a_time(tmp_path):
     assert max(worst) == 1 and len(worst) == 24
 
 
-def test_a_lock_that_was_taken_over_is_neither_beaten_nor_removed(tmp_path):
+def test_a_lock_taken_over_is_neither_renewed_nor_removed(tmp_path):
     store = LocalStore(tmp_path)
     with lock(store) as mine:
         mine.check()

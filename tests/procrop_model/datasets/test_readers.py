@@ -36,7 +36,7 @@ def test_boxes_are_column_first_and_inside_their_picture(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
-def test_a_folder_of_something_else_is_refused_with_what_was_looked_for(name: str, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_refused_with_the_layout(name: str, tmp_path: Path) -> None:
     picture(tmp_path / "holiday.jpg", WIDE)
     with pytest.raises(UsageError, match=r"has no|neither"):
         DATASETS[name].read(tmp_path, "")

@@ -56,7 +56,7 @@ def test_every_set_is_measured_by_its_own_protocol(name: str, tmp_path: Path) ->
         assert result["rows"]["model"] == result["rows"]["identity"]
 
 
-def test_cacnet_takes_the_annotation_of_best_iou_for_both_figures(tmp_path: Path) -> None:
+def test_cacnet_takes_the_annotation_of_best_iou_for_both(tmp_path: Path) -> None:
     wanted, near = (10.0, 10.0, 60.0, 50.0), (12.0, 10.0, 96.0, 60.0)
     found = one(tmp_path, [near, wanted])
     cropper = ScriptedCropper({WIDE: [[10, 10, 58, 50]]})
@@ -109,7 +109,7 @@ def test_eps_acc_wants_the_single_best_annotation(tmp_path: Path) -> None:
     assert row["model"]["ap"][0] == pytest.approx(1 / 7, abs=1e-4) and row["identity"]["ap"][0] == 0.0
 
 
-def test_pairs_are_counted_by_votes_and_equal_votes_are_left_out(tmp_path: Path) -> None:
+def test_pairs_are_counted_by_votes_without_equal_votes(tmp_path: Path) -> None:
     large, small = (0.0, 0.0, 90.0, 60.0), (0.0, 0.0, 20.0, 20.0)
     pairs = [Pair(large, small, 4, 1), Pair(small, large, 3, 2), Pair(small, large, 2, 2)]
     found = one(tmp_path, [], pairs=pairs)

@@ -17,7 +17,7 @@ def test_displacement_divides_each_side_by_its_own_length() -> None:
     assert found.recall == 0.0
 
 
-def test_the_annotation_of_best_iou_counts_even_when_another_is_nearer() -> None:
+def test_the_annotation_of_best_iou_counts_not_the_nearest() -> None:
     found = crop_metrics((0, 0, 100, 100), [(0, 0, 100, 40), (0, 0, 100, 80)], 100, 1000)
     assert found.iou == pytest.approx(0.8)
     assert found.bde == pytest.approx(20 / 1000 / 4)
@@ -75,7 +75,7 @@ def test_equal_predictions_keep_their_order() -> None:
     assert acc([3.0, 2.0, 1.0], [0.5, 0.5, 0.5], 1, 1) == 1.0
 
 
-def test_weighted_acc_is_one_for_the_true_ranking_and_falls_with_rank() -> None:
+def test_weighted_acc_is_one_for_the_true_ranking_and_falls() -> None:
     opinions = list(range(20, 0, -1))
     assert weighted_acc(opinions, opinions, 4, 5) == pytest.approx(1.0)
     shuffled = [*opinions[:4][::-1], *opinions[4:]]

@@ -46,7 +46,7 @@ def test_precision_at_a_recall_is_the_best_at_that_or_higher() -> None:
     assert average_precision(images, 0.85) == pytest.approx(2 * (2 / 3) / 3)
 
 
-def test_average_precision_takes_equal_scores_in_the_order_of_images() -> None:
+def test_average_precision_keeps_the_order_of_equal_scores() -> None:
     good, bad = (np.array([1.0]), np.array([0.5])), (np.array([0.0]), np.array([0.5]))
     assert average_precision([good, bad], 0.85) == 0.5
     assert average_precision([bad, good], 0.85) == 0.25

@@ -70,7 +70,7 @@ def test_regions_lie_wholly_inside(cropper: Cropper, aspect: str | None) -> None
             assert crop.box_px[3] >= y2
 
 
-def test_a_region_wider_than_the_aspect_allows_gives_the_largest_part(cropper: Cropper) -> None:
+def test_a_region_too_wide_for_the_aspect_gives_its_largest_part(cropper: Cropper) -> None:
     (crop,) = cropper(PHOTOS / "coffee.jpg", aspect="1:2", limits=Limits(keep=[(0, 0, 600, 400)]))
     assert not crop.fulfilled
     assert crop.box_px[3] - crop.box_px[1] >= 396
@@ -89,7 +89,7 @@ def test_more_pixels_than_there_are_is_told(cropper: Cropper) -> None:
     assert not crop.fulfilled
 
 
-def test_a_picture_stays_whole_unless_a_crop_is_better_by_the_margin(cropper: Cropper) -> None:
+def test_an_image_stays_whole_unless_a_crop_wins_by_the_margin(cropper: Cropper) -> None:
     (left,) = cropper(PHOTOS / "coffee.jpg", limits=Limits(margin=1.0))
     assert left.unchanged
     assert left.box_px == (0, 0, 600, 400)

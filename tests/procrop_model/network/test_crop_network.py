@@ -117,7 +117,7 @@ def test_rank_and_similarity_are_seen(tiny: CropperConfig) -> None:
     assert not torch.allclose(network(features, aspects, other).logits, first)
 
 
-def test_a_reference_is_matched_with_what_the_encoder_finds_alike(network: CropNetwork) -> None:
+def test_a_reference_is_matched_with_similar_encoder_features(network: CropNetwork) -> None:
     features, aspects = network.extract([image(64, 64, 0)]), torch.ones(1)
     own = features.own
     assert own is not None

@@ -14,7 +14,7 @@ def test_input_sizes_of_a_wide_picture(mode: str, wanted: tuple[int, int]) -> No
     assert input_size(1000, 430, CropperConfig(input_mode=mode)) == wanted
 
 
-def test_large_pictures_are_reduced_first_and_small_ones_are_not() -> None:
+def test_large_images_are_reduced_first_and_small_ones_are_not() -> None:
     image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
     assert reduce(image, 50).shape == (30, 50, 3)
     assert reduce(image, 100) is image

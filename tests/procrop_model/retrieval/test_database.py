@@ -59,7 +59,7 @@ def test_exclusion_reaches_references_by_their_photo() -> None:
     assert base.search(vectors[:1], 3, exclude=[{"p0"}])[0].keys == ["v2"]
 
 
-def test_parents_outside_the_database_are_excluded_by_vector_and_hash() -> None:
+def test_parents_outside_the_database_are_excluded_too() -> None:
     base = database(phashes=["0000000000000003", *["ffffffffffffff00"] * 5])
     query = np.ones((1, 8), np.float32)
     assert "k4" not in base.search(query, 6, parents=base.vectors[4:5])[0].keys
@@ -161,7 +161,7 @@ def clustered(count: int, dim: int = 16) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_an_approximate_index_tells_its_recall_and_survives_the_disk(tmp_path: Path, kind: str) -> None:
+def test_an_approximate_index_reports_recall_and_is_saved(tmp_path: Path, kind: str) -> None:
     vectors = clustered(900)
     writer = ReferenceWriter(tmp_path, "enc", index=kind, encoder_settings={"kind": "sam"})
     writer.add(vectors, np.zeros((900, 4, 5)), [entry(f"k{i}") for i in range(900)])
@@ -200,7 +200,7 @@ def test_exclusion_holds_whatever_the_index(kind: str) -> None:
     assert len(base.search(query, 900, parents=query)[0].rows) <= 700
 
 
-def test_auto_is_flat_until_a_million_and_few_vectors_always_are() -> None:
+def test_auto_is_flat_below_a_million_and_few_vectors_always() -> None:
     assert [kind_for("auto", count) for count in (0, 1_000_000, 1_000_001)] == ["flat", "flat", "ivf"]
     assert kind_for("hnsw", 5) == "flat"
     with pytest.raises(ModelError, match="none of auto, flat, ivf, hnsw"):

@@ -41,7 +41,7 @@ def test_any_number_of_workers_goes_on_from_any_batch(workplace: Path) -> None:
         assert rest(shards, state, (0, 1, 2)[number]) == whole[number + 1 :]
 
 
-def test_samples_come_by_key_one_at_a_time_and_labels_without_pixels(workplace: Path) -> None:
+def test_samples_are_read_by_key_and_labels_without_pixels(workplace: Path) -> None:
     samples = read_split(workplace / "dataset", "train")
     assert list(samples.keys) == sorted(samples.keys) == [sample.key for sample in samples]
     for sample, label in zip(samples, samples.labels(), strict=True):
@@ -72,7 +72,7 @@ def test_bytes_that_are_no_picture_are_named() -> None:
         decode_small(b"no picture", 64)
 
 
-def test_a_view_that_was_not_kept_is_made_again_to_the_same_numbers(workplace: Path, tiny: CropperConfig) -> None:
+def test_a_dropped_view_is_made_again_with_the_same_numbers(workplace: Path, tiny: CropperConfig) -> None:
     extractor = build_network(tiny).extractor
     shared = {"samples": read_split(workplace / "dataset", "val"), "config": tiny, "extractor": extractor, "seed": 1}
     room_for_one = sum(level.nbytes for level in Views(**shared).get(0, 0, AugmentConfig()).levels)

@@ -55,7 +55,7 @@ def test_fewer_queries_than_crops() -> None:
     assert len(match(exact()[:, :, 3:], torch.zeros(1, 2, 1), targets(), Weights()).query) == 2
 
 
-def test_the_loss_vanishes_at_the_target_and_ignores_the_order_of_queries() -> None:
+def test_the_loss_is_zero_at_the_target_in_any_query_order() -> None:
     logits = torch.full((1, 2, 4), -20.0)
     logits[0, 0, 3], logits[0, 1, 2] = 20.0, 20.0
     logits[0, 0, 1] = torch.logit(torch.tensor(0.3 * 0.5))

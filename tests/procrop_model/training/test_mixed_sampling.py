@@ -16,7 +16,7 @@ from procrop_model.training.samples import read_split
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 30), st.integers(1, 9), st.sampled_from([0.1, 0.5, 0.8]), st.integers(0, 3))
-def test_an_epoch_has_every_weak_canvas_once_and_its_share_of_annotated_ones(
+def test_an_epoch_has_each_weak_canvas_once_and_annotated_ones(
     weak: int, annotated: int, share: float, seed: int
 ) -> None:
     order = MixedOrder(weak, annotated, share, 4, seed)

@@ -11,7 +11,7 @@ from procrop_model.training.samples import read_split
 from procrop_model.training.set_neighbours import neighbours_for
 
 
-def test_the_picture_itself_and_its_photo_are_never_its_neighbours(
+def test_an_image_and_its_photo_are_never_its_own_neighbours(
     annotated: Path, workplace: Path, tiny: CropperConfig, tmp_path: Path
 ) -> None:
     samples = read_split(annotated, "train")

@@ -122,9 +122,7 @@ def test_it_stops_early_when_validation_gains_nothing(workplace: Path, tmp_path:
 
 
 @pytest.mark.parametrize("taught", [False, True])
-def test_killed_within_an_epoch_and_resumed_gives_the_same_losses(
-    workplace: Path, tmp_path: Path, taught: bool
-) -> None:
+def test_a_kill_within_an_epoch_and_resuming_keep_the_losses(workplace: Path, tmp_path: Path, taught: bool) -> None:
     over: dict[str, Any] = {"teacher": TeacherConfig(used=True, start=0.5)} if taught else {}
     expected, weights = run(workplace, tmp_path / "whole", **over)
     code = KILLED.replace("checkpoint_seconds=0.0", f"checkpoint_seconds=0.0, **{over!r}")

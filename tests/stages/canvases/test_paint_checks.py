@@ -30,7 +30,7 @@ def test_windows_mostly_in_the_photo_do_not_count():
             assert paint[row, column] == (share < 0.4)
 
 
-def test_a_copy_of_the_subject_in_the_paint_is_found_and_noise_is_not():
+def test_a_copied_subject_in_the_paint_is_detected_noise_is_not():
     rng = np.random.default_rng(5)
     canvas = rng.integers(100, 120, (48, 64, 3), dtype=np.uint8)
     subject = rng.integers(0, 255, (14, 11, 1), dtype=np.uint8)

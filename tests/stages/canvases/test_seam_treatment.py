@@ -44,7 +44,7 @@ def test_words_name_all_that_is_in_use():
     assert UNTREATED.model_copy(update={"keep": "painter"}).words == "feather 0, keep painter"
 
 
-def test_the_default_says_its_treatment_and_the_default_recipe_spells_it_out():
+def test_the_default_recipe_names_the_default_seam_treatment():
     default = Recipe.model_validate(read_recipe_mapping("default")).outpaint.seam
     assert default == SeamSettings()
     assert {"match", "noise"} <= set(read_recipe_mapping("default")["outpaint"]["seam"])
@@ -57,7 +57,7 @@ def test_senseless_settings_are_refused(wrong):
         SeamSettings(**wrong)
 
 
-def test_matching_gives_the_paint_the_photos_detail_and_leaves_the_photo(painted, photo):
+def test_detail_matching_changes_the_paint_and_not_the_photo(painted, photo):
     out = treated(painted, photo, match=1)
     assert (out[10:50, 20:60] == photo).all()
     before, after = (picture[:, 66:].astype(float).std() for picture in (painted, out))
@@ -72,7 +72,7 @@ def test_matching_also_softens_paint_that_is_too_sharp(photo):
     assert out[:, 66:].astype(float).std() < 0.95 * sharp[:, 66:].astype(float).std()
 
 
-def test_without_paint_or_without_photo_there_is_nothing_to_match(painted):
+def test_without_paint_or_photo_there_is_nothing_to_match(painted):
     canvas = painted.astype(np.float32)
     assert (matched(canvas, np.ones((60, 90), bool), 1.0) == canvas).all()
     assert (matched(canvas, np.zeros((60, 90), bool), 1.0) == canvas).all()
@@ -96,7 +96,7 @@ def test_a_painter_may_keep_its_own_rendering_of_the_photo(painted, photo):
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.0])
-def test_a_canvas_painted_larger_is_stored_at_its_size_with_the_photo_in_its_box(scale):
+def test_a_canvas_painted_larger_is_stored_at_its_size(scale):
     box, size = enlarged(BOX, SIZE, scale)
     painted = np.zeros((size[1], size[0], 3), np.uint8)
     photo = np.full((box[3] - box[1], box[2] - box[0], 3), 255, np.uint8)

@@ -74,7 +74,7 @@ def test_train_goes_before_val_and_val_before_test():
     assert {key: reason for key, (reason, _) in found([a, b, c]).items()} == {"a": "split_leak", "b": "split_leak"}
 
 
-def test_what_is_near_an_excluded_picture_goes_first_and_shields_nobody():
+def test_photos_near_an_excluded_one_go_first_and_shield_none():
     near, twin = made("a", split="test"), made("b", 1, split="train")
     assert found([near], [made("", 1)]) == {"a": ("near_test", ".jpg")}
     # The test photo is gone, so its twin of the train split leaks nothing into test; it is itself 8 bits from the outside.
@@ -83,7 +83,7 @@ def test_what_is_near_an_excluded_picture_goes_first_and_shields_nobody():
     assert found([near, twin], [made("", 0)])["b"][0] == "near_test"
 
 
-def test_within_a_split_the_largest_stays_and_a_tie_keeps_the_first_key():
+def test_within_a_split_the_largest_or_first_key_stays():
     assert found([made("a", pixels=10), made("b", 1, pixels=20)]) == {"a": ("near_duplicate", "b")}
     assert found([made("a"), made("b", 1)]) == {"b": ("near_duplicate", "a")}
     assert found([made("a"), made("b", 1)], within=False) == {}
@@ -133,7 +133,7 @@ def test_a_crop_is_found_by_its_place_in_the_whole(side):
     assert alike_of([sign("a", np.ascontiguousarray(part[:, ::-1])), sign("b", whole)]).pairs
 
 
-def test_other_photographs_are_no_parts_and_flat_ones_say_nothing():
+def test_other_and_flat_photographs_are_no_part_matches():
     thumbs = [sign("a", photo(name)).thumb for name in ("astronaut", "coffee", "wine")]
     assert max(part_match(thumbs[0], thumbs[1]), part_match(thumbs[1], thumbs[2])) < 0.94
     assert part_match(thumbs[0], thumbs[1]) == part_match(thumbs[1], thumbs[0])
@@ -175,7 +175,7 @@ def shards_text(work):
 
 
 @pytest.mark.parametrize("edit", [lambda image: image, ImageOps.mirror], ids=["re-encoded", "mirrored"])
-def test_a_copy_of_a_test_photo_added_to_train_is_dropped_and_reported(tmp_path, edit):
+def test_a_copy_of_a_test_photo_in_train_is_dropped_and_reported(tmp_path, edit):
     original, session, results = planted(tmp_path, edit)
     copy = next(r for r in kept_rows(session, "ingest") if r["uri"] == "planted.jpg")
     told = summary_of(results["build"])
@@ -210,7 +210,7 @@ def test_references_want_the_report_of_leaks(tmp_path):
             run_stages([retrieve], session.run, executor, **told)
 
 
-def test_photos_near_an_excluded_folder_go_and_a_changed_folder_rebuilds(tmp_path):
+def test_photos_near_an_excluded_folder_are_rejected(tmp_path):
     make_photos(tmp_path / "src", 12)
     make_photos(tmp_path / "benchmark", 1, seed=77)
     recipe = recipe_for(tmp_path / "src", build={"exclude_near": [str(tmp_path / "benchmark")]})

@@ -130,7 +130,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def test_one_address_that_is_gone_or_forbidden_is_that_photographs_fault(photos, tmp_path, monkeypatch):
+def test_a_gone_or_forbidden_address_fails_that_photograph_alone(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(retry, "RETRY_POLICY", replace(retry.RETRY_POLICY, attempts=2, first_wait_s=0.01))
     web = ThreadingHTTPServer(("127.0.0.1", 0), lambda *rest: Quiet(*rest, directory=str(photos)))
     Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -188,7 +188,7 @@ if __name__ == "__main__":
 """
 
 
-def test_the_slurm_script_requeues_a_task_that_was_interrupted_and_the_rest_is_done_then(tmp_path):
+def test_the_slurm_script_requeues_an_interrupted_task(tmp_path):
     assert subprocess.run(["bash", "-n", SBATCH], check=False).returncode == 0
     lines = SBATCH.read_text()
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)=?(.*)$", lines, flags=re.M))

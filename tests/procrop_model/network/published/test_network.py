@@ -87,7 +87,7 @@ def test_every_tensor_is_accounted_for(checkpoint: Path) -> None:
             assert torch.equal(state[ours], value)
 
 
-def test_files_with_the_names_of_transformers_in_memory_are_read_too(
+def test_files_with_transformers_own_names_are_read_too(
     hub: ConditionalDetrForObjectDetection, checkpoint: Path, tmp_path: Path
 ) -> None:
     save_file(

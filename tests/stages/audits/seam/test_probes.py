@@ -35,7 +35,7 @@ def blurred(picture):
     return picture.filter(ImageFilter.GaussianBlur(1.5))
 
 
-def test_a_random_rectangle_is_chance_and_a_blurred_border_is_found():
+def test_a_random_box_is_chance_and_a_blurred_border_is_seen():
     nothing, plain = probe(scenes(lambda p: p), 16, QUICK), probe(scenes(blurred), 16, QUICK)
     for name in ("logistic", "line"):
         assert nothing[name][1] <= 0.5 <= nothing[name][2], name

@@ -140,7 +140,7 @@ def test_no_server_fails_the_sample(captioner):
 @pytest.mark.parametrize(
     "words", ["I cannot do that", "{}", '{"inside": "", "beyond": "x", "negative": ""}', '{"inside": 1', "[1, 2]"]
 )
-def test_an_answer_that_was_not_asked_for_fails_the_sample_and_is_not_kept(endpoint, captioner, words):
+def test_a_response_in_another_form_fails_the_sample(endpoint, captioner, words):
     endpoint.answers = [(200, words, {})]
     with pytest.raises(SampleError) as caught:
         captioner().caption([picture()], [""])

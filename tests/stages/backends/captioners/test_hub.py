@@ -32,7 +32,7 @@ def settings_of(kind, model, **over):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_in_the_hubs_layout_gives_two_prompts_a_photo(checkpoints, pictures, kind):
+def test_a_hub_checkpoint_gives_two_prompts_a_photo(checkpoints, pictures, kind):
     captioner = settings_of(kind, checkpoints[kind], inside="{caption}|{title}").build()
     prompts = captioner.caption(pictures, ["one", "two", "{caption}"])
     assert [p.inside.split("|")[1] for p in prompts] == ["one", "two", "{caption}"]

@@ -52,7 +52,7 @@ def test_sums_match_slices(mask: np.ndarray) -> None:
     assert kept[0] == pytest.approx((soft.astype(float)[7:30, 5:20] ** 2).sum() / masses.total)
 
 
-def test_elongation_is_told_only_beyond_16_to_9_and_alike_both_ways() -> None:
+def test_elongation_counts_beyond_16_to_9_alike_both_ways() -> None:
     mask = np.zeros((100, 200), np.float32)
     mask[40:60, 80:120] = 1
     made = [(160, 90), (90, 160), (100, 50), (50, 100), (50, 50)]  # width and height in pixels

@@ -123,7 +123,7 @@ def test_out_of_memory_halves_the_batch(checkpoints, pictures):
         engine.regions(pictures[0], settings_of("composer", checkpoints["hub"], points=2))
 
 
-def test_sizes_of_official_checkpoints_are_read_from_their_weights(checkpoints):
+def test_sizes_of_official_checkpoints_come_from_their_weights(checkpoints):
     state = torch.load(checkpoints["official"], weights_only=True)
     assert encoder_sizes(state, "x") == (32, 2, 2, [1])
 

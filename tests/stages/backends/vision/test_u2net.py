@@ -27,9 +27,7 @@ def test_is_a_segmenter(segmenter: Segmenter) -> None:
     assert segmenter.digest == U2NetSegmenter().digest
 
 
-def test_mask_has_the_size_of_a_non_square_image_and_finds_the_subject(
-    segmenter: U2NetSegmenter, bee: np.ndarray
-) -> None:
+def test_mask_of_a_non_square_image_covers_the_subject(segmenter: U2NetSegmenter, bee: np.ndarray) -> None:
     (mask,) = segmenter.segment([bee])
     assert mask.shape == (200, 300) and mask.dtype == np.float32
     assert mask.min() >= 0.0 and mask.max() <= 1.0 and mask.max() > 0.9

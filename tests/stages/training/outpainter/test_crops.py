@@ -44,7 +44,7 @@ def test_a_batch_follows_from_seed_purpose_and_number_alone():
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_the_model_paints_at_about_the_aspect_ratios_of_canvases(size):
+def test_the_model_paints_near_the_aspect_ratio_of_a_canvas(size):
     found = sizes_at(size)
     assert all(width % MULTIPLE == height % MULTIPLE == 0 for width, height in found)
     assert all(0.8 * size**2 < width * height < 1.25 * size**2 for width, height in found)

@@ -50,7 +50,7 @@ def test_trains_and_saves_a_model_with_its_card(undisturbed):
     assert painter.paint(REQUESTS[:1])[0].shape == (40, 60, 3)
 
 
-def test_the_same_seed_gives_the_same_digest_and_another_seed_another(photos, undisturbed, tmp_path):
+def test_the_digest_depends_on_the_seed_alone(photos, undisturbed, tmp_path):
     again = train_outpainter(photos, tmp_path / "again", TINY, device="cpu")
     other = train_outpainter(photos, tmp_path / "other", replace(TINY, seed=1), device="cpu")
     assert again["digest"] == undisturbed[1]["digest"] != other["digest"]
@@ -104,7 +104,7 @@ def test_killed_while_the_model_is_written_it_is_written_anew(photos, undisturbe
     assert report["digest"] == undisturbed[1]["digest"] and not (out / "partial").exists()
 
 
-def test_a_finished_training_is_left_as_it_is_and_another_is_refused(photos, undisturbed):
+def test_a_finished_training_stays_and_another_is_refused(photos, undisturbed):
     out, report = undisturbed
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     again = train_outpainter(photos, out, TINY, device="cpu")
@@ -114,7 +114,7 @@ def test_a_finished_training_is_left_as_it_is_and_another_is_refused(photos, und
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_anothers_checkpoint_is_refused_unless_asked_to_begin_anew(photos, undisturbed, tmp_path):
+def test_a_foreign_checkpoint_is_refused_unless_begun_anew(photos, undisturbed, tmp_path):
     def kill(done, total, losses):
         if done == 3:
             raise Killed

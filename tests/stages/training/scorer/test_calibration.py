@@ -16,13 +16,13 @@ def scores_for(chances: np.ndarray) -> np.ndarray:
     return np.stack([10 * chances, np.full(len(chances), 5.0)], 1).ravel()
 
 
-def test_probability_is_the_difference_of_log_odds_and_symmetric() -> None:
+def test_probability_is_symmetric_and_of_the_log_odds() -> None:
     assert probability(np.array(8.0), np.array(5.0)) == pytest.approx(0.8)
     a, b = np.array([0.0, 3.0, 10.0]), np.array([10.0, 6.0, 2.0])
     assert probability(a, b) + probability(b, a) == pytest.approx(1.0)
 
 
-def test_an_honest_scorer_has_a_small_error_and_a_boastful_one_a_large_one() -> None:
+def test_calibration_error_is_small_only_for_a_calibrated_scorer() -> None:
     rng = np.random.default_rng(0)
     chances = rng.uniform(0.02, 0.98, 4000)
     chances = np.where(rng.uniform(size=4000) < chances, chances, 1 - chances)  # the better one is first

@@ -29,7 +29,7 @@ def test_candidates_have_the_photos_area_and_lie_on_the_canvas(canvas: Example) 
     assert boxes.min() >= -1e-6 and (boxes[:, 2:] <= np.array([90, 60]) + 1e-6).all()
 
 
-def test_best_crop_of_a_scorer_that_knows_the_subject_beats_random(canvas: Example) -> None:
+def test_best_crop_of_a_subject_aware_scorer_beats_random(canvas: Example) -> None:
     inside = Example("p", canvas.picture, canvas.boxes, ((0, 1, INSIDE),))
     told = best_crops(FakeScorer(), FakeSegmenter(), [canvas, inside])
     assert told["canvases"] == 1 and told["by_score"] == told["possible"] == told["true_box"] == 1.0
@@ -39,7 +39,7 @@ def test_best_crop_of_a_scorer_that_knows_the_subject_beats_random(canvas: Examp
     assert best_crops(FakeScorer(), FakeSegmenter(), [inside]) == {}
 
 
-def test_agreement_is_one_for_a_symmetric_scorer_and_less_for_one_that_knows_left(canvas: Example) -> None:
+def test_mirror_agreement_is_one_for_a_symmetric_scorer_alone(canvas: Example) -> None:
     told = agreement(FakeScorer(), [canvas])
     assert set(told) == {"mirrored", "resized 0.8", "resized 1.25"}
     assert all(row["least"] > 0.9 for row in told.values())

@@ -41,14 +41,14 @@ def test_balance_counts_each_kind_and_photo_alike() -> None:
     assert weights[2] == pytest.approx(0.5) and weights[3] == pytest.approx(0.5)
 
 
-def test_pairs_without_paint_weigh_as_much_as_all_others_together() -> None:
+def test_pairs_without_paint_weigh_as_much_as_the_others() -> None:
     every = torch.arange(len(KINDS)).repeat(2)
     pairs = Pairs(torch.zeros(1, WIDTH), every, every, kind=every, photo=torch.zeros(len(every), dtype=torch.long))
     weights = balance(pairs)
     assert weights[every == KINDS.index(INSIDE)].sum() == pytest.approx(float(weights.sum()) / 2)
 
 
-def test_calibration_puts_a_typical_crop_of_each_size_at_five_and_is_monotone() -> None:
+def test_calibration_is_monotone_and_a_typical_crop_scores_five() -> None:
     rng = np.random.default_rng(0)
     sides = rng.uniform(0.2, 1.0, (4, 300))
     boxes = [np.stack([np.zeros(300), np.zeros(300), side, side], 1) for side in sides]

@@ -39,7 +39,7 @@ def of(scorer: FakeScorer, examples: list[Example]):
     return judge(scorer, FakeSegmenter(), examples, lambda step, done, total: None)
 
 
-def test_figures_tell_a_good_scorer_from_a_contrary_and_an_indifferent_one(examples: list[Example]) -> None:
+def test_metrics_separate_good_contrary_and_indifferent_scorers(examples: list[Example]) -> None:
     good, contrary, indifferent = (of(scorer, examples) for scorer in (FakeScorer(), Contrary(), Indifferent()))
     for kind in (SHIFTED, TILTED, CUT, INSIDE):
         rows = [judged.figures["accuracy"][kind]["accuracy"] for judged in (good, contrary, indifferent)]

@@ -23,7 +23,7 @@ def subject() -> np.ndarray:
     return mask
 
 
-def test_canvas_pairs_have_equal_area_and_are_what_their_kind_says(subject: np.ndarray) -> None:
+def test_canvas_pairs_have_equal_area_and_fit_their_kind(subject: np.ndarray) -> None:
     canvas, photo = np.zeros((120, 160, 3), np.uint8), np.array([40.0, 30.0, 130.0, 90.0])
     example = canvas_example(canvas, photo, subject, "p", np.random.default_rng(0))
     boxes = example.boxes * [160, 120, 160, 120]

@@ -14,7 +14,7 @@ def put(folder: Path, name: str, size: tuple[int, int] = (80, 50)) -> None:
     Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(folder / name)
 
 
-def test_splits_come_from_the_credits_and_broken_files_are_left_out(tmp_path: Path) -> None:
+def test_splits_come_from_credits_and_broken_files_are_left_out(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.png", "naïve name.jpg"):
         put(tmp_path, name)
     (tmp_path / "text.jpg").write_text("no image")
@@ -52,7 +52,7 @@ def test_two_files_of_one_stem_are_two_photographs(tmp_path: Path) -> None:
     assert [photo.name for photo in read_photographs(tmp_path)] == ["a.jpg", "a.png"]
 
 
-def test_without_credits_each_photo_has_one_split_whatever_lies_beside_it(tmp_path: Path) -> None:
+def test_without_credits_each_photo_has_one_fixed_split(tmp_path: Path) -> None:
     for number in range(40):
         put(tmp_path, f"{number}.png", (9, 8))
     splits = {photo.name: photo.split for photo in read_photographs(tmp_path)}

@@ -76,7 +76,7 @@ def note(steps: list[tuple[str, int, int]]) -> Callable[[str, int, int], None]:
     return lambda step, done, total: steps.append((step, done, total))
 
 
-def test_interrupted_it_goes_on_with_the_same_digest_and_keeps_the_old_model(photos: Path, tmp_path: Path) -> None:
+def test_resumed_training_has_the_same_digest(photos: Path, tmp_path: Path) -> None:
     out, segmenter = tmp_path / "out", FakeSegmenter()
     whole = train_scorer(photos, out, TINY, outpainter=FakeOutpainter(), segmenter=segmenter)
     before = (out / "model.safetensors").read_bytes()

@@ -108,7 +108,7 @@ def actors_end(seconds=120):
     return True
 
 
-def test_the_whole_chain_on_two_nodes_gives_the_bytes_of_the_local_executor(nodes, undisturbed, tmp_path):
+def test_two_ray_nodes_give_the_bytes_of_the_local_executor(nodes, undisturbed, tmp_path):
     session, display = session_for(undisturbed / "photos", tmp_path), Display(quiet=True)
     refresh_sources(session, display)
     stages, events = session.stages, []
@@ -126,7 +126,7 @@ def test_the_whole_chain_on_two_nodes_gives_the_bytes_of_the_local_executor(node
     assert nodes.most_mib < 1 and os.listdir(tmp_path / "locks") == []
 
 
-def test_a_node_and_then_the_command_killed_lose_and_double_nothing(nodes, undisturbed, tmp_path):
+def test_a_killed_node_and_command_lose_and_double_nothing(nodes, undisturbed, tmp_path):
     source, work = undisturbed / "photos", tmp_path / "work"
     process = drive(source, work, nodes)
     wait_for("ingest/*.receipt.json", work)
@@ -197,7 +197,7 @@ def test_an_actor_that_is_killed_or_wanted_back_costs_nothing(nodes, tmp_path):
     assert actors_end()
 
 
-def test_a_sample_that_kills_its_actor_is_a_row_and_the_rest_is_as_without_ray(nodes, tmp_path):
+def test_a_sample_that_kills_its_actor_is_one_failed_row(nodes, tmp_path):
     receipts = on_ray(Poisoned({"k06"}, images=True, how="kill"), tmp_path / "work", restarts=1)
     do(Poisoned({"k06"}, images=True, how="kill"), tmp_path / "local")
     assert receipts[0].n_failed == {"crashed": 1} and receipts[0].n_kept == 9 and receipts[1].n_kept == 10
@@ -236,7 +236,7 @@ class Buggy(Poisoned):
         raise TypeError("a bug, not a sample's fault")
 
 
-def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work(nodes, tmp_path):
+def test_a_node_with_another_model_or_no_run_is_refused(nodes, tmp_path):
     with pytest.raises(
         RefusedError, match=r"would compute something else .* model of poisoned: painter: \d+ -> \d+; install"
     ):
@@ -255,7 +255,7 @@ def test_a_node_with_another_model_or_without_the_run_is_refused_before_any_work
     assert actors_end()
 
 
-def test_a_node_with_other_code_or_without_the_model_is_refused_with_the_difference(nodes, tmp_path, monkeypatch):
+def test_a_node_with_other_code_or_no_model_is_refused(nodes, tmp_path, monkeypatch):
     with pytest.raises(
         RefusedError, match=r"model of poisoned: .* -> missing \(no weights in models/painter\); .*; install"
     ):

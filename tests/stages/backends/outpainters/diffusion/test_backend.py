@@ -62,7 +62,7 @@ def request(seed, size=(96, 64), box=(20, 10, 70, 50), regions=1, prompt="a dog 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_in_the_hubs_layout_paints_canvases_of_their_own_sizes(checkpoints, kind):
+def test_a_hub_checkpoint_paints_canvases_of_their_own_sizes(checkpoints, kind):
     painter = painter_of(kind, checkpoints(kind))
     requests = [request(1), request(2, (64, 96), (5, 5, 60, 40)), request(3, (90, 61), (0, 0, 50, 61))]
     canvases = painter.paint(requests)
@@ -72,7 +72,7 @@ def test_a_checkpoint_in_the_hubs_layout_paints_canvases_of_their_own_sizes(chec
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_seed_same_bytes_in_a_fresh_process_state_other_seed_others(checkpoints, kind):
+def test_the_same_seed_gives_the_same_bytes_in_a_fresh_state(checkpoints, kind):
     painter = painter_of(kind, checkpoints(kind))
     first = painter.paint([request(1), request(2)])
     again = pickle.loads(pickle.dumps(painter)).paint([request(1), request(2)])
@@ -140,7 +140,7 @@ class Crowded:
         return self.pipe(**arguments)
 
 
-def test_out_of_memory_halves_the_batch_and_a_single_one_fails_its_sample(checkpoints):
+def test_out_of_memory_halves_the_batch_then_fails_the_sample(checkpoints):
     settings = settings_of("sd15-inpaint", checkpoints("sd15-inpaint"), batch=4)
     pipe = Crowded(DiffusionEngine(settings).pipe, room=2)
     engine = DiffusionEngine(settings, pipe)
@@ -151,7 +151,7 @@ def test_out_of_memory_halves_the_batch_and_a_single_one_fails_its_sample(checkp
         engine.paint([request(1)])
 
 
-def test_the_digest_follows_weights_and_settings_but_not_the_device(checkpoints, tmp_path):
+def test_the_digest_follows_weights_and_settings_not_the_device(checkpoints, tmp_path):
     model = shutil.copytree(checkpoints("sd2-inpaint"), tmp_path / "model")
     before = painter_of("sd2-inpaint", model).digest
     assert painter_of("sd2-inpaint", model, device="cuda:1").digest == before
@@ -248,7 +248,7 @@ def test_truncated_weights_are_a_model_error(broken, part):
     refuses(broken, "does not load")
 
 
-def test_a_text_encoder_that_lacks_a_weight_is_refused_instead_of_left_random(broken):
+def test_a_text_encoder_that_lacks_a_weight_is_refused(broken):
     weights = broken / "text_encoder" / "model.safetensors"
     tensors = load_file(weights)
     tensors.pop(next(name for name in tensors if "q_proj.weight" in name))
@@ -262,7 +262,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model"])
-def test_a_pickle_is_loaded_only_when_it_holds_nothing_but_weights(broken, part, capsys):
+def test_a_pickle_is_loaded_only_if_it_holds_weights_alone(broken, part, capsys):
     safe = broken / f"{part}.safetensors"
     tensors = load_file(safe)
     safe.unlink()

@@ -95,7 +95,7 @@ def test_posterior_mean_equals_brute_force(even, shift):
 # ---- its parts
 
 
-def test_scales_end_at_full_size_and_start_where_the_photo_holds_patches():
+def test_scales_end_at_full_size_and_start_with_enough_patches():
     wide = pyramid.scales(scene_of(np.zeros((60, 100, 3), np.uint8), (10, 10, 110, 70), (200, 90)), 26)
     assert wide[-1] == 1.0
     assert wide == sorted(wide)
@@ -267,7 +267,7 @@ def test_the_subject_is_not_repeated():
     assert red.sum() == 16 * 20
 
 
-def test_the_adapter_is_picklable_and_its_digest_follows_its_settings():
+def test_the_adapter_is_picklable_and_its_settings_are_digested():
     painter = PatchOutpainter(steps=2)
     copy = pickle.loads(pickle.dumps(painter))
     np.testing.assert_array_equal(copy.paint([flowers()])[0], painter.paint([flowers()])[0])

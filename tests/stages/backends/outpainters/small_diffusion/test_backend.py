@@ -51,7 +51,7 @@ def test_canvases_are_of_the_size_asked_and_keep_the_photo(model):
 
 
 @pytest.mark.parametrize("detail", ["none", "patch"])
-def test_the_same_twice_a_batch_as_singles_and_another_seed_another_canvas(model, detail):
+def test_a_canvas_depends_on_its_seed_and_not_on_the_batch(model, detail):
     first, again = painter(model, detail=detail), painter(model, detail=detail, batch=1)
     together = first.paint(REQUESTS)
     assert all(np.array_equal(a, b) for a, b in zip(together, first.paint(REQUESTS), strict=True))
@@ -109,7 +109,7 @@ def test_the_widest_model_is_within_forty_megabytes():
     assert 4 * sum(p.numel() for p in build_unet(64, LARGEST + 8).parameters()) > 40e6
 
 
-def test_the_digest_follows_weights_and_settings_not_place_nor_card(model, tmp_path):
+def test_the_digest_follows_weights_and_settings_not_the_path(model, tmp_path):
     copy = save(tmp_path / "copy")
     (copy / "README.md").write_text("a card")
     (copy / "report.json").write_text("{}")
@@ -160,7 +160,7 @@ def test_a_bad_checkpoint_is_told_in_one_line(tmp_path, damage, words):
     assert "\n" not in str(told.value)
 
 
-def test_a_missing_folder_and_a_device_that_is_not_there_are_model_errors(model, tmp_path):
+def test_a_missing_folder_or_device_is_a_model_error(model, tmp_path):
     with pytest.raises(ModelError, match="no model at"):
         _ = painter(tmp_path / "nowhere").digest
     settings = SmallDiffusionSettings(kind="small-diffusion", model=str(model), device="cuda:77")

@@ -1,0 +1,198 @@
+"""Each module has a test file of its name, or its place in the table below; names of tests say behaviour and stay short."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+PACKAGES = ("pipeline", "stages", "procrop_model")
+LONGEST_NAME = 60
+
+COVERED = """
+# Test file, and the modules whose behaviour it tests: parts that are one behaviour with their caller, as the sections of a
+# page, the steps of a painter or the layers of a network; and what a user reaches by a command, which is tested as a command.
+faults/test_bad_input.py: pipeline.core errors settings; pipeline.runs plan
+faults/test_bad_photos.py: pipeline.core resources
+faults/test_failed_samples.py: pipeline.engine shard_runner
+pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources; pipeline.runs final_shard_diff
+pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names tar
+pipeline/checks/test_verify.py: pipeline.app verify_run
+pipeline/checks/test_verify.py: pipeline.checks byte_audit receipt_audit repair; pipeline.cli verify; pipeline.storage open_store
+pipeline/cli/test_audit.py: pipeline.app audit_canvases
+pipeline/cli/test_audit.py: stages.audits paint subject; stages.audits.seam canvas_samples heat_map
+pipeline/cli/test_crop.py: pipeline.app.crop_files batch inputs outputs resume; procrop_model crop
+pipeline/cli/test_crop.py: pipeline.app.crop_files crop_photos entries
+pipeline/cli/test_doctor.py: pipeline.app machine_checks; stages.backends catalogue registry smoke_test
+pipeline/cli/test_eval.py: pipeline.app calibrate_scorers; pipeline.app.public_sets convert
+pipeline/cli/test_eval.py: pipeline.app result_stamp; pipeline.app.public_sets cad_writer to_shards
+pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluation_report train_overlap
+pipeline/cli/test_eval.py: pipeline.cli convert
+pipeline/cli/test_run.py: pipeline.app run_stages
+pipeline/cli/test_run.py: pipeline.cli app; pipeline.app execute session worker_count
+pipeline/engine/executors/ray/test_cluster.py: pipeline.core actor_resources
+pipeline/engine/executors/ray/test_executor.py: pipeline.engine environment_digest; pipeline.engine.executors shard_dispatch
+pipeline/engine/executors/ray/test_executor.py: pipeline.engine.executors.ray actor_pool mailbox shard_actor
+pipeline/engine/test_completion.py: pipeline.engine run_level_steps
+pipeline/engine/test_crash_isolation.py: pipeline.engine.executors local process_worker; pipeline.runs crash_list
+pipeline/planning/test_wall_clock.py: pipeline.app plan_fleet plan_run
+pipeline/planning/test_wall_clock.py: pipeline.cli plan
+pipeline/report/test_page.py: pipeline.report album canvases charts cropper flow leaks overview paint reader rejects scores
+pipeline/report/test_page.py: pipeline.report seam section strip; pipeline.shards contact_sheet
+pipeline/shards/test_dataset.py: pipeline.shards write_shard
+pipeline/storage/test_object_store.py: pipeline.storage base fsspec_client retry stale_uploads
+pipeline/storage/test_webhdfs.py: pipeline.storage hdfs
+procrop_model/datasets/test_readers.py: procrop_model.datasets cad checks cpc fcdb flms gaicd labelled registry sacd tree
+procrop_model/evaluation/test_baselines.py: procrop_model.evaluation smartcrop
+procrop_model/evaluation/test_metrics.py: procrop_model.evaluation rank_metrics
+procrop_model/inference/test_limit_scoring.py: procrop_model.inference crop_options image_input
+procrop_model/inference/test_onnx_export.py: procrop_model.inference onnx_network
+procrop_model/model_folder/test_build_network.py: procrop_model.network decoder heads text token_mlp
+procrop_model/network/published/test_network.py: procrop_model.network.published coco decoder encoder positions
+procrop_model/network/test_crop_network.py: procrop_model.network backbone boxes config encoder fusion lite0 lite0_files
+procrop_model/network/test_crop_network.py: procrop_model.network positions precision
+procrop_model/network/test_crop_network.py: procrop_model.network reference_matching
+procrop_model/retrieval/test_database.py: procrop_model.retrieval entries index writer
+procrop_model/test_cropper.py: procrop_model.inference attention_maps explanation_image predictor
+procrop_model/test_cropper.py: procrop_model.model_folder digest
+procrop_model/training/test_losses.py: procrop_model.training hungarian_matcher
+procrop_model/training/test_targets.py: procrop_model.training samples
+procrop_model/training/test_train.py: procrop_model.evaluation evaluate_run; procrop_model.model_folder trained_on
+procrop_model/training/test_train.py: procrop_model.training batches checkpoint checkpoint_state config data_sources
+procrop_model/training/test_train.py: procrop_model.training prefetch run_files signals train_step trainer
+procrop_model/training/test_train.py: procrop_model.training training_report validate
+procrop_model/training/test_train_options.py: procrop_model.training ema_teacher
+stages/audits/seam/test_probes.py: stages.audits.seam features metrics run
+stages/backends/base/test_backend_settings.py: stages.backends.base protocols
+stages/backends/captioners/test_chat.py: stages.backends.captioners chat_client response_cache
+stages/backends/captioners/test_hub.py: stages.backends.captioners hub_engine
+stages/backends/encoders/test_hub.py: stages.backends.encoders hub_engine
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.base checkpoint_backend checkpoint_files devices lazy_import
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion engine families framing loading lora
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion prompts safety
+stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion backend denoiser detail
+stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion matches membrane painting
+stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion patches pyramid scene
+stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion search sources tuning
+stages/backends/outpainters/small_diffusion/test_backend.py: stages.backends.outpainters.small_diffusion loading network painting
+stages/backends/outpainters/small_diffusion/test_backend.py: stages.backends.outpainters.small_diffusion pipeline
+stages/backends/scorers/test_aesthetic.py: stages.backends.base weight_files
+stages/backends/scorers/test_aesthetic.py: stages.backends.scorers aesthetic_engine aesthetic_heads
+stages/backends/scorers/test_composition.py: stages.backends.scorers composition_engine composition_features composition_files
+stages/backends/scorers/test_composition.py: stages.backends.scorers composition_model
+stages/backends/scorers/test_ensemble.py: stages.backends.scorers two_pass
+stages/backends/vision/test_sam.py: stages.backends.vision sam_engine sam_model
+stages/canvases/test_seam_treatment.py: stages.canvases detail_match
+stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_report excluded_sets signatures similarity
+stages/photos/test_remote_readers.py: stages.photos source_readers source_scan
+stages/test_box_geometry.py: stages.canvases placement subject_mask_grid
+stages/test_build.py: stages.publishing dataset_card shard_assignment
+stages/test_ingest.py: stages.photos webdataset_reader
+stages/test_refine.py: stages.backends.proposers cropper
+stages/training/outpainter/test_train.py: stages.training.outpainter card fitting
+stages/training/scorer/test_train.py: stages.training.scorer canvas_examples card cross_validation paint_canvases report_text views
+stages/training/test_network_settings.py: stages.training cropper_settings
+test_docs.py: pipeline.app train_backends
+test_docs.py: pipeline.cli bench export
+test_end_to_end.py: pipeline.app progress_bar run_report; pipeline.app.cropper train
+test_end_to_end.py: pipeline.cli train; stages.backends.captioners template
+whole_chain/test_chain.py: pipeline.core records release_memory stage; pipeline.engine runner; pipeline.runs run_directory
+whole_chain/test_chain.py: stages caption dedup embed outpaint propose retrieve recipe; pipeline.shards parquet
+whole_chain/test_chain_s3.py: pipeline.runs download_cache
+whole_chain/test_production_run.py: pipeline.app recipe_for_run
+"""
+WITHOUT_CODE = {"pipeline.core.json_types"}  # a type
+
+
+def modules() -> dict[str, Path]:
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths if path.name != "__init__.py"
+    }
+
+
+MODULES = modules()
+
+
+def own_test(module: str) -> Path:
+    *folders, name = module.split(".")
+    return TESTS.joinpath(*folders, f"test_{name}.py")
+
+
+def covered() -> dict[str, str]:
+    """Module -> test file, of the table."""
+    found = {}
+    for line in COVERED.strip().splitlines():
+        if line and not line.startswith("#"):
+            test, _, rest = line.partition(": ")
+            for group in rest.split("; "):
+                folder, *names = group.split()
+                for name in names:
+                    assert f"{folder}.{name}" not in found, f"{folder}.{name} is listed twice"
+                    found[f"{folder}.{name}"] = test
+    return found
+
+
+@cache
+def named_in(path: Path) -> frozenset[str]:
+    """Modules that a file imports, or names in a string, as commands and backends are loaded."""
+    text = path.read_text(encoding="utf-8")
+    names = set(re.findall(rf"\b(?:{'|'.join(PACKAGES)}|tests|benchmarks)(?:\.\w+)+", text))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    if "procrop-data" in text or "pipeline.cli" in text:  # commands are loaded by their name
+        names |= {f"pipeline.cli.{module.stem}" for module in (ROOT / "pipeline" / "cli").glob("*.py")}
+    return frozenset(names)
+
+
+def path_of(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+@cache
+def reached_from(test: str) -> set[Path]:
+    """Files that a test imports, directly or through others."""
+    reached, waiting = set(), [TESTS / test]
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            for name in named_in(path):
+                parts = name.split(".")
+                waiting += [p for n in range(1, len(parts) + 1) if (p := path_of(".".join(parts[:n])))]
+    return reached
+
+
+def test_each_module_has_a_test_file_or_is_in_the_table():
+    known = covered().keys() | WITHOUT_CODE
+    assert [name for name in MODULES if not own_test(name).is_file() and name not in known] == []
+
+
+def test_the_table_lists_modules_without_a_test_of_their_own():
+    assert [name for name in covered() if name not in MODULES or own_test(name).is_file()] == []
+
+
+@pytest.mark.parametrize("test", sorted(set(covered().values())))
+def test_a_test_of_the_table_reaches_its_modules(test):
+    reached = reached_from(test)
+    assert [name for name, by in covered().items() if by == test and MODULES.get(name) not in reached] == []
+
+
+def functions():
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield path.relative_to(TESTS), node.name
+
+
+def test_names_of_tests_are_short():
+    assert [f"{path}::{name}" for path, name in functions() if len(name) > LONGEST_NAME] == []
+
+
+def test_tests_are_no_package():
+    assert list(TESTS.rglob("__init__.py")) == []  # with it, tests/pipeline would be imported instead of pipeline
