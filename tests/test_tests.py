@@ -89,7 +89,7 @@ stages/canvases/test_seam_treatment.py: stages.canvases detail_match
 stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_report excluded_sets signatures similarity
 stages/photos/test_remote_readers.py: stages.photos source_readers source_scan
 stages/test_box_geometry.py: stages.canvases placement subject_mask_grid
-stages/test_build.py: stages.publishing dataset_card shard_assignment
+stages/test_build.py: stages.publishing dataset_card
 stages/test_ingest.py: stages.photos webdataset_reader
 stages/test_refine.py: stages.backends.proposers cropper
 stages/training/outpainter/test_train.py: stages.training.outpainter card fitting
@@ -99,7 +99,7 @@ test_docs.py: pipeline.app train_backends
 test_docs.py: pipeline.cli bench export
 test_end_to_end.py: pipeline.app progress_bar run_report; pipeline.app.cropper train
 test_end_to_end.py: pipeline.cli train; stages.backends.captioners template
-whole_chain/test_chain.py: pipeline.core records release_memory stage; pipeline.engine runner; pipeline.runs run_directory
+whole_chain/test_chain.py: pipeline.core records release_memory stage; pipeline.engine runner
 whole_chain/test_chain.py: stages caption dedup embed outpaint propose retrieve recipe; pipeline.shards parquet
 whole_chain/test_chain_s3.py: pipeline.runs download_cache
 whole_chain/test_production_run.py: pipeline.app recipe_for_run
