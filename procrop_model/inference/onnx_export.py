@@ -42,7 +42,7 @@ class FeaturesGraph(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """See the class."""
+        """images [B, 3, S, S] -> grid, vector and, for a fusion with matching, own."""
         maps = self.network.extractor.backbone(images)
         vector = nn.functional.normalize(maps[-1].flatten(2).mean(2), dim=1)
         grid = self.network.extractor.neck(maps)
@@ -69,7 +69,7 @@ class CropsGraph(nn.Module):
         present: Tensor,
         own: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """-> boxes [B, Q, 4] cxcywh and fused grid [B, D, H, W]; the inputs are those of the class."""
         valid = torch.ones(grid.shape[0], grid.shape[2], grid.shape[3], dtype=torch.bool, device=grid.device)
         features = Features(grid, valid, grid[:, :, 0, 0], own)
         output = self.network(features, aspects, References(tokens, similarity, present))
@@ -84,11 +84,11 @@ class ScoreGraph(nn.Module):
         self.network = network
 
     def forward(self, memory: Tensor, boxes: Tensor, aspects: Tensor) -> Tensor:
-        """See the class."""
+        """memory [B, D, H, W], boxes [B, R, 4], aspects [B] -> logits [B, R]."""
         roi = self.network.roi
         extent = torch.tensor([[float(memory.shape[3]), float(memory.shape[2])]], device=memory.device)
         filled = roi.reduce(memory)
-        return roi.judge(filled, extent.expand(memory.shape[0], 2), boxes=boxes, aspects=aspects)
+        return roi.score_boxes(filled, extent.expand(memory.shape[0], 2), boxes=boxes, aspects=aspects)
 
 
 class WholeGraph(nn.Module):
@@ -101,7 +101,7 @@ class WholeGraph(nn.Module):
         self.features, self.crops, self.score = FeaturesGraph(network), CropsGraph(network), ScoreGraph(network)
 
     def forward(self, images: Tensor, aspects: Tensor, tokens: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """-> boxes [B, Q, 4] xyxy and scores [B, Q]; the inputs are those of the class."""
         grid, _, *own = self.features(images)
         present = torch.ones_like(similarity, dtype=torch.bool)
         boxes, memory = self.crops(grid, aspects, tokens, similarity, present, *own)
@@ -177,7 +177,7 @@ def _graphs(saved: SavedModel) -> list[_Graph]:
     similarity = (torch.rand(batch, k), {0: BATCH, 1: SLOTS})
     present = (torch.ones(batch, k, dtype=torch.bool), {0: BATCH, 1: SLOTS})
     boxes = (torch.tensor([[0.1, 0.2, 0.6, 0.9]]).expand(batch, 30, 4).contiguous(), {0: BATCH, 1: BOXES})
-    guided = {"tokens": tokens, "similarity": similarity}
+    reference_inputs = {"tokens": tokens, "similarity": similarity}
     matched: dict[str, tuple[Tensor, dict[int, str]]] = {}
     if network.extractor.tells_own:
         own = nn.functional.normalize(torch.randn(batch, cells * cells, config.reference_dim), dim=2)
@@ -185,11 +185,11 @@ def _graphs(saved: SavedModel) -> list[_Graph]:
     return [
         _Graph("features", FeaturesGraph(network), {"images": images}, ("grid", "vector", *matched)),
         _Graph(
-            "crops", CropsGraph(network), {"grid": grid, "aspects": aspects, **guided, "present": present, **matched},
+            "crops", CropsGraph(network), {"grid": grid, "aspects": aspects, **reference_inputs, "present": present, **matched},
             ("boxes", "memory"),
         ),
         _Graph("score", ScoreGraph(network), {"memory": grid, "boxes": boxes, "aspects": aspects}, ("logits",)),
-        _Graph("cropper", WholeGraph(network), {"images": images, "aspects": aspects, **guided}, ("boxes", "scores")),
+        _Graph("cropper", WholeGraph(network), {"images": images, "aspects": aspects, **reference_inputs}, ("boxes", "scores")),
     ]  # fmt: skip
 
 

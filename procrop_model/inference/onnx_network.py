@@ -74,7 +74,7 @@ class OnnxNetwork:
 
     def _run(self, part: str, **inputs: Tensor) -> list[Tensor]:
         fed = {name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items()}
-        return [torch.from_numpy(found) for found in self._sessions[part].run(None, fed)]
+        return [torch.from_numpy(output) for output in self._sessions[part].run(None, fed)]
 
 
 def is_exported(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from pipeline.core.seeds import digest_of
 
 
 def model_digest(folder: Path | str) -> str:
-    """Of the sizes, the weights and the list of references of a model folder; what is told about its training does not count.
+    """Digest of the sizes, weights and references of a model folder, without its ``trained`` metadata.
 
     Raises ModelError when there is no whole cropper.
     """

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.core.errors import ModelError
+from pipeline.core.json_types import JsonObject
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.network.config import CropperConfig
 from procrop_model.network.crop_network import CropNetwork
@@ -23,12 +25,12 @@ _BACKBONE = "extractor.backbone."
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a model folder holds. trained: what is told about the training (JSON)."""
+    """The content of a model folder. trained: summary and settings of its training."""
 
     network: CropNetwork
     config: CropperConfig
     references: ReferenceDatabase
-    trained: dict[str, Any]
+    trained: JsonObject
 
 
 def learned_state(network: CropNetwork, config: CropperConfig) -> dict[str, Tensor]:
@@ -44,9 +46,17 @@ def save_model(
     *,
     config: CropperConfig,
     references: ReferenceDatabase,
-    trained: dict[str, Any],
+    trained: Mapping[str, object],
 ) -> None:
-    """Writes the folder, ``config.json`` last, so that an unfinished one does not load."""
+    """Writes a model folder, ``config.json`` last, so that an unfinished one does not load.
+
+    Args:
+        folder: created if missing.
+        state: from ``learned_state``.
+        config: sizes of the network.
+        references: the references it was trained with.
+        trained: summary and settings of the training, as JSON.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     references.save(folder / "references")
@@ -73,8 +83,8 @@ def load_model(folder: Path | str) -> SavedModel:
     home = Path(folder)
     about = _read_config(home)
     config = CropperConfig.from_json(about["cropper"])
-    if (found := file_digest(str(weights_path()))) != about["lite0"]:
-        raise ModelError(f"the model in {home} needs Lite0 weights {about['lite0']}, this installation has {found}")
+    if (installed := file_digest(str(weights_path()))) != about["lite0"]:
+        raise ModelError(f"the model in {home} needs Lite0 weights {about['lite0']}, this installation has {installed}")
     network = build_network(config)
     try:
         state = load_file(str(home / "model.safetensors"))

@@ -1,4 +1,4 @@
-"""Which photographs a cropper learned from, in its own folder, so that nobody measures it on them unaware.
+"""The photographs that a cropper was trained on, recorded in its folder, so that it is not evaluated on them unnoticed.
 
 A photograph's key is the start of the sha256 of its file; 64 bits of it are a mark, 8 bytes each in ``trained_on.npy``. Marks of
 different photographs are equal for one in 10^12 among ten million.
@@ -35,29 +35,29 @@ def save_photos(folder: Path, keys: Iterable[str], start: Path | None = None) ->
 
 
 def photos_known(folder: Path, keys: Iterable[str]) -> set[str] | None:
-    """Those of some photographs that a cropper learned from; None for a model folder that does not tell.
+    """Those of some photographs that a cropper was trained on; None for a model folder without this record.
 
     Raises ModelError when the file is damaged.
     """
     if (marks := _marks(folder)) is None:
         return None
-    asked = sorted(set(keys))
-    known = np.isin(np.array([_mark(key) for key in asked], np.uint64), marks)
-    return {key for key, found in zip(asked, known, strict=True) if found}
+    unique = sorted(set(keys))
+    known = np.isin(np.array([_mark(key) for key in unique], np.uint64), marks)
+    return {key for key, is_known in zip(unique, known, strict=True) if is_known}
 
 
 def _marks(folder: Path) -> NDArray[np.uint64] | None:
     try:
-        found: NDArray[np.uint64] = np.load(folder / FILE, allow_pickle=False)
+        marks: NDArray[np.uint64] = np.load(folder / FILE, allow_pickle=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / FILE} is damaged: {error}") from error
-    return found
+    return marks
 
 
 def _mark(key: str) -> int:
     """Keys that do not begin with a digest, as those of a foreign dataset may not, are hashed."""
-    if found := DIGEST.match(key):
-        return int(found.group(), 16)
+    if digest := DIGEST.match(key):
+        return int(digest.group(), 16)
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])

@@ -1,4 +1,4 @@
-"""Multi-head attention over already projected queries, keys and values, and the feed-forward block beside it."""
+"""Multi-head attention over projected queries, keys and values, and the feed-forward block."""
 
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -7,10 +7,17 @@ from torch.nn.functional import scaled_dot_product_attention
 def attend(
     queries: Tensor, keys: Tensor, values: Tensor, heads: int, valid: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """Attention with ``heads`` heads.
+    """Scaled dot-product attention.
 
-    queries [B, N, E], keys [B, M, E], values [B, M, D]; E and D multiples of ``heads``. valid: bool [B, M], the keys
-    that may be seen, at least one a sample; None for all. bias [B, heads, N, M]: added to the logits. Gives [B, N, D].
+    Args:
+        queries: [B, N, E].
+        keys: [B, M, E].
+        values: [B, M, D]; E and D are multiples of ``heads``.
+        heads: number of heads.
+        valid: bool [B, M], the keys that are attended to, at least one per sample; None for all.
+        bias: [B, heads, N, M], added to the logits.
+
+    Gives [B, N, D].
     """
     q, k, v = (
         x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (queries, keys, values)

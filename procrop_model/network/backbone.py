@@ -21,9 +21,11 @@ STRIDES = (8, 16, 32)
 class Features:
     """Image features of a batch.
 
-    grid: [B, D, H, W], zero where not valid. valid: bool [B, H, W], true on the image, false on padding.
-    pooled: [B, C], the L2-normalised mean of the last backbone level: the retrieval vector when the backbone is the
-    encoder. own: [B, H W, C], the last level at each valid cell of the grid, unit length, where that is asked for; else None.
+    Args:
+        grid: [B, D, H, W], zero on padding.
+        valid: bool [B, H, W], true on the image, false on padding.
+        pooled: [B, C], the L2-normalised mean of the last backbone level: the retrieval vector when the backbone is the encoder.
+        own: [B, H W, C], the last backbone level at each cell of the grid, L2-normalised; None for a fusion without matching.
     """
 
     grid: Tensor
@@ -33,11 +35,18 @@ class Features:
 
 
 class Backbone(nn.Module):
-    """A timm feature pyramid with frozen batch norms. fixed: starts of the names of parameters that never learn."""
+    """A timm feature pyramid with frozen batch norms."""
 
     def __init__(
         self, net: nn.Module, channels: Sequence[int], trainable: bool, *, fixed: tuple[str, ...] = ()
     ) -> None:
+        """
+        Args:
+            net: gives one map per level.
+            channels: of each level.
+            trainable: whether its weights learn; batch norms never do.
+            fixed: prefixes of parameter names that never learn.
+        """
         super().__init__()
         self.net = net
         self.channels = tuple(channels)
@@ -51,11 +60,11 @@ class Backbone(nn.Module):
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Stays in eval mode: batch statistics of a dozen canvases would spoil the pre-trained ones."""
+        """Stays in eval mode: batch statistics of a dozen canvases are worse than the pre-trained ones."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, h, w], h and w multiples of 32 -> one map a level, [B, channels[l], h / stride, w / stride]."""
+        """[B, 3, h, w] -> one map per level, [B, channels[l], h / stride, w / stride]."""
         with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
             return cast(list[Tensor], self.net(images))
 
@@ -68,14 +77,13 @@ def load_backbone(
     Its maps have the given strides. Raises ModelError when timm has no such network, or none with such maps.
     """
     if name == "lite0":
-        levels = [LITE0_STRIDES.index(stride) for stride in strides]
-        return Backbone(load_lite0(levels), [CHANNELS[level] for level in levels], trainable, fixed=fixed)
+        chosen = [LITE0_STRIDES.index(stride) for stride in strides]
+        return Backbone(load_lite0(chosen), [CHANNELS[level] for level in chosen], trainable, fixed=fixed)
     try:
         net: Any = timm.create_model(name, pretrained=False, features_only=True)
-        found = net.feature_info.reduction()
-        net = timm.create_model(
-            name, pretrained=False, features_only=True, out_indices=tuple(found.index(stride) for stride in strides)
-        )
+        known = net.feature_info.reduction()
+        levels = tuple(known.index(stride) for stride in strides)
+        net = timm.create_model(name, pretrained=False, features_only=True, out_indices=levels)
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"timm has no network '{name}' with maps of strides {tuple(strides)}: {error}") from error
     return Backbone(net, net.feature_info.channels(), trainable, fixed=fixed)
@@ -106,15 +114,21 @@ class Neck(nn.Module):
 class Extractor(nn.Module):
     """Backbone and neck over images of any sizes.
 
-    Images of one size go through together and are padded only afterwards, so that padding cannot leak into a
-    convolution. canvas: cells a side that maps are padded to; 0 for those of the largest image of the batch. padded:
-    pixels a side that images are padded to before the backbone, as published; 0 for not. tells_own: whether features
-    have the last level, too.
+    Images of one size go through the backbone together and are padded only afterwards, so that padding cannot enter a
+    convolution.
     """
 
     def __init__(
         self, backbone: Backbone, neck: nn.Module, *, canvas: int = 0, padded: int = 0, tells_own: bool = False
     ) -> None:
+        """
+        Args:
+            backbone: gives one map per level.
+            neck: maps of all levels -> one map of D channels.
+            canvas: cells a side to which maps are padded; 0 for the size of the largest image of the batch.
+            padded: pixels a side to which images are padded before the backbone, as published; 0 for no padding.
+            tells_own: whether ``Features.own`` is computed.
+        """
         super().__init__()
         self.backbone = backbone
         self.neck = neck
@@ -128,13 +142,13 @@ class Extractor(nn.Module):
 
     def levels(self, images: Sequence[Tensor]) -> list[Levels]:
         """The backbone's maps [C_l, h / stride, w / stride] of each image."""
-        found: list[Levels] = [()] * len(images)
+        levels: list[Levels] = [()] * len(images)
         filled = [_filled(image, self.padded) for image in images] if self.padded else images
         for members in _by_shape(filled):
             maps = self.backbone(torch.stack([filled[i] for i in members]))
             for row, position in enumerate(members):
-                found[position] = tuple(_within(level[row], images[position], filled[position]) for level in maps)
-        return found
+                levels[position] = tuple(_within(level[row], images[position], filled[position]) for level in maps)
+        return levels
 
     def fuse(self, levels: Sequence[Levels]) -> Features:
         """Features of B images from their backbone maps."""

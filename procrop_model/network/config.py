@@ -15,7 +15,7 @@ STRIDES = {PROCROP: 16, PUBLISHED: 32}  # of the map that the encoder reads
 
 @dataclass(frozen=True)
 class CropperConfig:
-    """Every size of the network. ``build.py`` alone turns it into modules.
+    """Every size of the network. ``model_folder/build_network.py`` alone turns it into modules.
 
     backbone: ``lite0`` (bundled weights) or a timm name; its maps of strides 8, 16 and 32 are fused.
     train_backbone: whether the backbone learns too; its batch norms stay frozen either way.
@@ -99,7 +99,7 @@ def published_config() -> CropperConfig:
 
 
 def sizes_of(architecture: str) -> CropperConfig:
-    """The sizes that an architecture has when nothing else is said."""
+    """The default sizes of an architecture."""
     return published_config() if architecture == PUBLISHED else CropperConfig()
 
 

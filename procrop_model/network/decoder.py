@@ -16,9 +16,7 @@ from procrop_model.network.positions import sine_of_points
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the decoder gives, a layer at a time. states: [L, B, Q, D]. boxes: [L, B, Q, 4] cxcywh of the image, in
-    0..1.
-    """
+    """The output of each decoder layer: states [L, B, Q, D], and boxes [L, B, Q, 4] cxcywh of the image in 0..1."""
 
     states: Tensor
     boxes: Tensor
@@ -46,14 +44,21 @@ class DecoderLayer(nn.Module):
         self.feed = FeedForward(dim, hidden, dropout)
 
     def forward(self, state: Tensor, tags: Tensor, points: Tensor, image: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """state [B, Q, D]; tags [B, Q, D] tell the queries apart; points [B, Q, 2] in 0..1; image: memory [B, N, D],
-        its positions [B, N, D] and the bool mask of what is valid [B, N]. Gives [B, Q, D]."""
+        """
+        Args:
+            state: [B, Q, D].
+            tags: [B, Q, D], learned embeddings that distinguish the queries.
+            points: [B, Q, 2], reference points (x, y) in 0..1.
+            image: memory [B, N, D], its positions [B, N, D] and its mask bool [B, N].
+
+        Gives [B, Q, D].
+        """
         x = self.self_norm(state)
         queries, keys = self.self_qk(x + tags).chunk(2, -1)
         state = state + self.drop(self.self_out(attend(queries, keys, self.self_value(x), self.heads)))
-        return self.feed(state + self.drop(self._look(self.cross_norm(state), points, image)))  # type: ignore[no-any-return]
+        return self.feed(state + self.drop(self._cross_attend(self.cross_norm(state), points, image)))  # type: ignore[no-any-return]
 
-    def _look(self, state: Tensor, points: Tensor, image: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _cross_attend(self, state: Tensor, points: Tensor, image: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         memory, positions, valid = image
         spatial = self.spatial_query(sine_of_points(points, state.shape[-1]) * (1 + self.scale(state)))
         queries = self._join(self.content_query(state), spatial)  # [B, Q, 2 D]
@@ -66,7 +71,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Queries in, boxes out: half of them start from the vote of the encoder, half from learned boxes."""
+    """Decodes queries to boxes: half of the queries start from the vote of the encoder, half from learned boxes."""
 
     def __init__(self, layers: list[DecoderLayer], box_heads: list[nn.Module], queries: int, dim: int) -> None:
         super().__init__()
@@ -80,9 +85,7 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, memory: Tensor, positions: Tensor, valid: Tensor, vote: Tensor) -> Decoded:
-        """memory [B, N, D], positions [B, N, D], valid bool [B, N], vote [B, 4] cxcywh, from which half of the queries
-        start -> Decoded.
-        """
+        """memory [B, N, D], positions [B, N, D], valid bool [B, N], and the vote [B, 4] cxcywh in 0..1 -> Decoded."""
         batch = len(memory)
         state = self.content.expand(batch, -1, -1)
         tags = self.tags.expand(batch, -1, -1)
@@ -91,9 +94,9 @@ class Decoder(nn.Module):
         states, boxes = [], []
         for layer, head in zip(self.layers, self.box_heads, strict=True):
             state = layer(state, tags, box[..., :2].sigmoid(), (memory, positions, valid))
-            seen = self.norm(state)
-            moved = box + head(seen)
-            states.append(seen)
+            normed = self.norm(state)
+            moved = box + head(normed)
+            states.append(normed)
             boxes.append(moved.sigmoid())
             box = moved.detach()
         return Decoded(torch.stack(states), torch.stack(boxes))

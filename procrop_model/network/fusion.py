@@ -1,8 +1,8 @@
-"""Fusion of retrieved compositions: image tokens attend to the tokens of k references, and to a caption's, through a gate.
+"""Fusion of references: image tokens attend to the tokens of K references, and of a caption, through a gate.
 
-The published layer mixes tokens by an MLP over the token axis, which fixes k and the canvas (``token_mlp.py``); this is
-the attention that the paper's figure shows. A key of zero value is always present and nothing has a bias after it, so that with no
-reference the layer adds exactly zero: k = 0 is the plain model.
+The published layer mixes tokens by an MLP over the token axis, which fixes K and the image size (``token_mlp.py``); this is the
+attention that the paper's figure shows. A key whose value is zero is always present, and no layer after it has a bias, so the
+layer adds exactly zero without references: K = 0 is the plain model.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,19 @@ from procrop_model.network.attention import attend
 from procrop_model.network.positions import sine_of_points
 from procrop_model.network.reference_matching import Matching
 
-Seen = tuple[Tensor, Tensor, Tensor]  # values [B, M, D], keys [B, M, D], which are there: bool [B, M]
-GATE_START = 0.2  # small, not zero: at zero nothing behind the gate would learn in the first step
+Attended = tuple[Tensor, Tensor, Tensor]  # values [B, M, D], keys [B, M, D], presence bool [B, M]
+GATE_START = 0.2  # small, but not zero: at zero nothing behind the gate has a gradient in the first step
 
 
 @dataclass(frozen=True)
 class References:
-    """Retrieved compositions of a batch.
+    """References of a batch; K may be 0.
 
-    tokens: [B, K, T, C], T tokens of a square grid, best reference first. similarity: [B, K], cosine in -1..1.
-    present: bool [B, K], false for a slot that a sample does not use; K may be 0. own: [B, N, C], unit length, what the
-    retrieval encoder sees in each cell of the image itself, or None where it did not look at it in the same pass.
+    Args:
+        tokens: [B, K, T, C], the T tokens of a square grid, most similar reference first.
+        similarity: [B, K], cosine in -1..1.
+        present: bool [B, K], false for padding.
+        own: [B, N, C], the retrieval encoder's L2-normalised features of each cell of the image itself, or None.
     """
 
     tokens: Tensor
@@ -34,7 +36,7 @@ class References:
     own: Tensor | None = None
 
     def to(self, device: torch.device) -> "References":
-        """The same on another device."""
+        """Copies to a device."""
         own = None if self.own is None else self.own.to(device)
         return References(self.tokens.to(device), self.similarity.to(device), self.present.to(device), own)
 
@@ -47,7 +49,7 @@ class Text:
     present: Tensor
 
     def to(self, device: torch.device) -> "Text":
-        """The same on another device."""
+        """Copies to a device."""
         return Text(self.tokens.to(device), self.present.to(device))
 
 
@@ -62,11 +64,7 @@ class NoFusion(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Cross-attention from image tokens to reference tokens with position, rank and similarity embeddings.
-
-    text_dim: channels of a caption's tokens, which join the references' under an embedding of their own; 0 for no text.
-    matching: compares cells with reference tokens as the encoder does; needs ``References.own``.
-    """
+    """Cross-attention from image tokens to reference tokens with position, rank and similarity embeddings."""
 
     def __init__(
         self,
@@ -78,12 +76,21 @@ class Fusion(nn.Module):
         text_dim: int = 0,
         matching: Matching | None = None,
     ) -> None:
+        """
+        Args:
+            dim: D.
+            heads: of the attention.
+            reference_dim: C of the reference tokens.
+            ranks: rank embeddings; later references share the last.
+            text_dim: channels of a caption's tokens; 0 for no text.
+            matching: biases the attention by cosine similarity; needs ``References.own``.
+        """
         super().__init__()
         self.heads = heads
         self.dim = dim
         self.project = nn.Sequential(nn.LayerNorm(reference_dim), nn.Linear(reference_dim, dim), nn.LayerNorm(dim))
         self.rank = nn.Embedding(ranks, dim)
-        self.likeness = nn.Linear(1, dim)
+        self.likeness = nn.Linear(1, dim)  # of the similarity; named so in saved weights
         self.norm = nn.LayerNorm(dim)
         self.to_query = nn.Linear(dim, dim)
         self.to_key = nn.Linear(dim, dim)
@@ -98,25 +105,34 @@ class Fusion(nn.Module):
     def forward(
         self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References | None, text: Text | None = None
     ) -> Tensor:
-        """Image tokens [B, N, D], their positions [B, N, D] and bool mask [B, N] (each token is fused by itself, so that
-        padding cannot matter); k references a sample or None; captions or None -> [B, N, D].
+        """Image tokens with what the references add.
+
+        Args:
+            tokens: [B, N, D].
+            positions: [B, N, D].
+            valid: bool [B, N]; only matching reads it, as every token is fused independently.
+            references: K per image, or None.
+            text: captions, or None.
+
+        Gives [B, N, D]. Raises ModelError for a caption when the network has no text.
         """
-        seen = self._seen(references, text)
-        if not seen:
+        attended = self._attended(references, text)
+        if not attended:
             return tokens
         queries = self.to_query(self.norm(tokens) + positions)
-        values, keys, present = self._with_null(seen)
-        bias, told = self._matched(valid, references, present)
-        mixed = self.out(attend(queries, keys, values, self.heads, present, bias)) + told
+        values, keys, present = self._with_null(attended)
+        bias, matched = self._matched(valid, references, present)
+        mixed = self.out(attend(queries, keys, values, self.heads, present, bias)) + matched
         return tokens + self.gate * mixed  # type: ignore[no-any-return]
 
     def weights(
         self, tokens: Tensor, positions: Tensor, valid: Tensor, references: References, text: Text | None = None
     ) -> Tensor:
-        """What ``forward`` looks at: [B, N, K, T], the attention of each image token to each reference token, mean over the
-        heads; what lacks to 1 went to a caption or to the key of zero value, so to nothing.
+        """The attention [B, N, K, T] of ``forward`` from image tokens to reference tokens, mean over the heads.
+
+        The rest, up to 1, goes to the caption or to the key of zero value. The arguments are those of ``forward``.
         """
-        _, keys, present = self._with_null(self._seen(references, text))
+        _, keys, present = self._with_null(self._attended(references, text))
         queries = self.to_query(self.norm(tokens) + positions)
         q, k = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (queries, keys))  # [B, heads, ., D / heads]
         logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [B, heads, N, M]
@@ -124,31 +140,29 @@ class Fusion(nn.Module):
         logits = logits if bias is None else logits + bias
         attention = logits.masked_fill(~present[:, None, None], -torch.inf).softmax(-1).mean(1)  # [B, N, M]
         count = references.tokens.shape[1] * references.tokens.shape[2]
-        looks: Tensor = attention[..., :count].unflatten(2, references.tokens.shape[1:3])
-        return looks
+        to_references: Tensor = attention[..., :count].unflatten(2, references.tokens.shape[1:3])
+        return to_references
 
-    def _seen(self, references: References | None, text: Text | None) -> list[Seen]:
-        seen = [] if references is None or references.tokens.shape[1] == 0 else [self._references(references)]
+    def _attended(self, references: References | None, text: Text | None) -> list[Attended]:
+        attended = [] if references is None or references.tokens.shape[1] == 0 else [self._references(references)]
         if text is not None and text.tokens.shape[1]:
             if self.text is None:
                 raise ModelError("a caption was given to a cropper without text: train it with text_dim above 0")
             content = self.text(text.tokens.to(self.gate.dtype))
-            seen.append((self.to_value(content), self.to_key(content), text.present))
-        return seen
+            attended.append((self.to_value(content), self.to_key(content), text.present))
+        return attended
 
     def _matched(
         self, valid: Tensor, references: References | None, present: Tensor
     ) -> tuple[Tensor | None, Tensor | float]:
-        """Bias [B, heads, N, M] of the attention over references, captions and the key of zero value, and what matching tells
-        each cell [B, N, D].
-        """
+        """Attention bias [B, heads, N, M] over references, captions and the key of zero value; matching feature [B, N, D]."""
         if self.matching is None or references is None or references.own is None or not references.tokens.shape[1]:
             return None, 0.0
-        bias, null, told = self.matching(references.own, valid, references.tokens, references.present)
+        bias, null, feature = self.matching(references.own, valid, references.tokens, references.present)
         rest = null[None, :, None, None].expand(*bias.shape[:3], present.shape[1] - bias.shape[3])
-        return torch.cat([bias, rest], 3), told
+        return torch.cat([bias, rest], 3), feature
 
-    def _references(self, references: References) -> Seen:
+    def _references(self, references: References) -> Attended:
         k, count = references.tokens.shape[1:3]
         content = self.project(references.tokens.to(self.gate.dtype))  # [B, K, T, D]
         ranks = torch.arange(k, device=content.device).clamp_max(self.rank.num_embeddings - 1)
@@ -161,10 +175,10 @@ class Fusion(nn.Module):
             values = values + self.matching.place(places)
         return values.flatten(1, 2), keys, references.present[:, :, None].expand(-1, -1, count).flatten(1)
 
-    def _with_null(self, seen: list[Seen]) -> Seen:
-        """All that may be looked at and the key of zero value: values and keys [B, M, D], bool [B, M]."""
-        batch = len(seen[0][0])
-        values, keys, present = zip(*seen, strict=True)
+    def _with_null(self, attended: list[Attended]) -> Attended:
+        """All values and keys [B, M, D] and their presence [B, M], with the key of zero value last."""
+        batch = len(attended[0][0])
+        values, keys, present = zip(*attended, strict=True)
         return (
             torch.cat([*values, values[0].new_zeros(batch, 1, self.dim)], 1),
             torch.cat([*keys, self.null_key.expand(batch, 1, -1)], 1),
@@ -173,7 +187,7 @@ class Fusion(nn.Module):
 
 
 class CaptionTokens(nn.Module):
-    """Tokens of a text encoder to the fusion's channels, with an embedding that tells them from references."""
+    """Projects the tokens of a caption to D channels and adds an embedding that distinguishes them from references."""
 
     def __init__(self, text_dim: int, dim: int) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import xyxy_to_cxcywh
 
 PRIOR = 0.01  # probability of a good crop at the start (RetinaNet, section 3.3)
-SURROUNDINGS = 1.4  # the second RoI is the box grown by this factor: what a crop leaves out matters as much
+SURROUNDINGS = 1.4  # the second RoI is the box enlarged by this factor, since what a crop leaves out matters as much
 
 
 class BoxHead(nn.Sequential):
@@ -46,23 +46,27 @@ class RoiScoreHead(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(dim), nn.GELU(), nn.Linear(dim, 1))
 
     def forward(self, features: Features, boxes: Tensor, aspects: Tensor) -> Tensor:
-        """features of B images; boxes [B, N, 4] xyxy of the image in 0..1; aspects [B], width / height of each image.
+        """
+        Args:
+            features: of B images.
+            boxes: [B, R, 4] xyxy of the image in 0..1.
+            aspects: [B], width / height of each image.
 
-        Gives logits [B, N].
+        Gives logits [B, R].
         """
         filled = replicate_edge(self.reduce(features.grid), features.valid)
         extent = torch.stack([features.valid.any(1).sum(1), features.valid.any(2).sum(1)], -1)  # [B, 2] cells
-        return self.judge(filled, extent, boxes=boxes, aspects=aspects)
+        return self.score_boxes(filled, extent, boxes=boxes, aspects=aspects)
 
-    def judge(self, filled: Tensor, extent: Tensor, *, boxes: Tensor, aspects: Tensor) -> Tensor:
-        """The same from reduced maps [B, C, H, W] without padding and their valid extent [B, 2] in cells, x first."""
+    def score_boxes(self, filled: Tensor, extent: Tensor, *, boxes: Tensor, aspects: Tensor) -> Tensor:
+        """``forward`` from reduced, edge-filled maps [B, C, H, W] and their valid extent [B, 2] in cells, (x, y)."""
         grown = xyxy_to_cxcywh(boxes)
         half = grown[..., 2:] * SURROUNDINGS / 2
         around = torch.cat([grown[..., :2] - half, grown[..., :2] + half], -1).clamp(0, 1)
         within = self._align(filled, boxes.clamp(0, 1), extent)
         beyond = self._align(filled, around, extent)
-        seen = self.mlp(torch.cat([within, beyond], -1)) + self.geometry(_geometry(boxes, aspects))
-        return cast(Tensor, self.out(seen)[..., 0])
+        hidden = self.mlp(torch.cat([within, beyond], -1)) + self.geometry(_geometry(boxes, aspects))
+        return cast(Tensor, self.out(hidden)[..., 0])
 
     def _align(self, grid: Tensor, boxes: Tensor, extent: Tensor) -> Tensor:
         cells = boxes * extent.repeat(1, 2)[:, None].to(boxes.dtype)  # [B, N, 4]

@@ -37,22 +37,22 @@ class TokenMlp(nn.Module):
             raise ModelError(f"{_FIXED}: it was built for {self.image_tokens} image tokens and got {tokens.shape[1]}")
         if text is not None:
             raise ModelError(f"{_FIXED}: it takes no caption")
-        seen = tokens * valid[..., None]
-        joined = torch.cat([seen, self._slots(references, seen)], 1)  # [B, N + k T, D]
-        return tokens + self.mix(joined.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+        masked = tokens * valid[..., None]
+        mixed = torch.cat([masked, self._slots(references, masked)], 1)  # [B, N + K T, D]
+        return tokens + self.mix(mixed.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
 
     def _slots(self, references: References | None, like: Tensor) -> Tensor:
         """Tokens of k references [B, k T, D], zero where there is none."""
         batch, _, dim = like.shape
         if references is None or references.tokens.shape[1] == 0:
             return like.new_zeros(batch, self.k * self.count, dim)
-        found, count = references.tokens.shape[1:3]
-        if found > self.k or count != self.count:
-            raise ModelError(f"{_FIXED}: k {self.k} of {self.count} tokens, and it got {found} of {count}")
+        slots, count = references.tokens.shape[1:3]
+        if slots > self.k or count != self.count:
+            raise ModelError(f"{_FIXED}: k {self.k} of {self.count} tokens, and it got {slots} of {count}")
         content = self.project(references.tokens.to(like.dtype))  # [B, K, T, D]
         present = references.present[:, :, None, None].expand_as(content)
         filled = torch.where(present, content, content.new_zeros(())).flatten(1, 2)
-        return torch.cat([filled, filled.new_zeros(batch, (self.k - found) * self.count, dim)], 1)
+        return torch.cat([filled, filled.new_zeros(batch, (self.k - slots) * self.count, dim)], 1)
 
 
 _FIXED = "fusion 'token_mlp' mixes a fixed number of tokens (train with fusion=attention for any k and canvas)"

@@ -17,9 +17,19 @@ Boxes = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Probabilities and strengths. trim: of cutting margins off; tight: of cutting a side right to the pseudo-label;
-    whole: of cutting nearly all of them, so that a picture that is already well framed is left as it is. annotated_trim: of cutting
-    margins off a picture that people judged; those are no paint, and a crop's score was given beside what lay around it."""
+    """Probabilities, in 0..1, and strengths of augmentations.
+
+    Args:
+        trim: probability of cutting margins off.
+        tight: probability of cutting a side exactly at the pseudo-label.
+        whole: probability of cutting nearly all margins, so that the network leaves well framed images uncropped.
+        mirror: probability of a horizontal flip.
+        colour: greatest relative change of brightness, contrast and saturation.
+        grey: probability of greyscale.
+        degrade: probability of each of downscaling, blur, noise and JPEG.
+        annotated_trim: ``trim`` for images that people annotated: their margins are photographed, and crops were scored in
+            view of them.
+    """
 
     trim: float = 0.7
     tight: float = 0.1
@@ -31,7 +41,7 @@ class AugmentConfig:
     annotated_trim: float = 0.3
 
     def for_annotated(self) -> "AugmentConfig":
-        """The same for a picture that people judged."""
+        """The settings for an image that people annotated."""
         return replace(self, trim=self.annotated_trim, tight=0.0, whole=0.0)
 
 
@@ -94,7 +104,7 @@ def recolour(image: Image.Image, config: AugmentConfig, rng: np.random.Generator
 
 
 def degrade_image(image: Image.Image, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
-    """Smaller and back, blur, noise and JPEG, each with its own chance, over the whole picture."""
+    """Downscaling, blur, noise and JPEG, each with probability ``config.degrade``, over the whole image."""
     if rng.random() < config.degrade:
         size, scale = image.size, rng.uniform(0.5, 1.0)
         small = (max(8, round(size[0] * scale)), max(8, round(size[1] * scale)))

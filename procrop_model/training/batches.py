@@ -19,13 +19,20 @@ from procrop_model.training.prefetch import PrefetchedViews
 from procrop_model.training.targets import TargetBatch, Targets
 from procrop_model.training.views import View, Views
 
-SMALLEST = 0.02  # side of the smallest box that the RoI head is taught
+SMALLEST = 0.02  # least side, in 0..1, of boxes that the RoI head is trained on
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B canvases ready for a step. aspects: [B], width / height; roi: [B, N, 4] xyxy, boxes for the RoI head to
-    judge. text: captions, where the model reads them.
+    """B canvases ready for a step.
+
+    Args:
+        views: the canvases.
+        aspects: [B], width / height.
+        targets: annotated crops.
+        references: of each canvas.
+        roi: [B, R, 4] xyxy in 0..1, boxes for the RoI head to score.
+        text: captions, or None for a model without text.
     """
 
     views: list[View]
@@ -36,7 +43,7 @@ class Batch:
     text: Text | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same with targets, references and boxes on another device; views are moved by the step."""
+        """Copies all but the views to a device; the step moves those."""
         references, text = self.references.to(device), None if self.text is None else self.text.to(device)
         return Batch(
             self.views, self.aspects.to(device), self.targets.to(device), references, self.roi.to(device), text
@@ -45,9 +52,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """size: canvases a step. views: augmented views a canvas in all. plain: share of canvases shown without references.
+    """How batches are made.
 
-    drop: chance that one reference is left out. roi: boxes a canvas for the RoI head.
+    Args:
+        size: canvases per step.
+        views: augmented views per canvas; they repeat in later epochs.
+        plain: share of canvases shown without references, in 0..1.
+        drop: probability that a reference is left out, in 0..1.
+        roi: boxes per canvas for the RoI head.
     """
 
     size: int = 8
@@ -94,26 +106,26 @@ class BatchMaker:
             TargetBatch.of([view.targets for view in views], torch.device("cpu")),
             pad_references(lists, self.database, least=1),
             torch.tensor(np.stack(boxes)),
-            text_of(views, [self._told(self.views.samples.keys[index], epoch) for index in indices]),
+            text_of(views, [self._with_caption(self.views.samples.keys[index], epoch) for index in indices]),
         )
 
-    def _told(self, key: str, epoch: int) -> bool:
+    def _with_caption(self, key: str, epoch: int) -> bool:
         """Whether a canvas is shown with its caption; as often without as it is without references."""
         return np.random.default_rng(seed_for(self.seed, "caption", key, epoch)).random() >= self.config.plain
 
-    def _draw(self, found: Sequence[Neighbour], rng: np.random.Generator) -> list[Neighbour]:
+    def _draw(self, neighbours: Sequence[Neighbour], rng: np.random.Generator) -> list[Neighbour]:
         """A varying number of references, so that the network serves any k, none included."""
         if rng.random() < self.config.plain:
             return []
-        return [neighbour for neighbour in found[: self.k] if rng.random() >= self.config.drop]
+        return [neighbour for neighbour in neighbours[: self.k] if rng.random() >= self.config.drop]
 
 
-def text_of(views: Sequence[View], told: Sequence[bool] | None = None) -> Text | None:
-    """Captions of views, those not told left out; None where the model reads none."""
+def text_of(views: Sequence[View], captioned: Sequence[bool] | None = None) -> Text | None:
+    """Captions of views, empty where ``captioned`` is false; None for a model without text."""
     words = [view.words for view in views if view.words is not None]
     if len(words) < len(views):
         return None
-    return pad_texts([row if told is None or told[i] else row[:0] for i, row in enumerate(words)])
+    return pad_texts([row if captioned is None or captioned[i] else row[:0] for i, row in enumerate(words)])
 
 
 def sample_boxes(

@@ -1,4 +1,4 @@
-"""The processes of one training, as ``accelerate launch`` or ``torchrun`` start them. One alone waits for nobody."""
+"""The processes of one training run, as ``accelerate launch`` or ``torchrun`` start them. A single process never waits."""
 
 import os
 from collections.abc import Iterable
@@ -34,9 +34,9 @@ class Processes:
         mine = [float(value) for value in values]
         if self.count == 1:
             return mine
-        found = torch.tensor(mine, dtype=torch.float64, device=self.accelerator.device)
-        torch.distributed.all_reduce(found)
-        return [float(value) for value in found.tolist()]
+        totals = torch.tensor(mine, dtype=torch.float64, device=self.accelerator.device)
+        torch.distributed.all_reduce(totals)
+        return [float(value) for value in totals.tolist()]
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in one of them."""

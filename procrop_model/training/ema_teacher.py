@@ -13,9 +13,14 @@ from procrop_model.training.train_step import view_features
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """used: off by default, on in the published run. beta: what the average keeps of itself. start: share of the epochs after which
-    it teaches; published are beta 0.5 and epoch 45 of 50. That the average moves once an epoch is ours: with 0.5 a step it would
-    be the student itself.
+    """The EMA teacher. The published values are beta 0.5 and epoch 45 of 50.
+
+    The average is updated once per epoch, which is ours: with beta 0.5 per step it would nearly equal the student.
+
+    Args:
+        used: off by default, on in the published run.
+        beta: decay of the average, in 0..1.
+        start: share of the epochs after which it teaches, in 0..1.
     """
 
     used: bool = False
@@ -31,15 +36,15 @@ class Teacher:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     def teaches(self, epoch: int, epochs: int) -> bool:
-        """Whether it does in this epoch, counted from 0; never in the first, when it has seen nothing."""
+        """Whether it teaches in ``epoch``, from 0, of ``epochs``; never in the first, when it equals the start weights."""
         return epoch > 0 and epoch >= round(self.config.start * epochs)
 
     @torch.no_grad()
     def probabilities(self, batch: Batch) -> Tensor:
         """Of each query at each decoder layer [L, B, Q], in 0..1."""
         features = view_features(self.network, batch.views, batch.aspects.device)
-        found: Tensor = self.network(features, batch.aspects, batch.references, batch.text).logits.float().sigmoid()
-        return found
+        logits: Tensor = self.network(features, batch.aspects, batch.references, batch.text).logits
+        return logits.float().sigmoid()
 
     @torch.no_grad()
     def end_epoch(self, network: CropNetwork) -> None:

@@ -39,20 +39,19 @@ def match(boxes: Tensor, logits: Tensor, targets: TargetBatch, weights: Weights)
     boxes [L, B, Q, 4] cxcywh, logits [L, B, Q]. Each layer and sample gets min(Q, N_b) pairs.
     """
     costs = np.asarray(_costs(boxes.float(), logits.float(), targets, weights).cpu())
-    found = []
+    pairs = []
     for layer, sample in np.ndindex(*costs.shape[:2]):
         rows, columns = linear_sum_assignment(costs[layer, sample, :, : targets.counts[sample]])
-        found.append(np.stack([np.full_like(rows, layer), np.full_like(rows, sample), rows, columns]))
-    pairs = torch.from_numpy(np.concatenate(found, 1)).to(boxes.device)
-    return Matches(*pairs)
+        pairs.append(np.stack([np.full_like(rows, layer), np.full_like(rows, sample), rows, columns]))
+    return Matches(*torch.from_numpy(np.concatenate(pairs, 1)).to(boxes.device))
 
 
 def _costs(boxes: Tensor, logits: Tensor, targets: TargetBatch, weights: Weights) -> Tensor:
-    """[L, B, Q, N]."""
+    """Matching costs [L, B, Q, N]."""
     p = logits.sigmoid()
     positive = ALPHA * (1 - p) ** GAMMA * -(p + 1e-8).log()
     negative = (1 - ALPHA) * p**GAMMA * -(1 - p + 1e-8).log()
-    found, wanted = boxes[..., None, :], targets.boxes[None, :, None]  # [L, B, Q, 1, 4], [1, B, 1, N, 4]
-    distance = (found - wanted).abs().sum(-1)
-    overlap = giou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(wanted))
+    predicted, annotated = boxes[..., None, :], targets.boxes[None, :, None]  # [L, B, Q, 1, 4], [1, B, 1, N, 4]
+    distance = (predicted - annotated).abs().sum(-1)
+    overlap = giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(annotated))
     return weights.score * (positive - negative)[..., None] + weights.l1 * distance - weights.giou * overlap

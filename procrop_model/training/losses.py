@@ -19,10 +19,16 @@ from procrop_model.training.targets import TargetBatch
 class LossConfig:
     """Weights of the loss. The set terms are METHOD 4's; the rest is ours.
 
-    other: weight of the annotated crops beside the pseudo-label, in boxes and as a share of their quality in the class
-    target: the pseudo-label is known to be good, they are only believed to be. judged: the same weight in boxes for crops that
-    people judged. inside, vote, roi: weights of further losses. soft_iou: from where on an unmatched query counts as lying
-    on an annotated crop. taught: share of the class loss that comes from the teacher, while there is one (METHOD 4).
+    Args:
+        weights: of the set terms.
+        other: weight of crops other than the pseudo-label, in box losses and as a factor on their quality in the class target: the
+            pseudo-label is known to be good, the others are scored by a model.
+        judged: weight in box losses of crops that people scored.
+        inside: weight of the loss of cells.
+        vote: weight of the loss of the voted box.
+        roi: weight of the loss of the RoI head.
+        soft_iou: least IoU at which an unmatched query counts as lying on an annotated crop.
+        taught: share of the class loss that comes from the teacher, while it teaches (METHOD 4).
     """
 
     weights: Weights = field(default_factory=Weights)
@@ -67,13 +73,13 @@ def set_loss(
     layers. taught: the teacher's probabilities [L, B, Q] of the same queries, or None.
     """
     pairs = match(output.boxes, output.logits, targets, config.weights)
-    found = output.boxes[pairs.layer, pairs.sample, pairs.query]  # [M, 4]
-    wanted = targets.boxes[pairs.sample, pairs.target]
+    predicted = output.boxes[pairs.layer, pairs.sample, pairs.query]  # [M, 4]
+    annotated = targets.boxes[pairs.sample, pairs.target]
     first = pairs.target == 0
     others = torch.where(targets.human, config.judged, config.other)[pairs.sample]
     weight = torch.where(first, 1.0, others)
     total = weight.sum() / len(output.boxes)
-    overlap = giou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(wanted))
+    overlap = giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(annotated))
     labels = _labels_by_place(output, targets, config)
     labels[pairs.layer, pairs.sample, pairs.query] = worth(targets, config)[pairs.sample, pairs.target]
     score = focal(output.logits, labels).sum() / total
@@ -81,7 +87,7 @@ def set_loss(
         score = (1 - config.taught) * score + config.taught * focal(output.logits, taught).sum() / total
     return {
         "score": score,
-        "l1": (weight * (found - wanted).abs().sum(-1)).sum() / total,
+        "l1": (weight * (predicted - annotated).abs().sum(-1)).sum() / total,
         "giou": (weight * (1 - overlap)).sum() / total,
     }
 
@@ -93,13 +99,13 @@ def worth(targets: TargetBatch, config: LossConfig) -> Tensor:
     """
     believed = config.other * targets.quality
     judged = (targets.quality / targets.quality[:, :1].clamp_min(1e-6)).clamp_max(1)
-    found = torch.where(targets.human[:, None], judged, believed)
-    found[:, 0] = 1.0
-    return found
+    labels = torch.where(targets.human[:, None], judged, believed)
+    labels[:, 0] = 1.0
+    return labels
 
 
 def matched_weight(targets: TargetBatch, config: LossConfig, queries: int) -> float:
-    """What ``set_loss`` divides by, given a query for each first crop: parts of a batch are joined in this proportion."""
+    """The sum of crop weights by which ``set_loss`` divides, for the proportions in which parts of a batch are summed."""
     others = [config.judged if human else config.other for human in targets.human.tolist()]
     return sum(1 + o * (min(queries, n) - 1) for o, n in zip(others, targets.counts, strict=True))
 

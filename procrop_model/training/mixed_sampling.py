@@ -1,6 +1,7 @@
-"""Several sets of canvases as one, and epochs that mix weak labels with people's in a fixed proportion."""
+"""Several sample sets as one, and epochs that mix weakly labelled and annotated samples in a fixed proportion."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -21,8 +22,7 @@ class ConcatenatedSamples(Sequence[CanvasSample]):
         self._starts = [0, *accumulate(len(part) for part in self._parts)]
         self.keys = [key for part in self._parts for key in part.keys]
         if len(set(self.keys)) < len(self.keys):
-            seen: set[str] = set()
-            twice = next(key for key in self.keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            twice = next(key for key, count in Counter(self.keys).items() if count > 1)
             raise UsageError(f"two data sets both have a sample '{twice}': name each folder once")
 
     def __len__(self) -> int:
@@ -35,7 +35,7 @@ class ConcatenatedSamples(Sequence[CanvasSample]):
         return self._parts[part][index - self._starts[part]]
 
     def labels(self) -> Iterator[CanvasSample]:
-        """All samples with an empty picture."""
+        """All samples with their image bytes left empty."""
         for part in self._parts:
             yield from part.labels()
 

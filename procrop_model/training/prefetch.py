@@ -1,4 +1,4 @@
-"""Pictures of coming batches, decoded and augmented by threads while the network is at work on the present one."""
+"""Prefetching: threads decode and augment the next batches while the network computes the present one."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ Place = tuple[int, int]
 
 
 class PrefetchedViews:
-    """Views, of which those of the next batches are drawn by ``workers`` threads; 0 draws each when it is asked for.
+    """Views, of which those of the next batches are drawn by ``workers`` threads; with 0 each is drawn on access.
 
     A view's draws are seeded by its sample and number, so what comes out does not depend on the workers. Threads, not processes:
     Pillow and NumPy let go of the interpreter for the heavy part, and what is drawn need not travel. Raises what drawing
-    raises, in the thread that asks.
+    raises, in the calling thread.
     """
 
     def __init__(self, views: Views, workers: int, depth: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""Neighbours of pictures that no ``retrieve`` stage saw: found once with the references' encoder and kept beside the model."""
+"""Neighbours of samples of public sets, which no ``retrieve`` stage searched: computed once and stored beside the model."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -26,22 +26,27 @@ def neighbours_for(
     k: int,
     folder: Path,
 ) -> dict[str, list[Neighbour]]:
-    """The k most similar references of each sample, never the picture itself, a photo of its key, or near-duplicates of it.
+    """The k most similar references of each sample by key, without the sample itself, its photo and near-duplicates of it.
 
-    samples: read only when ``folder`` has no answer for these ``keys``, this database and this k. encode: pictures uint8
-    [H, W, 3] -> vectors [B, D]. A result in the folder is the same to the bit.
+    Args:
+        samples: read only when ``folder`` has no stored result for these arguments.
+        keys: of the samples.
+        database: the references.
+        encode: images uint8 [H, W, 3] -> vectors [B, D].
+        k: references per sample.
+        folder: where the result is stored; a stored result is the same to the bit.
     """
-    asked = [k, list(keys), database.encoder, list(database.entries.table["key"].to_pylist())]
-    path = folder / f"neighbours-{digest_of(asked)[:16]}.json"
+    inputs = [k, list(keys), database.encoder, list(database.entries.table["key"].to_pylist())]
+    path = folder / f"neighbours-{digest_of(inputs)[:16]}.json"
     if not path.exists():
-        found = {}
+        pairs: dict[str, list[tuple[str, float]]] = {}
         rest = iter(samples)
         while some := list(islice(rest, BATCH)):
-            found.update(_search(some, database, encode, k))
+            pairs.update(_search(some, database, encode, k))
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(found))
-    told = json.loads(path.read_text("utf-8"))
-    return {key: [Neighbour(*pair) for pair in pairs] for key, pairs in told.items()}
+        write_text(path, json.dumps(pairs))
+    stored: dict[str, list[tuple[str, float]]] = json.loads(path.read_text("utf-8"))
+    return {key: [Neighbour(*pair) for pair in row] for key, row in stored.items()}
 
 
 def _search(

@@ -10,9 +10,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """Which crops of a picture that people judged a query is matched with: the best, and those of at least ``least_score`` (0..10),
-    ``most`` in all. The rest are no targets, but soft labels (METHOD 4) and scores for the RoI head. Both numbers are ours: a mean
-    opinion of 3.8 on the 1..5 scale is what GAICD's annotators call good.
+    """Which crops of an annotated image queries are matched with: the best, and those of at least ``least_score``.
+
+    The rest give soft labels (METHOD 4) and scores for the RoI head. Both defaults are ours: 7 of 10 is a mean opinion of 3.8 on
+    the 1..5 scale, which GAICD's annotators call good.
+
+    Args:
+        least_score: in 0..10.
+        most: crops in all.
     """
 
     least_score: float = 7.0

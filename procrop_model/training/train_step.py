@@ -13,7 +13,7 @@ from procrop_model.training.views import View
 
 
 class TrainStep(nn.Module):
-    """The network with its loss."""
+    """The network with its losses."""
 
     def __init__(self, network: CropNetwork, config: LossConfig, precision: str = "fp32") -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class TrainStep(nn.Module):
             features = view_features(self.network, batch.views, device)
             output = in_fp32(self.network(features, batch.aspects, batch.references, batch.text))
         decoded = cxcywh_to_xyxy(output.boxes[-1].detach()).clamp(0, 1)  # [B, Q, 4]
-        judged = torch.cat([batch.roi, decoded], 1)
+        scored = torch.cat([batch.roi, decoded], 1)  # [B, R, 4]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
-            logits = self.network.score(output, judged, batch.aspects).float()
+            logits = self.network.score(output, scored, batch.aspects).float()
         losses = set_loss(output, batch.targets, self.config, taught)
         votes = vote_loss(output, batch.targets, self.config.weights)
-        return {**losses, **votes, "roi": roi_loss(logits, judged, batch.targets, self.config)}
+        return {**losses, **votes, "roi": roi_loss(logits, scored, batch.targets, self.config)}
 
 
 def view_features(network: CropNetwork, views: list[View], device: torch.device) -> Features:

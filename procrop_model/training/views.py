@@ -67,19 +67,18 @@ class Views:
 
     def get(self, index: int, number: int, augmentation: AugmentConfig | None) -> View:
         """View ``number`` of sample ``index``; with no augmentation the canvas as it is."""
-        found = self._made.get((index, number))
-        if found is not None:
-            return found
-        made = self.with_features(self.drawn(index, number, augmentation))
-        self.keep(index, number, made)
-        return made
+        view = self._made.get((index, number))
+        if view is None:
+            view = self.with_features(self.drawn(index, number, augmentation))
+            self.keep(index, number, view)
+        return view
 
     def has(self, index: int, number: int) -> bool:
         """Whether the features of a view are kept."""
         return (index, number) in self._made
 
     def drawn(self, index: int, number: int, augmentation: AugmentConfig | None) -> View:
-        """The view as the backbone's input: decoded, augmented and resized. Any thread may ask."""
+        """The view as the backbone's input: decoded, augmented and resized. Thread-safe."""
         sample = self.samples[index]
         annotated = sample.decode()
         if augmentation is not None:
@@ -112,9 +111,9 @@ def targets_of(sample: Annotated, human: TargetConfig | None = None) -> Targets:
     """Crops in pixels -> normalised cxcywh, scores 0..10 -> quality 0..1. human: for crops that people judged, best first."""
     height, width = sample.image.shape[:2]
     boxes = torch.tensor(sample.crops) / torch.tensor([width, height, width, height])
-    found = xyxy_to_cxcywh(boxes.float().clamp(0, 1))
+    boxes = xyxy_to_cxcywh(boxes.float().clamp(0, 1))
     quality = torch.tensor(sample.scores).float().div(10).clamp(0, 1)
     if human is None:
-        return Targets(found, quality)
+        return Targets(boxes, quality)
     good = int((sample.scores >= human.least_score).sum())
-    return Targets(found, quality, human=True, wanted=max(1, min(good, human.most)))
+    return Targets(boxes, quality, human=True, wanted=max(1, min(good, human.most)))

@@ -9,7 +9,6 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.core.errors import ModelError
+from pipeline.core.json_types import Json
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.network.published.network import PublishedNetwork
 
@@ -111,19 +111,19 @@ def load_conditional_detr(network: CropNetwork, folder: Path | str) -> LoadRepor
 
 
 def start_from(network: CropNetwork, folder: str, out_dir: Path) -> None:
-    """Starts a training run's network from a checkpoint folder, if one is named; ``init.txt`` tells what was taken."""
+    """Starts a training run's network from a checkpoint folder, if one is named; ``init.txt`` lists what was taken."""
     if folder:
-        told = load_conditional_detr(network, folder)
+        report = load_conditional_detr(network, folder)
         out_dir.mkdir(parents=True, exist_ok=True)
-        (out_dir / "init.txt").write_text(told.text() + "\n", "utf-8")
+        (out_dir / "init.txt").write_text(report.text() + "\n", "utf-8")
 
 
 def our_name(theirs: str) -> str | None:
     """The name in the published network of a tensor in the hub's layout; None when it has no counterpart."""
     for pattern, ours in _RULES:
-        found = pattern.match(theirs)
-        if found is not None:
-            name = found.expand(ours) + theirs[found.end() :]
+        match = pattern.match(theirs)
+        if match is not None:
+            name = match.expand(ours) + theirs[match.end() :]
             parts = [_PROJECTIONS.get(part, part) for part in name.split(".")]
             return ".".join(parts)
     return None
@@ -131,15 +131,15 @@ def our_name(theirs: str) -> str | None:
 
 def _mapped(tensors: dict[str, Tensor], published: bool) -> tuple[dict[str, tuple[str, Tensor]], list[str]]:
     """Our name to their name and tensor, and their names without one."""
-    found: dict[str, tuple[str, Tensor]] = {}
+    mapped: dict[str, tuple[str, Tensor]] = {}
     unused = []
     for theirs, value in tensors.items():
         name = our_name(theirs)
         if name is None or not (published or name.startswith(_BACKBONE[1])):
             unused.append(theirs)
         else:
-            found[name] = (theirs, value)
-    return found, unused
+            mapped[name] = (theirs, value)
+    return mapped, unused
 
 
 def _tensors(home: Path) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ def _tensors(home: Path) -> dict[str, Tensor]:
 
 def _check_type(home: Path) -> None:
     try:
-        about: Any = json.loads((home / "config.json").read_text("utf-8"))
+        about: Json = json.loads((home / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"no readable config.json in {home}: give the folder of a checkpoint ({error})") from error
     kind = about.get("model_type") if isinstance(about, dict) else None

@@ -54,11 +54,11 @@ class ConditionalCrossAttention(nn.Module):
     def forward(self, state: Tensor, queries: Queries, image: Image) -> Tensor:
         """state [B, Q, D] -> [B, Q, D]."""
         (embedding, sines), (memory, positions, valid) = queries, image
-        content, seen, places = self.query_content(state), self.key_content(memory), self.key_place(positions)
+        content, keys, places = self.query_content(state), self.key_content(memory), self.key_place(positions)
         if self.query_place is not None:
-            content, seen = content + self.query_place(embedding), seen + places
-        asked = self._join(content, self.query_sine(sines))  # [B, Q, 2 D]
-        return self.out(attend(asked, self._join(seen, places), self.value(memory), self.heads, valid))  # type: ignore[no-any-return]
+            content, keys = content + self.query_place(embedding), keys + places
+        spatial = self._join(content, self.query_sine(sines))  # [B, Q, 2 D]
+        return self.out(attend(spatial, self._join(keys, places), self.value(memory), self.heads, valid))  # type: ignore[no-any-return]
 
     def _join(self, content: Tensor, spatial: Tensor) -> Tensor:
         pair = torch.stack([x.reshape(*x.shape[:2], self.heads, -1) for x in (content, spatial)], -2)
@@ -107,6 +107,6 @@ class ConditionalDecoder(nn.Module):
             scaled = sines if number == 0 else sines * self.scale(state)
             state = layer(state, (embedding, scaled), (memory, positions, valid))
             states.append(self.norm(state))
-        seen = torch.stack(states)  # [L, B, Q, D]
-        moved = self.box_head(seen) + torch.cat([point, torch.zeros_like(point)], -1)
-        return Decoded(seen, moved.sigmoid())
+        all_states = torch.stack(states)  # [L, B, Q, D]
+        moved = self.box_head(all_states) + torch.cat([point, torch.zeros_like(point)], -1)
+        return Decoded(all_states, moved.sigmoid())

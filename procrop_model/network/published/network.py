@@ -29,8 +29,8 @@ class LastMap(nn.Module):
 class PublishedNetwork(CropNetwork):
     """Encoder, fusion, decoder and heads over extracted features; it does not vote.
 
-    The RoI head is ours: the published network cannot judge a box that it did not decode, and the rest of this package asks
-    for that. It changes no box and no score of a query.
+    The RoI head is ours: the published network cannot score a box that it did not decode, which the rest of this package
+    needs. It changes no box and no score of a query.
     """
 
     def __init__(
