@@ -186,5 +186,5 @@ def _beside(figures: dict[str, list[float]], name: str) -> dict[str, list[float]
 
 def _told(figures: dict[str, list[float]], name: str) -> dict[str, object]:
     """Seconds of one of ours and of the published, with the ratio of paired rounds."""
-    told = result("", "", _beside(figures, name), higher_is_better=False, env={})
-    return {key: told[key] for key in (OURS, "peers", "ratio", "spread")}
+    measured = result("", "", _beside(figures, name), higher_is_better=False, env={})
+    return {key: measured[key] for key in (OURS, "peers", "ratio", "spread")}

@@ -37,8 +37,8 @@ def roi_against_passes(count: int, side: int, *, pictures: int = 4, rounds: int 
 
     figures = alternate({name: lambda name=name: timed(name) for name in (OURS, PASSES)}, rounds, warm_up=0)
     agreement = [float(spearmanr(a, b).statistic) for a, b in zip(scores[OURS], scores[PASSES], strict=True)]
-    told = result("", "boxes/CPU s", figures, higher_is_better=True, env={})
-    kept = {key: told[key] for key in ("unit", OURS, "peers", "ratio", "spread")}
+    measured = result("", "boxes/CPU s", figures, higher_is_better=True, env={})
+    kept = {key: measured[key] for key in ("unit", OURS, "peers", "ratio", "spread")}
     return {**kept, "rank_agreement": round(float(np.mean(agreement)), 3), "of_each": [round(x, 3) for x in agreement]}
 
 

@@ -37,12 +37,12 @@ share = np.concatenate([start, start + rng.uniform(0.3, 0.5, (count, 2))], 1)
 boxes = [(share * ([side, side * 3 // 4] * 2)).astype(np.float32)] * len(pictures)
 scorer = CompositionScorer()
 scorer.score(pictures[:1], boxes[:1])
-told = {}
+rates = {}
 for name in ("new", "remembered"):
     began = time.process_time()
     scorer.score(pictures[1:], boxes[1:])
-    told[name] = (len(pictures) - 1) / (time.process_time() - began)
-print(json.dumps({**told, "digest": scorer.digest}))
+    rates[name] = (len(pictures) - 1) / (time.process_time() - began)
+print(json.dumps({**rates, "digest": scorer.digest}))
 """
 
 
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str]) -> None:
     digests = {}
 
     def once(name: str) -> float:
-        told = _measured(checkouts[name], options.boxes, options.side)
-        again[name].append(told["remembered"])
-        digests[name] = told["digest"]
-        return float(told["new"])
+        measured = _measured(checkouts[name], options.boxes, options.side)
+        again[name].append(measured["remembered"])
+        digests[name] = measured["digest"]
+        return float(measured["new"])
 
     figures = alternate({name: lambda name=name: once(name) for name in checkouts}, options.rounds, warm_up=0)
     env = {"boxes": options.boxes, "side": options.side, "threads": 1, "scorers": digests}
@@ -87,5 +87,5 @@ def _measured(checkout: Path, boxes: int, side: int) -> dict[str, float | str]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UsageError(f"the scorer of '{checkout}' does not run ({last}): give a whole checkout as --against")
-    told: dict[str, float | str] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    measured: dict[str, float | str] = json.loads(done.stdout.splitlines()[-1])
+    return measured

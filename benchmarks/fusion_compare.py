@@ -96,8 +96,8 @@ def measured(cropper: Cropper, dataset: Path, split: str) -> list[dict[str, Any]
         sample = samples[index]
         (boxes,), _ = cropper.propose([sample.decode().image], exclude=[{sample.photo}])
         box = (float(boxes[0][0]), float(boxes[0][1]), float(boxes[0][2]), float(boxes[0][3]))
-        told = crop_metrics(box, [sample.photo_box], sample.width, sample.height)
-        rows.append({"key": sample.key, "photo": sample.photo, "iou": told.iou, "bde": told.bde})
+        metrics = crop_metrics(box, [sample.photo_box], sample.width, sample.height)
+        rows.append({"key": sample.key, "photo": sample.photo, "iou": metrics.iou, "bde": metrics.bde})
     return rows
 
 
@@ -113,12 +113,12 @@ def config_of(contender: str, options: argparse.Namespace) -> TrainConfig:
 
 def run(options: argparse.Namespace, contender: str, fold: Fold, out: Path) -> list[dict[str, Any]]:
     """Trains and measures one contender, or reads what was measured before."""
-    told = out / f"measured-{options.split}.json"
+    file = out / f"measured-{options.split}.json"
     config = config_of(contender, options)
     summary = train(config, fold.dataset, retrieve_dir=fold.retrieve, out_dir=out)
-    if not told.exists():
-        told.write_text(json.dumps(measured(Cropper.load(out / "cropper"), fold.dataset, options.split)))
-    rows: list[dict[str, Any]] = json.loads(told.read_text())
+    if not file.exists():
+        file.write_text(json.dumps(measured(Cropper.load(out / "cropper"), fold.dataset, options.split)))
+    rows: list[dict[str, Any]] = json.loads(file.read_text())
     said = ", ".join(f"{name} {np.mean([row[name] for row in rows]):.3f}" for name in MEASURES)
     print(
         f"  {contender} seed {options.seed} {out.parent.name}: {said}, trained in {summary['seconds']:.0f} s",
@@ -130,16 +130,16 @@ def run(options: argparse.Namespace, contender: str, fold: Fold, out: Path) -> l
 
 def baselines(fold: Fold, split: str, cropper: Path) -> dict[str, list[dict[str, Any]]]:
     """The same figures of methods that learn nothing here, by name: what ``eval`` shows beside a model. Measured once."""
-    told = fold.dataset / f"baselines-{split}.json"
-    if not told.exists():
+    file = fold.dataset / f"baselines-{split}.json"
+    if not file.exists():
         found = evaluate(Cropper.load(cropper), fold.dataset, split, finders=finders(U2NetSegmenter().segment, MARGIN))
         methods = [name for name in found["rows"] if name != MODEL]
         rows = {
             name: [{"key": row["key"], "photo": row["photo"], **row[name]} for row in found["images"]]
             for name in methods
         }
-        told.write_text(json.dumps(rows))
-    known: dict[str, list[dict[str, Any]]] = json.loads(told.read_text())
+        file.write_text(json.dumps(rows))
+    known: dict[str, list[dict[str, Any]]] = json.loads(file.read_text())
     return known
 
 

@@ -81,9 +81,9 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def finish(told: Mapping[str, Any]) -> None:
+def finish(report: Mapping[str, Any]) -> None:
     """Print the RESULT line, the last of a benchmark."""
-    print(f"RESULT {json.dumps(told, ensure_ascii=False)}", flush=True)
+    print(f"RESULT {json.dumps(report, ensure_ascii=False)}", flush=True)
 
 
 def _ratio(ours: float, peer: float, higher_is_better: bool) -> float:

@@ -121,9 +121,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(f"different photographs: {len(mistaken)} of {len(own) * (len(own) - 1) // 2} pairs count as one {mistaken}")
     many = _made_up(own, options.many)
     started = time.perf_counter()
-    told = find_similar(Signatures.of(many))
+    similar = find_similar(Signatures.of(many))
     seconds = time.perf_counter() - started
-    print(f"{len(many)} made-up pictures: {seconds:.1f} s, {len(told.pairs)} pairs, {told.unchecked} unchecked")
+    print(f"{len(many)} made-up pictures: {seconds:.1f} s, {len(similar.pairs)} pairs, {similar.unchecked} unchecked")
     finish(
         result(
             "near-duplicates", "s", {OURS: [seconds]}, higher_is_better=False, env=environment("faiss-cpu", "numpy"),

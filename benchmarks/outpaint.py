@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> None:
     table(found, absent)
     if options.pictures:
         pictures(options.pictures, all_cases, found)
-    told = harness.result(
+    report = harness.result(
         "outpaint",
         "feature distance to the hidden truth",
         {name: list(one.by_photo["features"].values()) for name, one in found.items()},
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str]) -> None:
         measures={name: summary(one) for name, one in found.items()},
         worse_by=differences(found),
     )
-    harness.finish(told)
+    harness.finish(report)
 
 
 def summary(one: Figures) -> dict[str, float]:

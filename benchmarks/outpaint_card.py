@@ -100,7 +100,7 @@ def seconds(painter: PatchOutpainter, requests: list[PaintRequest], repeats: int
 
 
 def main() -> None:
-    """Write the sheet if asked, then print the times."""
+    """Write the sheet if a file is named, then print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--side", type=int, default=192)

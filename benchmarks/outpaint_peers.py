@@ -1,6 +1,6 @@
 """Ways to fill a border that need no learning: reflection, Telea's method and shift-map, each on one thread.
 
-The last two are OpenCV's (``cv2.inpaint``, ``cv2.xphoto.inpaint``): optional, and told as absent where they are not
+The last two are OpenCV's (``cv2.inpaint``, ``cv2.xphoto.inpaint``): optional, and reported as absent where they are not
 installed. ``pip install opencv-contrib-python-headless`` brings both.
 """
 

@@ -80,10 +80,10 @@ class Nodes:
 
     def look_at_stores(self) -> None:
         """Note in ``most_mib`` what all object stores hold together now."""
-        told = memory_summary(self.address, stats_only=True)
-        found = re.search(r"Plasma memory usage ([\d.]+) MiB", told)
+        summary = memory_summary(self.address, stats_only=True)
+        found = re.search(r"Plasma memory usage ([\d.]+) MiB", summary)
         if not found:
-            raise RuntimeError(f"Ray does not tell what its object stores hold: {told!r}")
+            raise RuntimeError(f"Ray does not report what its object stores hold: {summary!r}")
         self.most_mib = max(self.most_mib, float(found.group(1)))
 
 

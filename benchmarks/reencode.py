@@ -78,15 +78,15 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     settings = parse_treatment(options.treat)
     cropper = Cropper.load(Path(options.model) if options.model else bundled("assets") / "models" / "cropper")
-    splits, told = canvases(options.work), {}
+    splits, evaluations = canvases(options.work), {}
     for name, change in (("stored", None), ("ours", settings)):
         with tempfile.TemporaryDirectory() as folder:
             for split, rows in splits.items():
                 write_split(rows, split, Path(folder), change if split == "test" else None)
-            told[name] = evaluate(cropper, folder)
-        print(f"{name}: {json.dumps(told[name]['rows'][MODEL])}", file=sys.stderr)
-    ious = {name: np.array([row[MODEL]["iou"] for row in one["images"]]) for name, one in told.items()}
-    photos = [row["photo"] for row in told["ours"]["images"]]
+            evaluations[name] = evaluate(cropper, folder)
+        print(f"{name}: {json.dumps(evaluations[name]['rows'][MODEL])}", file=sys.stderr)
+    ious = {name: np.array([row[MODEL]["iou"] for row in one["images"]]) for name, one in evaluations.items()}
+    photos = [row["photo"] for row in evaluations["ours"]["images"]]
     lost = [round(x, 4) for x in bootstrap((ious["stored"] - ious["ours"]).tolist(), photos)]
     print(f"IoU lost by '{options.treat}': {lost[0]:.4f} [{lost[1]:.4f}, {lost[2]:.4f}]", file=sys.stderr)
     figures = {"ours": [float(ious["ours"].mean())], "stored": [float(ious["stored"].mean())]}

@@ -160,8 +160,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     if options.one:
         work = options.dir / f"run-{options.photos}"
-        told = rehearse(options.dir / "photos", work, options.photos, options.variants, options.shards, options.workers)
-        print(json.dumps(told))
+        report = rehearse(
+            options.dir / "photos", work, options.photos, options.variants, options.shards, options.workers
+        )
+        print(json.dumps(report))
         return
     home = options.dir or Path(tempfile.mkdtemp(prefix="procrop-rehearsal-"))
     try:
@@ -212,9 +214,9 @@ def _child(options: argparse.Namespace, home: Path, photos: int, shards: int) ->
         "--variants", str(options.variants), "--shards", str(shards), "--workers", str(options.workers),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    print(json.dumps(told), file=sys.stderr)
-    return told
+    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(json.dumps(report), file=sys.stderr)
+    return report
 
 
 if __name__ == "__main__":

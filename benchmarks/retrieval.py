@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--vectors", type=int, default=242_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--queries", type=int, default=1024, help="a batch")
-    parser.add_argument("--single", type=int, default=24, help="of them asked one at a time")
+    parser.add_argument("--single", type=int, default=24, help="of them searched one at a time")
     parser.add_argument("--approximate", type=int, default=60_000, help="vectors of the IVF and HNSW rows; 0: none")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(list(arguments))

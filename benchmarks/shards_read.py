@@ -85,5 +85,5 @@ def main(arguments: Sequence[str]) -> None:
         figures = alternate(contenders, options.rounds)
     own = sorted(figures.pop(SHUFFLED))
     env = {**versions("webdataset"), "payload_mb": round(megabytes(samples), 1), "shards": len(tars), "cache": "warm"}
-    told = result("shards-read", "samples/s", figures, higher_is_better=True, env=env, equal_samples=True)
-    finish({**told, "ours_shuffled": round(own[len(own) // 2], 1), "ours_grows_mb": round(grown, 1)})
+    report = result("shards-read", "samples/s", figures, higher_is_better=True, env=env, equal_samples=True)
+    finish({**report, "ours_shuffled": round(own[len(own) // 2], 1), "ours_grows_mb": round(grown, 1)})

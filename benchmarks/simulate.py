@@ -3,7 +3,7 @@
     procrop-data bench simulate
 
 A stage that sleeps, a lognormal time a shard, on the local executor. From the receipts of the run on one worker come the
-mean and the spread of shards, from its clock the start of a worker. The others are foretold from it, as the mean of 50 seeds.
+mean and the spread of shards, from its clock the start of a worker. The others are predicted from it, as the mean of 50 seeds.
 """
 
 import argparse
@@ -84,12 +84,12 @@ def main(arguments: Sequence[str]) -> None:
     fleets = {workers: SimulatedFleet(workers, start=max(0.0, alone - sum(seconds))) for workers in runs}
     errors = {}
     for workers, (took, _) in runs.items():
-        told = statistics.mean(simulate([step], fleets[workers], seed).seconds for seed in range(SEEDS))
-        errors[str(workers)] = round(100 * (told / took - 1), 1)
-        print(f"{workers} workers: foretold {told:.2f} s, measured {took:.2f} s, {errors[str(workers)]:+.1f} %")
+        predicted = statistics.mean(simulate([step], fleets[workers], seed).seconds for seed in range(SEEDS))
+        errors[str(workers)] = round(100 * (predicted / took - 1), 1)
+        print(f"{workers} workers: predicted {predicted:.2f} s, measured {took:.2f} s, {errors[str(workers)]:+.1f} %")
     finish(
         {
-            "bench": "simulate", "unit": "% error of the foretold time", "ours": max(abs(e) for e in errors.values()),
+            "bench": "simulate", "unit": "% error of the predicted time", "ours": max(abs(e) for e in errors.values()),
             "peers": {}, "ratio": {}, "spread": {}, "errors": errors,
             "measured": {str(workers): round(took, 2) for workers, (took, _) in runs.items()},
             "env": {**environment("numpy"), **vars(options)},

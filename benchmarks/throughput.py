@@ -46,7 +46,7 @@ LOOP, BARE = "plain loop", "bare call"
 
 
 class Painter:
-    """The engine as a model of the run. Keeps what it was asked and what it gave, and how long the device was at it."""
+    """The engine as a model of the run. Keeps its requests and results, and the seconds that the device computed."""
 
     name, licence, digest = "random", "none", "random01"
 

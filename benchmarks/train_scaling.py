@@ -97,8 +97,8 @@ def launch(home: Path, processes: int, options: argparse.Namespace) -> dict[str,
         shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
         children = []
         for rank in range(processes):
-            told = {"MASTER_ADDR": "127.0.0.1", **shared, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": ROOT}
-            env = {**os.environ, **{name: str(value) for name, value in told.items()}}
+            variables = {"MASTER_ADDR": "127.0.0.1", **shared, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": ROOT}
+            env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
             children.append(subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True))
         said = [child.communicate()[0] for child in children]
     if any(child.returncode for child in children):
@@ -138,18 +138,18 @@ def _child(options: argparse.Namespace) -> None:
 
 
 def _measure(home: Path, options: argparse.Namespace) -> None:
-    told: dict[str, list[dict[str, Any]]] = {OURS: [], ONE: []}
+    launched: dict[str, list[dict[str, Any]]] = {OURS: [], ONE: []}
 
     def contender(name: str, processes: int) -> float:
-        told[name].append(launch(home, processes, options))
-        return float(told[name][-1]["kept"])
+        launched[name].append(launch(home, processes, options))
+        return float(launched[name][-1]["kept"])
 
     figures = alternate(
         {OURS: lambda: contender(OURS, options.processes), ONE: lambda: contender(ONE, 1)}, options.rounds, warm_up=0
     )
-    drawn = {name: [run["drawn"] for run in runs] for name, runs in told.items()}
+    drawn = {name: [run["drawn"] for run in runs] for name, runs in launched.items()}
     both = result("", "", drawn, higher_is_better=True, env={})
-    ends = [told[name][-1]["losses"][-1] for name in (OURS, ONE)]
+    ends = [launched[name][-1]["losses"][-1] for name in (OURS, ONE)]
     settings = {name: getattr(options, name) for name in ("canvases", "batch", "epochs", "processes", "side")}
     finish(
         result(

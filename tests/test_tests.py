@@ -26,7 +26,7 @@ pipeline/cli/test_audit.py: pipeline.app audit_canvases
 pipeline/cli/test_audit.py: stages.audits paint subject; stages.audits.seam canvas_samples heat_map
 pipeline/cli/test_crop.py: pipeline.app.crop_files batch inputs outputs resume; procrop_model crop
 pipeline/cli/test_crop.py: pipeline.app.crop_files crop_photos entries
-pipeline/cli/test_doctor.py: pipeline.app machine_checks; stages.backends catalogue registry smoke_test
+pipeline/cli/test_doctor.py: pipeline.app machine_checks; stages.backends catalogue smoke_test
 pipeline/cli/test_eval.py: pipeline.app calibrate_scorers; pipeline.app.public_sets convert
 pipeline/cli/test_eval.py: pipeline.app result_stamp; pipeline.app.public_sets cad_writer to_shards
 pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluation_report train_overlap
@@ -65,40 +65,36 @@ procrop_model/training/test_train.py: procrop_model.training batches checkpoint 
 procrop_model/training/test_train.py: procrop_model.training prefetch run_files signals train_step trainer
 procrop_model/training/test_train.py: procrop_model.training training_report validate
 procrop_model/training/test_train_options.py: procrop_model.training ema_teacher
-stages/audits/seam/test_probes.py: stages.audits.seam features metrics run
+stages/audits/seam/test_probes.py: stages.audits.seam features run
 stages/backends/base/test_backend_settings.py: stages.backends.base protocols
-stages/backends/captioners/test_chat.py: stages.backends.captioners chat_client response_cache
+stages/backends/captioners/test_chat.py: stages.backends.captioners chat_client
 stages/backends/captioners/test_hub.py: stages.backends.captioners hub_engine
 stages/backends/encoders/test_hub.py: stages.backends.encoders hub_engine
-stages/backends/outpainters/diffusion/test_backend.py: stages.backends.base checkpoint_backend checkpoint_files devices lazy_import
-stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion engine families framing loading lora
-stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion prompts safety
-stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion backend denoiser detail
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.base checkpoint_backend
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion engine families loading lora
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion pipeline_types safety
+stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion backend denoiser
 stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion matches membrane painting
 stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion patches pyramid scene
 stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion search sources tuning
-stages/backends/outpainters/small_diffusion/test_backend.py: stages.backends.outpainters.small_diffusion loading network painting
+stages/backends/outpainters/small_diffusion/test_backend.py: stages.backends.outpainters.small_diffusion network painting
 stages/backends/outpainters/small_diffusion/test_backend.py: stages.backends.outpainters.small_diffusion pipeline
 stages/backends/scorers/test_aesthetic.py: stages.backends.base weight_files
-stages/backends/scorers/test_aesthetic.py: stages.backends.scorers aesthetic_engine aesthetic_heads
+stages/backends/scorers/test_aesthetic.py: stages.backends.scorers aesthetic_engine
 stages/backends/scorers/test_composition.py: stages.backends.scorers composition_engine composition_features composition_files
 stages/backends/scorers/test_composition.py: stages.backends.scorers composition_model
-stages/backends/scorers/test_ensemble.py: stages.backends.scorers two_pass
 stages/backends/vision/test_sam.py: stages.backends.vision sam_engine sam_model
-stages/canvases/test_seam_treatment.py: stages.canvases detail_match
 stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_report excluded_sets signatures similarity
 stages/photos/test_remote_readers.py: stages.photos source_readers source_scan
-stages/test_box_geometry.py: stages.canvases placement subject_mask_grid
 stages/test_build.py: stages.publishing dataset_card
 stages/test_ingest.py: stages.photos webdataset_reader
 stages/test_refine.py: stages.backends.proposers cropper
 stages/training/outpainter/test_train.py: stages.training.outpainter card fitting
-stages/training/scorer/test_train.py: stages.training.scorer canvas_examples card cross_validation paint_canvases report_text views
-stages/training/test_network_settings.py: stages.training cropper_settings
+stages/training/scorer/test_train.py: stages.training.scorer canvas_examples card cross_validation paint_canvases report_text
 test_docs.py: pipeline.app train_backends
 test_docs.py: pipeline.cli bench export
 test_end_to_end.py: pipeline.app progress_bar run_report; pipeline.app.cropper train
-test_end_to_end.py: pipeline.cli train; stages.backends.captioners template
+test_end_to_end.py: pipeline.cli train
 whole_chain/test_chain.py: pipeline.core records release_memory stage; pipeline.engine runner
 whole_chain/test_chain.py: stages caption dedup embed outpaint propose retrieve recipe; pipeline.shards parquet
 whole_chain/test_chain_s3.py: pipeline.runs download_cache

@@ -91,14 +91,14 @@ def audit_seam(request: SeamAuditRequest, report_progress: Callable[[str], None]
 
 def audit_paint(request: PaintAuditRequest) -> Mapping[str, Any]:
     """The calibrated limits of the paint checks, which are also written to ``report/paint.json``."""
-    from stages.audits.paint import Frames, calibrate
+    from stages.audits.paint import Frames, calibrate_paint_checks
     from stages.audits.subject import calibrate_own_subject
     from stages.backends.registry import models_of
 
     session = open_existing(request.work)
     recipe, tables = session.recipe, session.run.tables()
     frames = Frames(request.share, request.canvases, request.seed)
-    limits = calibrate(tables, recipe.outpaint.checks, frames)
+    limits = calibrate_paint_checks(tables, recipe.outpaint.checks, frames)
     own = calibrate_own_subject(tables, models_of(recipe.models).segmenter, recipe.filter.min_own_subject, frames)
     measures = {**limits["measures"], **({"own_subject": own} if own else {})}
     result = {"work": request.work, **limits, "measures": measures}

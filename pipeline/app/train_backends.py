@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.app.progress_bar import progress_bar
 from pipeline.core.errors import UsageError
 from pipeline.core.resources import bundled
+
+if TYPE_CHECKING:
+    from stages.training.outpainter.train import OutpainterReport
+    from stages.training.scorer.report_text import ScorerReport
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,18 @@ class OutpainterRequest:
     resume: bool = True
 
 
-def train_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> dict[str, Any]:
+def train_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> "ScorerReport":
     """Train the aesthetic scorer and give its report. Raises UsageError for a folder without enough photographs."""
     import torch
 
     from stages.backends.registry import ModelSettings, models_of
     from stages.backends.vision.u2net import U2NetSegmenter
-    from stages.training.scorer.train import ScorerTraining, train_scorer
+    from stages.training.scorer.train import ScorerTraining, train_composition_scorer
 
     photos = _photo_folder(request.photos)
     torch.set_num_threads(1)  # the bundled weights were made so; more threads change the last bits
     with progress_bar("train-scorer", quiet) as progress:
-        return train_scorer(
+        return train_composition_scorer(
             photos,
             Path(request.out),
             ScorerTraining(seed=request.seed),
@@ -72,20 +76,20 @@ def train_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> dict[s
         )
 
 
-def train_outpainter_model(request: OutpainterRequest, *, quiet: bool = False) -> dict[str, Any]:
+def train_outpainter_model(request: OutpainterRequest, *, quiet: bool = False) -> "OutpainterReport":
     """Train the out-painter from its last checkpoint on, and give its report.
 
     Raises UsageError, ModelError, RefusedError if ``out`` holds another training, InterruptedRunError after a signal.
     """
     from stages.training.outpainter.fitting import OutpainterTraining
-    from stages.training.outpainter.train import train_outpainter
+    from stages.training.outpainter.train import train_small_outpainter
 
     photos = _photo_folder(request.photos)
     settings = OutpainterTraining(
         seed=request.seed, steps=request.steps, size=request.size, width=request.width, batch=request.batch
     )
     with progress_bar("train-outpainter", quiet) as progress:
-        return train_outpainter(
+        return train_small_outpainter(
             photos, Path(request.out), settings, device=request.device, resume=request.resume, progress=progress
         )
 

@@ -1,1 +1,1 @@
-"""What ``audit`` measures on the canvases of a run; no stage of the recipe."""
+"""Audits of a run's canvases (``procrop-data audit``); they are no stages of the recipe."""

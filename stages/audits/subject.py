@@ -1,31 +1,42 @@
-"""A limit for the check of invented subjects, calibrated on what photographs hold beyond a frame around their subject.
+"""A limit for the check of invented subjects, calibrated on photographs with a frame around their subject.
 
-Over a window of each canvas's unpainted photograph a frame of the photo's size is laid where it keeps most of the subject,
-as whoever took the picture would lay it. What it leaves out nobody invented. Windows whose subject is larger than the frame
-say nothing, for a painted canvas always holds the whole photo.
+On a window of each canvas's unpainted photograph, a frame of the photo's size is placed where it keeps most of the subject,
+as a photographer would. What lies outside it was not invented by a painter. Windows whose subject is larger than the frame
+are left out, since a painted canvas always holds the whole photo.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.geometry import Box, BoxPx
 from pipeline.core.stage import Tables
-from stages.audits.paint import Frames, compared
+from stages.audits.paint import CheckCalibration, Frames, compared
 from stages.audits.seam.canvas_samples import Canvases, unpainted
 from stages.backends.base.protocols import Segmenter
 from stages.canvases.subject_mask_grid import SubjectGrid, pack
 
-STEP = 4  # pixels between the places that a frame is tried at
-SUBJECT = 0.5  # of a soft mask
+STEP = 4  # pixels between the places at which a frame is tried
+SUBJECT = 0.5  # value of a soft mask from which a pixel belongs to the subject
 
 
-def calibrate_own_subject(tables: Tables, segmenter: Segmenter, in_force: float, frames: Frames) -> dict[str, Any]:
-    """Of all that looks like a subject, the share inside the photo: told as a measure of ``paint_audit.calibrate``.
+class SubjectCalibration(CheckCalibration):
+    """A calibration with ``frames_that_fit``: windows whose subject is no larger than the frame."""
 
-    ``unpainted`` and ``calibrated`` come from ``frames_that_fit`` windows; empty without any.
+    frames_that_fit: int
+
+
+def calibrate_own_subject(
+    tables: Tables, segmenter: Segmenter, in_force: float, frames: Frames
+) -> SubjectCalibration | None:
+    """Calibrate the share of the subject's mask that lies inside the photo; None where no window's subject fits the frame.
+
+    Args:
+        tables: of the run.
+        segmenter: of the subject.
+        in_force: the recipe's ``filter.min_own_subject``.
+        frames: the sample.
     """
     source = Canvases(tables, frames.most)
     keys, painted, real = [], [], []
@@ -38,9 +49,9 @@ def calibrate_own_subject(tables: Tables, segmenter: Segmenter, in_force: float,
         if _fits(on_window, width, height):
             real.append(max(_shares(on_window, _places(on_window.shape, width, height))))
     if not real:
-        return {}
-    told = compared(keys, np.array(painted), np.array(real), more_is_worse=False, share=frames.share)
-    return {"limit": "filter.min_own_subject", "in_force": in_force, **told, "frames_that_fit": len(real)}
+        return None
+    comparison = compared(keys, np.array(painted), np.array(real), more_is_worse=False, share=frames.share)
+    return {"limit": "filter.min_own_subject", "in_force": in_force, **comparison, "frames_that_fit": len(real)}
 
 
 def _shares(mask: NDArray[np.float32], boxes: Sequence[Box]) -> list[float]:
@@ -49,12 +60,12 @@ def _shares(mask: NDArray[np.float32], boxes: Sequence[Box]) -> list[float]:
 
 
 def _fits(mask: NDArray[np.float32], width: int, height: int) -> bool:
-    """Whether the bounds of the subject are no larger than a frame; nothing fits anywhere."""
+    """Whether the bounds of the subject are smaller than a frame; an empty mask fits."""
     rows, columns = np.nonzero(mask > SUBJECT)
     return not len(rows) or bool(np.ptp(rows) < height and np.ptp(columns) < width)
 
 
 def _places(shape: tuple[int, ...], width: int, height: int) -> list[BoxPx]:
-    """Frames of one size all over a picture of ``shape`` (H, W)."""
+    """Frames of one size at all places of a picture of ``shape`` (H, W), ``STEP`` pixels apart."""
     tops, lefts = range(0, shape[0] - height + 1, STEP), range(0, shape[1] - width + 1, STEP)
     return [(x, y, x + width, y + height) for y in tops for x in lefts]

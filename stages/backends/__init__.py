@@ -1,1 +1,1 @@
-"""Models behind small protocols (``protocols.py``); ``build.py`` is the only place that knows which names exist."""
+"""Models behind small protocols (``base/protocols.py``); ``registry.py`` alone lists their names."""

@@ -1,32 +1,63 @@
-"""Every backend that a recipe can name, read from the registry, with what this machine knows of it."""
+"""Every backend that a recipe can name, read from the registry: licence, size, whether it is on this machine, measurements."""
 
 import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypedDict, get_args
 
 from pipeline.core.errors import ModelError
+from pipeline.core.json_types import Json, JsonObject
+from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.checkpoint_files import files_of, locate
 from stages.backends.outpainters.diffusion.families import FAMILIES
 from stages.backends.registry import ModelSettings
 
-# About how many GB the published checkpoints are; no hub was reached to check. Where a checkpoint is here, its files are measured.
+# Approximate sizes in GB of the published checkpoints, from their cards; of a checkpoint on this machine the files are measured.
 PUBLISHED_GB = {
     "blip": 1.9, "blip2": 31.0, "florence": 1.6, "laion": 1.7, "siglip": 3.5, "nima": 0.06, "sam": 0.4, "dinov2": 0.35,
     "clip": 1.7, "small-diffusion": 0.03, **{kind: family.size_gb for kind, family in FAMILIES.items()},
 }  # fmt: skip
-NEEDS: dict[str, dict[str, Any]] = {
+# Settings without a default, so that each kind can be built for the list.
+REQUIRED: dict[str, JsonObject] = {
     "chat": {"base_url": "http://localhost:8000/v1", "model": "any"},
     "ensemble": {"members": [{"kind": "composition"}]},
     "small-diffusion": {"model": "a folder of train-outpainter"},
 }
 
 
+class Measurement(TypedDict):
+    """What ``procrop-data doctor`` measured of a backend on this machine.
+
+    Attributes:
+        rate: samples a second.
+        memory_mib: peak memory on the GPU, or growth of the process.
+        device: that it ran on.
+        name, digest: of the model.
+        cores: of this machine.
+    """
+
+    rate: float
+    memory_mib: int
+    device: str
+    name: str
+    digest: str
+    cores: int | None
+
+
 @dataclass(frozen=True)
 class Backend:
-    """A row of ``procrop-data models``. model: hub id or file by default, empty for what is in the package."""
+    """A row of ``procrop-data models``.
+
+    Args:
+        role: that the backend plays.
+        kind: its name in a recipe.
+        model: hub ids or files by default; empty for a model that comes with the package.
+        licence: of the weights.
+        size_gb: of the weights, about.
+        is_here: whether all files are on this machine.
+    """
 
     role: str
     kind: str
@@ -37,31 +68,31 @@ class Backend:
 
     @property
     def address(self) -> str:
-        """What measurements are kept under."""
+        """Key of its measurement."""
         return f"{self.role}/{self.kind}"
 
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
+    def as_json(self) -> dict[str, Json]:
+        """A row of ``models --json``."""
         return asdict(self)
 
 
 def all_backends() -> list[Backend]:
     """By role, in the order of the registry."""
-    found = []
+    backends = []
     for role, field in ModelSettings.model_fields.items():
         for settings in get_args(field.annotation) or (field.annotation,):
             for kind in get_args(settings.model_fields["kind"].annotation):
                 if kind not in ("off", "none"):
-                    found.append(_backend(role, kind, settings))
-    return found
+                    backends.append(_backend(role, kind, settings))
+    return backends
 
 
-def _backend(role: str, kind: str, settings: Any) -> Backend:
-    chosen = settings.model_validate({"kind": kind, **NEEDS.get(kind, {})})
+def _backend(role: str, kind: str, settings: type[BackendSettings]) -> Backend:
+    chosen = settings.model_validate({"kind": kind, **REQUIRED.get(kind, {})})
     model = str(getattr(chosen, "model", "")) if kind != "chat" else ""
-    needed = [model] if model and kind != "nima" else []
+    needed = [model] if model and kind != "nima" else []  # NIMA's model is the name of a timm network
     needed += [str(path) for path in (getattr(chosen, "head", ""), getattr(chosen, "controlnet", "")) if path]
-    licence = str(getattr(chosen, "licence", "") or chosen.build().licence)
+    licence = str(getattr(chosen, "licence", "") or getattr(chosen.build(), "licence", ""))
     size = sum(_size_gb(path) for path in needed)
     return Backend(
         role, kind, " + ".join(needed), licence, size or PUBLISHED_GB.get(kind, 0.0), all(map(is_here, needed))
@@ -84,16 +115,16 @@ def _measured_path() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "procrop" / "measured.json"
 
 
-def measurements() -> dict[str, dict[str, Any]]:
-    """What trials on this machine have measured, by address."""
+def measurements() -> dict[str, Measurement]:
+    """All measurements of this machine, by ``Backend.address``."""
     with contextlib.suppress(OSError, ValueError):
-        found: dict[str, dict[str, Any]] = json.loads(_measured_path().read_text(encoding="utf-8"))
-        return found
+        known: dict[str, Measurement] = json.loads(_measured_path().read_text(encoding="utf-8"))
+        return known
     return {}
 
 
-def remember(address: str, measured: dict[str, Any]) -> None:
-    """Keep a measurement; a cache that cannot be written is none."""
+def remember_measurement(address: str, measured: Measurement) -> None:
+    """Keep a measurement; without a writable cache folder it is dropped."""
     known = {**measurements(), address: measured}
     with contextlib.suppress(OSError):
         _measured_path().parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""The registry of models: which backends may play each role. A backend's settings class says its ``kind`` and builds it.
+"""The registry of models: which backends may play each role. A backend's settings class has its ``kind`` and builds it.
 
 Adding one: its file, its test, and its settings class in the union of its role here (CONTRIBUTING has a worked example).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,7 +30,7 @@ BY_KIND = Field(discriminator="kind")
 
 
 class NoComposerSettings(BackendSettings):
-    """No regions are looked for; only a ControlNet needs them."""
+    """No composer: only a ControlNet needs regions."""
 
     kind: Literal["none"] = "none"
 
@@ -66,7 +66,7 @@ class ModelSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_kinds(cls, given: Any) -> Any:
+    def _name_kinds(cls, given: object) -> object:
         """A role's settings without a ``kind`` are those of its default; YAML reads a bare ``off`` as false."""
         if not isinstance(given, Mapping):
             return given
@@ -79,7 +79,7 @@ class ModelSettings(Settings):
         return named
 
     @model_validator(mode="after")
-    def _steered(self) -> "ModelSettings":
+    def _has_regions(self) -> "ModelSettings":
         if isinstance(self.outpainter, ControlNetSettings) and isinstance(self.composer, NoComposerSettings):
             raise ValueError(
                 f"outpainter '{self.outpainter.kind}' is steered by regions: name a composer, for example sam"
@@ -105,7 +105,7 @@ class Models:
 
 
 def models_of(settings: ModelSettings) -> Models:
-    """The models that a recipe names; no weights are loaded yet."""
+    """The models that a recipe names; nothing is loaded yet."""
     return Models(
         captioner=settings.captioner.build(),
         outpainter=settings.outpainter.build(),

@@ -1,30 +1,40 @@
-"""Each model of a recipe is loaded and makes one sample, which is looked at: what ``procrop-data doctor`` does."""
+"""Smoke test: each model of a recipe is loaded and makes one sample, which is checked (``procrop-data doctor``)."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import psutil
+import torch
 from PIL import Image as Pillow
 
 from pipeline.core.errors import ProcropError, SampleError
+from pipeline.core.json_types import Json
 from pipeline.core.resources import bundled
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.devices import pick
-from stages.backends.base.lazy_import import engine
-from stages.backends.base.protocols import Declined, Image, PaintRequest
-from stages.backends.catalogue import remember
+from stages.backends.base.devices import pick_device
+from stages.backends.base.protocols import Declined, Encoded, Floats, Image, Model, PaintRequest, Prompts
+from stages.backends.catalogue import Measurement, remember_measurement
 from stages.backends.registry import Models, ModelSettings, models_of
 
-PHOTO = "seeding.jpg"
+PHOTO = "seeding.jpg"  # of the bundled photographs: one subject, and scenery around it
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a model fared. first_s: with loading; rate: samples a second after that."""
+    """The result of one model.
+
+    Args:
+        role: that the model plays.
+        name: of the model.
+        ok: whether its sample was valid.
+        found: the sample or the error in words.
+        first_s: seconds of the first sample, with loading.
+        rate: samples a second after that.
+        memory_mib: peak on the GPU, or growth of the process.
+    """
 
     role: str
     name: str
@@ -35,33 +45,38 @@ class Trial:
     memory_mib: float = 0.0
 
     def text(self) -> str:
-        """For people."""
-        told = f"{self.name}: {self.found}"
+        """One line for a terminal."""
+        text = f"{self.name}: {self.found}"
         if self.ok:
-            told += f"; loaded in {self.first_s:.1f} s, then {self.rate:.3g} a second, {self.memory_mib:.0f} MiB"
-        return f"{'ok  ' if self.ok else 'BAD '} {self.role:<16} {told}"
+            text += f"; loaded in {self.first_s:.1f} s, then {self.rate:.3g} a second, {self.memory_mib:.0f} MiB"
+        return f"{'ok  ' if self.ok else 'BAD '} {self.role:<16} {text}"
 
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
+    def as_json(self) -> dict[str, Json]:
+        """A row of ``doctor --json``."""
         return asdict(self)
 
 
 def try_models(settings: ModelSettings, side: int) -> Iterator[Trial]:
-    """One trial a role, as they come. side: long side of the canvas that the out-painter is given."""
+    """One trial a role, each as soon as it is done.
+
+    Args:
+        settings: of the models.
+        side: long side in pixels of the canvas that the out-painter paints.
+    """
     built = models_of(settings)
     with Pillow.open(bundled("assets") / "photos" / PHOTO) as photo:
         photo.thumbnail((side, side))
         picture = np.asarray(photo.convert("RGB"))
-    for role, use in _uses(built, picture, side).items():
+    for role, make_sample in _samples(built, picture, side).items():
         model = getattr(built, role)
-        yield _tried(role, settings.of_role(role), model, use)
+        yield _tried(role, settings.of_role(role), model, make_sample)
 
 
-def _uses(models: Models, picture: Image, side: int) -> dict[str, Callable[[], str]]:
-    """What each role is asked for; each gives words for what came, or raises ValueError for what is not valid."""
+def _samples(models: Models, picture: Image, side: int) -> dict[str, Callable[[], str]]:
+    """What makes and describes a sample of each role; each raises ValueError for one that is not valid."""
     height, width = picture.shape[:2]
     box = np.array([[0, 0, width, height], [width // 4, height // 4, width // 2, height // 2]], np.float32)
-    uses: dict[str, Callable[[], str]] = {
+    samples: dict[str, Callable[[], str]] = {
         "captioner": lambda: _prompt(models.captioner.caption([picture], ["a title"])[0]),
         "segmenter": lambda: _in_range("mask", models.segmenter.segment([picture])[0], picture.shape[:2], 1.0),
         "encoder": lambda: _features(models.encoder.encode([picture])[0]),
@@ -70,55 +85,55 @@ def _uses(models: Models, picture: Image, side: int) -> dict[str, Callable[[], s
     regions = None
     if models.composer is not None:
         composer = models.composer
-        regions = np.ones(picture.shape[:2], np.int32)  # so that the painter's trial does not hang on the composer's
-        uses["composer"] = lambda: f"{int(composer.regions([picture])[0].max())} regions"
+        regions = np.ones(picture.shape[:2], np.int32)  # so that a failing composer does not fail the out-painter, too
+        samples["composer"] = lambda: f"{int(composer.regions([picture])[0].max())} regions"
     half = np.asarray(Pillow.fromarray(picture).resize((max(8, width // 2), max(8, height // 2))))
     place = (width // 4, height // 4, width // 4 + half.shape[1], height // 4 + half.shape[0])
     request = PaintRequest(half, None, place, (width, height), 1, "a meadow of wild flowers", "text", regions)
-    uses["outpainter"] = lambda: _canvas(models.outpainter.paint([request])[0], (height, width, 3))
-    return uses
+    samples["outpainter"] = lambda: _canvas(models.outpainter.paint([request])[0], (height, width, 3))
+    return samples
 
 
-def _tried(role: str, settings: BackendSettings, model: Any, use: Callable[[], str]) -> Trial:
+def _tried(role: str, settings: BackendSettings, model: Model, make_sample: Callable[[], str]) -> Trial:
     try:
         digest = model.digest
-        cuda = _watch(settings)
+        cuda = _peak_memory(settings)
         before, started = psutil.Process().memory_info().rss, time.perf_counter()
-        use()
+        make_sample()
         first, started = time.perf_counter() - started, time.perf_counter()
-        found = use()
+        found = make_sample()
         rate = 1 / max(1e-6, time.perf_counter() - started)
     except (ProcropError, SampleError, ImportError, ValueError, RuntimeError) as error:
         return Trial(role, model.name, False, " ".join(str(error).split()) or type(error).__name__)
     grown = (psutil.Process().memory_info().rss - before) / 2**20
     memory = cuda() if cuda else max(0.0, grown)
-    device = pick(settings.runs_on)
-    measured = {
-        "rate": round(rate, 4),
-        "memory_mib": round(memory),
-        "device": device,
-        "name": model.name,
-        "digest": digest,
-    }
-    remember(f"{role}/{settings.kind}", {**measured, "cores": os.cpu_count()})
+    device = pick_device(settings.runs_on)
+    measured = Measurement(
+        rate=round(rate, 4),
+        memory_mib=round(memory),
+        device=device,
+        name=model.name,
+        digest=digest,
+        cores=os.cpu_count(),
+    )
+    remember_measurement(f"{role}/{settings.kind}", measured)
     return Trial(role, model.name, True, found, first, rate, memory)
 
 
-def _watch(settings: BackendSettings) -> Callable[[], float] | None:
-    """Peak MiB on the model's CUDA device from now on; None on a processor."""
-    device = pick(settings.runs_on)
+def _peak_memory(settings: BackendSettings) -> Callable[[], float] | None:
+    """A function that gives the peak MiB on the model's CUDA device from now on; None for the CPU."""
+    device = pick_device(settings.runs_on)
     if device == "cpu":
         return None
-    cuda = engine("torch:cuda")
-    cuda.reset_peak_memory_stats(device)
-    return lambda: float(cuda.max_memory_allocated(device)) / 2**20
+    torch.cuda.reset_peak_memory_stats(device)
+    return lambda: float(torch.cuda.max_memory_allocated(device)) / 2**20
 
 
-def _prompt(prompts: Any) -> str:
+def _prompt(prompts: Prompts) -> str:
     return f"'{prompts.inside[:60]}'"
 
 
-def _in_range(what: str, values: Any, shape: tuple[int, ...], most: float) -> str:
+def _in_range(what: str, values: Floats, shape: tuple[int, ...], most: float) -> str:
     if values.shape != shape or not np.isfinite(values).all() or values.min() < 0 or values.max() > most:
         raise ValueError(
             f"{what} of shape {values.shape} in {values.min()}..{values.max()}, want {shape} in 0..{most:g}"
@@ -126,7 +141,7 @@ def _in_range(what: str, values: Any, shape: tuple[int, ...], most: float) -> st
     return f"{what} in {values.min():.2f}..{values.max():.2f}"
 
 
-def _features(encoded: Any) -> str:
+def _features(encoded: Encoded) -> str:
     length = float(np.linalg.norm(encoded.vector))
     if not np.isfinite(encoded.tokens).all() or abs(length - 1) > 1e-3:
         raise ValueError(f"a vector of length {length}, want 1, and finite tokens")

@@ -1,4 +1,4 @@
-"""Measures of a painted canvas that betray a failed out-painting; each a number, compared with a recorded limit."""
+"""Checks of a painted canvas: measures that detect a failed out-painting, each compared with a limit of the recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,21 @@ from pydantic import Field
 from pipeline.core.geometry import BoxPx
 from pipeline.core.settings import Settings
 
-THUMB = 64
+THUMB = 64  # pixels, long side at which repeats are searched: coarse enough to ignore texture, and fast
+JUMP_REACH = 6  # pixels on either side of the frame whose jumps are compared
+LEAST_CONTRAST = 4.0  # grey levels: a photo or a subject of less has nothing to compare
+LEAST_SUBJECT = 6  # pixels at ``THUMB``: a smaller subject is like anything
+MOST_PHOTO = 0.4  # of a window, which then counts as paint
 
 
 class PaintCheckSettings(Settings):
-    """Limits. blank_share: least contrast of the paint as a share of the photo's own; seam_ratio: most jump across
-    the frame as a multiple of the jumps beside it; repeat_correlation, mirror_correlation: most likeness of a painted
-    window to the subject, or to its mirror image (1 never rejects). ``procrop-data audit paint`` tells what limits real
-    surroundings would pass.
+    """Limits of the measures. ``procrop-data audit paint`` calibrates them on real surroundings.
+
+    Args:
+        blank_share: least contrast of the paint as a share of the photo's.
+        seam_ratio: largest jump across the frame as a multiple of the jumps beside it.
+        repeat_correlation: largest correlation of a painted window with the subject; 1 never rejects.
+        mirror_correlation: the same with the subject's mirror images.
     """
 
     blank_share: float = Field(0.04, ge=0)
@@ -34,7 +41,7 @@ class PaintCheckSettings(Settings):
 
 @dataclass(frozen=True)
 class PaintMeasures:
-    """What was measured on one canvas; a measure that does not apply (no paint, no subject) takes its harmless value."""
+    """Measures of one canvas; one that does not apply (no paint, no subject) has a value that passes every limit."""
 
     contrast_share: float
     seam_ratio: float
@@ -59,7 +66,11 @@ def measure(
 ) -> PaintMeasures:
     """Measures of uint8 [H, W, 3] with the photo at ``box_px`` and, in it, the subject at ``subject_px``.
 
-    mirrored: whether mirror images of the subject are looked for, too, which costs twice what the subject itself does.
+    Args:
+        canvas: the painted canvas.
+        box_px: of the photo.
+        subject_px: bounds of the subject; None without one.
+        mirrored: whether its two mirror images are searched, too, which takes three times as long.
     """
     gray = canvas.astype(np.float32).mean(axis=2)
     repeat, mirror = _repeats(canvas, box_px, subject_px, mirrored) if subject_px else (0.0, 0.0)
@@ -76,7 +87,7 @@ def _contrast_share(gray: NDArray[np.float32], box: BoxPx) -> float:
     outside = np.ones(gray.shape, bool)
     outside[y1:y2, x1:x2] = False
     inner = float(gray[y1:y2, x1:x2].std())
-    if not outside.any() or inner < 4.0:  # an even photo may well have even surroundings
+    if not outside.any() or inner < LEAST_CONTRAST:  # a uniform photo may have uniform surroundings
         return 1.0
     return float(gray[outside].std()) / inner
 
@@ -86,9 +97,10 @@ def _seam_ratio(gray: NDArray[np.float32], box: BoxPx) -> float:
     x1, y1, x2, y2 = box
     ratios = []
     for lines, at, low, high in ((gray, y1, x1, x2), (gray, y2, x1, x2), (gray.T, x1, y1, y2), (gray.T, x2, y1, y2)):
-        if not 6 <= at <= lines.shape[0] - 6:
+        if not JUMP_REACH <= at <= lines.shape[0] - JUMP_REACH:
             continue
-        jumps = np.abs(np.diff(lines[at - 6 : at + 6, low:high], axis=0)).mean(axis=1)  # [11]; the frame is jump 5
+        near = lines[at - JUMP_REACH : at + JUMP_REACH, low:high]
+        jumps = np.abs(np.diff(near, axis=0)).mean(axis=1)  # [11]; the frame is jump 5
         beside = (jumps[:3].mean() + jumps[8:].mean()) / 2
         ratios.append(float(jumps[4:7].max() / (beside + 1.0)))
     return max(ratios, default=1.0)
@@ -108,25 +120,25 @@ def _repeats(canvas: NDArray[np.uint8], box: BoxPx, subject: BoxPx, mirrored: bo
     )
     x1, y1, x2, y2 = (round(v * scale) for v in subject)
     w, h = x2 - x1, y2 - y1
-    if w < 6 or h < 6 or w >= small.shape[1] or h >= small.shape[0]:
+    if w < LEAST_SUBJECT or h < LEAST_SUBJECT or w >= small.shape[1] or h >= small.shape[0]:
         return 0.0, 0.0
     template = small[y1:y2, x1:x2]
-    if template.std() < 4:
+    if template.std() < LEAST_CONTRAST:
         return 0.0, 0.0
     paint = _mostly_paint(small.shape, (h, w), [v * scale for v in box])
     exact = small.astype(np.float64)
     images = [template, template[:, ::-1], template[::-1]] if mirrored else [template]
-    likeness = [float(_correlations(exact, image)[paint].max(initial=0.0)) for image in images]
-    return likeness[0], max(likeness[1:], default=0.0)
+    best = [float(_correlations(exact, image)[paint].max(initial=0.0)) for image in images]
+    return best[0], max(best[1:], default=0.0)
 
 
 def _mostly_paint(shape: tuple[int, ...], window: tuple[int, int], box: Sequence[float]) -> NDArray[np.bool_]:
-    """Whether the h x w window at each place [H - h + 1, W - w + 1] has less than 0.4 of its area in the box."""
+    """Whether the h x w window at each place [H - h + 1, W - w + 1] has less than ``MOST_PHOTO`` of its area in the box."""
     inside = []
     for length, size, low, high in ((shape[0], window[0], box[1], box[3]), (shape[1], window[1], box[0], box[2])):
         start = np.arange(length - size + 1)
         inside.append(np.clip(np.minimum(start + size, high) - np.maximum(start, low), 0, None) / size)
-    small: NDArray[np.bool_] = np.outer(*inside) < 0.4
+    small: NDArray[np.bool_] = np.outer(*inside) < MOST_PHOTO
     return small
 
 

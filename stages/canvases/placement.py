@@ -1,4 +1,4 @@
-"""Where a photo goes on its canvas: sizes and positions drawn from a recorded distribution, per sample and seeded."""
+"""Placement of a photo on its canvas: sizes and positions drawn from the recipe's distribution, seeded per sample."""
 
 import random
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ from pipeline.core.settings import Settings
 
 
 class PlacementSettings(Settings):
-    """Distribution of the photo's rectangle. Shares are of the canvas; the aspect ratios are width over height.
+    """Distribution of the photo's rectangle. GenCrop has area U(0.1, 0.5), sides to 0.9, uniform position.
 
-    area: share of the canvas that the photo covers, uniform. max_side: neither side of the photo exceeds this share.
-    edge_share: share of the canvases whose photo touches an edge, so that some sides need no trim (gencrop's precedent:
-    area U(0.1, 0.5), side at most 0.9, uniform position).
+    Args:
+        area: bounds of the share of the canvas that the photo covers, uniform.
+        max_side: largest share of the canvas's width or height that the photo takes.
+        edge_share: share of the canvases whose photo touches an edge, so that some sides of a crop need no trim.
+        aspects: ratios of the canvas, width over height, drawn with equal chance.
     """
 
     area: tuple[float, float] = (0.2, 0.6)
@@ -25,14 +27,26 @@ class PlacementSettings(Settings):
 
 @dataclass(frozen=True)
 class Placement:
-    """``size``: (width, height) of the canvas; ``box_px``: the photo's rectangle on it."""
+    """A canvas and its photo.
+
+    Args:
+        size: (width, height) of the canvas in pixels.
+        box_px: of the photo on it.
+    """
 
     size: tuple[int, int]
     box_px: BoxPx
 
 
 def place(photo_size: tuple[int, int], long_side: int, settings: PlacementSettings, seed: int) -> Placement:
-    """Draw a canvas for a photo of (width, height). The photo's aspect is kept to within a pixel."""
+    """Draw a canvas for a photo, whose aspect ratio is kept to within a pixel.
+
+    Args:
+        photo_size: (width, height) of the photo, in any unit.
+        long_side: of the canvas in pixels.
+        settings: the distribution.
+        seed: of this sample.
+    """
     rng = random.Random(seed)
     aspect = rng.choice(settings.aspects)
     width = round(long_side * min(1.0, aspect))

@@ -1,4 +1,4 @@
-"""The seam: how the photo's pixels meet the painted ones, and what is done so that it does not tell the two apart."""
+"""The seam treatment: how photo and paint are blended, so that a model cannot recognise the photo by its pixels."""
 
 from typing import Literal
 
@@ -19,14 +19,19 @@ STORED_QUALITY = 95
 
 
 class SeamSettings(Settings):
-    """Applied in this order, all but ``match`` to paint and photo alike; docs/seam.md has what each is worth, and why the
-    defaults are what they are. ``UNTREATED`` is a plain paste.
+    """Steps of the treatment in this order, all but ``match`` applied to paint and photo alike. ``UNTREATED`` is a plain paste.
 
-    scale: the canvas is painted this many times larger, and made smaller together with the photo on it. keep: whose
-    pixels lie in the frame, the photo's own or the painter's rendering of them (both sides then went through one decoder).
-    feather_px: width of the ramp inside the photo's frame over which its pixels take over; 0 pastes hard. match: share of
-    the way from the paint's contrast of detail to the photo's. blur_px: standard deviation of a Gaussian. noise: standard
-    deviation of grain, in grey levels. jpeg_quality: of the one JPEG that the canvas is stored as.
+    docs/seam.md measures each step and gives the reasons of the defaults.
+
+    Args:
+        scale: the canvas is painted this many times larger, and reduced together with the photo on it.
+        keep: whether the photo's own pixels lie in the frame, or the painter's rendering of them, so that both sides come
+            from one decoder.
+        feather_px: width in pixels of the ramp inside the photo's frame from paint to photo; 0 pastes without one.
+        match: share of the way from the paint's contrast of detail to the photo's.
+        blur_px: standard deviation of a Gaussian blur in pixels.
+        noise: standard deviation of added grain in grey levels.
+        jpeg_quality: of the JPEG that the canvas is stored as.
     """
 
     scale: float = Field(1.0, ge=1, le=4)
@@ -39,7 +44,7 @@ class SeamSettings(Settings):
 
     @property
     def words(self) -> str:
-        """What a canvas's row says of its treatment: the feather, then all that is in use."""
+        """The treatment as a canvas's row records it: the feather, then every other step in use."""
         nothing = UNTREATED.model_dump(exclude={"feather_px"})
         used = {name: getattr(self, name) for name, value in nothing.items() if getattr(self, name) != value}
         return ", ".join([f"feather {self.feather_px}", *(f"{name} {value}" for name, value in used.items())])
@@ -59,8 +64,13 @@ def treat(
 ) -> Pixels:
     """The finished canvas uint8 [H, W, 3] of ``size`` (width, height), before it is encoded.
 
-    painted: uint8, ``settings.scale`` times that size, painted inside ``box_px`` too; photo: uint8 [h, w, 3] of the box's
-    size; box_px: in pixels of ``painted``. seed: of the grain.
+    Args:
+        painted: uint8, ``settings.scale`` times that size, painted inside ``box_px`` too.
+        photo: uint8 [h, w, 3], of the box's size.
+        box_px: of the photo, in pixels of ``painted``.
+        settings: the treatment.
+        size: (width, height) of the result in pixels.
+        seed: of the grain.
     """
     canvas = painted
     if settings.keep == "photo":
@@ -75,7 +85,7 @@ def treat(
 
 
 def degrade(canvas: Pixels, settings: SeamSettings, seed: int) -> Pixels:
-    """Blur and grain over the whole canvas uint8 [H, W, 3]; the same canvas when neither is asked for."""
+    """Blur and grain over the whole canvas uint8 [H, W, 3]; the same canvas when both are 0."""
     if settings.blur_px:
         blurred = gaussian_filter(canvas.astype(np.float32), (settings.blur_px, settings.blur_px, 0), mode="nearest")
         canvas = _pixels(blurred)
@@ -102,7 +112,7 @@ def paste(painted: Pixels, photo: Pixels, box_px: BoxPx, settings: SeamSettings)
 
 
 def kept_psnr(canvas: Pixels, photo: Pixels, box_px: BoxPx) -> float:
-    """What a treatment cost the photo: peak signal-to-noise ratio in dB inside its frame, 99 when no pixel changed."""
+    """Peak signal-to-noise ratio in dB of the photo inside its frame after the treatment; 99 when no pixel changed."""
     x1, y1, x2, y2 = box_px
     error = canvas[y1:y2, x1:x2].astype(np.float64) - photo
     return float(min(99.0, 10 * np.log10(255**2 / max(float((error**2).mean()), 1e-9))))

@@ -1,4 +1,4 @@
-"""How much of the subject a crop keeps, from a mask reduced to a small grid that travels with the proposals."""
+"""Share of the subject that a crop keeps, from a mask reduced to a small grid that is stored with the proposals."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,13 @@ def pack(mask: NDArray[np.float32]) -> bytes:
 
 
 class SubjectGrid:
-    """Subject mass inside boxes, by an integral image; boxes are in pixels of the width x height canvas."""
+    """Subject mass inside boxes, by an integral image.
+
+    Args:
+        packed: the grid, as ``pack`` returns it.
+        width: of the canvas in pixels.
+        height: of the canvas in pixels.
+    """
 
     def __init__(self, packed: bytes, width: int, height: int) -> None:
         grid = np.frombuffer(packed, np.uint8).reshape(SUBJECT_GRID, SUBJECT_GRID).astype(np.float64)
@@ -28,7 +34,7 @@ class SubjectGrid:
 
     @property
     def total(self) -> float:
-        """Mass of the whole subject, in cells; below 1 there is hardly any."""
+        """Mass of the whole subject in cells; below 1 the canvas counts as without a subject."""
         return float(self._sum[-1, -1]) / 255
 
     def kept(self, boxes: Sequence[Box]) -> list[float]:

@@ -1,1 +1,1 @@
-"""Training of the embedded models, and the settings of a training."""
+"""Training of the embedded scorer and out-painter, and a recipe's settings of the cropper's training."""

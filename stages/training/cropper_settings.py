@@ -1,19 +1,52 @@
 """Settings of the cropper's training as a recipe states them; turned into the trainer's own dataclass."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.core.settings import Settings
-from stages.training.network_settings import NetworkSettings
+
+
+class NetworkSettings(Settings):
+    """Which network a recipe trains: ``train.model.*``. Empty fields, and all other sizes, keep the architecture's own.
+
+    Args:
+        architecture: ``procrop`` or ``published``, with its sizes (``procrop_model/network/config.py``).
+        fusion: how features of references join those of the canvas.
+        backbone: ``lite0`` or a timm name, which starts without weights unless ``train.init`` gives them.
+        train_backbone: whether the backbone is trained, too.
+        input_side: side of the network's input in pixels.
+        input_mode: whether a canvas is resized to a square or fitted into it.
+        text_dim: channels of the captions' features; 0 for none.
+        matching: whether attention also compares references by the features of the retrieval encoder.
+    """
+
+    architecture: Literal["procrop", "published"] = "procrop"
+    fusion: Literal["", "attention", "token_mlp", "none"] = ""
+    backbone: str = ""
+    train_backbone: bool | None = None
+    input_side: int = Field(0, ge=0, multiple_of=32)
+    input_mode: Literal["", "square", "fit"] = ""
+    text_dim: int = Field(0, ge=0, le=4096)
+    matching: bool | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, without the architecture."""
+        return self.model_dump(exclude={"architecture"}, exclude_defaults=True)
 
 
 class AugmentSettings(Settings):
-    """Chances and strengths; picture and boxes move together, and the pseudo-label always stays whole.
+    """Probabilities of augmentations. Boxes move with the picture, and the pseudo-label is never cut.
 
-    trim: of cutting margins off; tight: of cutting a side right to the pseudo-label; whole: of cutting nearly all margins;
-    mirror; colour: of brightness, contrast and saturation; grey; degrade: of each of smaller-and-back, blur, noise and JPEG over
-    the whole canvas, against seams; annotated_trim: of cutting margins off a picture that people judged.
+    Args:
+        trim: of cutting margins off.
+        tight: of cutting a side right at the pseudo-label.
+        whole: of cutting nearly all margins.
+        mirror: of mirroring left and right.
+        colour: of changing brightness, contrast and saturation.
+        grey: of removing colour.
+        degrade: of each of resizing, blur, noise and JPEG over the whole canvas, so that the seam is no cue.
+        annotated_trim: of cutting margins off a picture with human annotations.
     """
 
     trim: float = Field(0.7, ge=0, le=1)
@@ -27,14 +60,25 @@ class AugmentSettings(Settings):
 
 
 class TargetSettings(Settings):
-    """Which crops of a picture that people judged are targets: the best, and those of at least least_score (0..10), most in all."""
+    """Which crops of a picture with human annotations are targets: the best one, and others with a high score.
+
+    Args:
+        least_score: of a target beside the best one, in 0..10.
+        most: targets of a picture at most.
+    """
 
     least_score: float = Field(7.0, ge=0, le=10)
     most: int = Field(8, ge=1)
 
 
 class TeacherSettings(Settings):
-    """The published EMA teacher gives half the class loss after ``start``, a share of the epochs. beta: what it keeps an epoch."""
+    """The published EMA teacher, whose predictions give half of the class loss.
+
+    Args:
+        used: whether there is a teacher.
+        beta: share of its weights that the teacher keeps at each epoch.
+        start: share of the epochs after which it is used.
+    """
 
     used: bool = False
     beta: float = Field(0.5, ge=0, lt=1)
@@ -42,15 +86,36 @@ class TeacherSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """mode: weak labels of the run, ``supervised`` on sets (folders that ``convert`` made), or ``mixed``, where annotated_share
-    of what is shown comes from the sets; init_from: a cropper's folder to start from (fine-tuning); init: folder of a downloaded
-    COCO Conditional DETR (the hub's layout) to start from, of which the model folder's ``init.txt`` tells what was taken.
+    """Training of the cropper. Sizes of the network beyond ``model``, and the weights of the loss, keep the trainer's defaults.
 
-    epochs, batch: passes over the train split and canvases a step, in ``accumulate`` parts; k: references a canvas (0: the plain
-    model); patience: epochs without a better IoU on val_split after which to stop, 0 for never; schedule ``step``: a tenth
-    of the rate after each of drops (shares of the run); average: decay of the weights' moving average; compiler: a torch.compile
-    backend such as ``inductor``; workers: threads that draw pictures ahead.
-    model: which network (docs/cropper.md); its other sizes and the weights of the loss keep the trainer's defaults.
+    Args:
+        mode: ``weak`` trains on the run's labels, ``supervised`` on annotated sets, ``mixed`` on both.
+        sets: folders that ``convert`` made, for ``supervised`` and ``mixed``.
+        annotated_share: of the canvases of a ``mixed`` training that come from the sets.
+        init_from: folder of a cropper to start from (fine-tuning); empty for none.
+        val_split: split on which the best epoch is chosen.
+        seed: of the weights, the order of the canvases and the augmentations.
+        epochs: passes over the train split.
+        batch: canvases of a step.
+        accumulate: parts that a step's batch is computed in, to save memory.
+        learning_rate: of AdamW, at its maximum.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        warmup: share of the steps over which the learning rate rises.
+        schedule: ``cosine`` to 0, or ``step``: a tenth of the rate after each of ``drops``.
+        drops: shares of the steps, for the schedule ``step``.
+        average: decay of the weights' moving average, a step.
+        patience: epochs without a better IoU on val_split after which training stops; 0 for never.
+        k: references of a canvas; 0 for the model without retrieval.
+        precision: of the network's computations.
+        compiler: a backend of ``torch.compile`` such as ``inductor``; empty for none.
+        workers: threads that load canvases ahead; 0 for none.
+        init: folder of a downloaded COCO Conditional DETR in the hub's layout to start from; the model folder's ``init.txt``
+            lists the weights that were taken.
+        model: which network (docs/cropper.md).
+        augment: augmentations of the canvases.
+        targets: targets of annotated pictures.
+        teacher: the EMA teacher.
     """
 
     mode: Literal["weak", "supervised", "mixed"] = "weak"

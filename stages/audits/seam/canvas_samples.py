@@ -1,4 +1,4 @@
-"""What is audited: a run's canvases, treated anew or not, and the controls made of its unpainted photographs."""
+"""Samples of the audit: a run's canvases, with another treatment or as they are, and controls of its unpainted photographs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from pipeline.core.errors import MissingUpstreamError
 from pipeline.core.geometry import BoxPx
 from pipeline.core.seeds import fraction_of, seed_for
 from pipeline.core.stage import R, Tables
-from stages.audits.seam.patches import Pixels, Scene, mask_of
+from stages.audits.seam.patches import LabelledCanvas, Pixels, mask_of
 from stages.canvases.seam_treatment import SeamSettings, kept_psnr, treat
 from stages.photos.decode import encode_jpeg, to_array
 
-CONTROL_BLUR = 3.0  # pixels, of a border that any probe must find
+CONTROL_BLUR = 3.0  # pixels: a blur that any sound probe detects
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,18 @@ class _CanvasRow(_ImagePlace):
 
 
 @dataclass(frozen=True)
-class Painted:
-    """A canvas of the run as it is stored, and the photograph that it was made from at the size it has on it."""
+class AuditedCanvas:
+    """A canvas of the run as it is stored.
+
+    Args:
+        key: of the canvas.
+        photo: key of its photograph.
+        pixels: uint8 [H, W, 3].
+        original: uint8 [h, w, 3], the photograph at the size that it has on the canvas.
+        box_px: of the photograph on the canvas.
+        subject_px: bounds of the subject on the canvas; None without one.
+        recipe: (out-painter, seam treatment) that made it.
+    """
 
     key: str
     photo: str
@@ -51,10 +61,10 @@ class Painted:
     recipe: tuple[str, str]
 
     @property
-    def scene(self) -> Scene:
-        """For the probes."""
+    def scene(self) -> LabelledCanvas:
+        """The canvas with the mask of its photo."""
         height, width = self.pixels.shape[:2]
-        return Scene(self.key, self.photo, self.pixels, mask_of(self.box_px, width, height))
+        return LabelledCanvas(self.key, self.photo, self.pixels, mask_of(self.box_px, width, height))
 
 
 def _rows(tables: Tables, stage: str, record: type[R]) -> list[tuple[int, R]]:
@@ -63,7 +73,12 @@ def _rows(tables: Tables, stage: str, record: type[R]) -> list[tuple[int, R]]:
 
 
 class Canvases:
-    """Kept canvases of a run, at most ``limit``, by key; a photo has as many of them as another as far as possible."""
+    """Kept canvases of a run, ordered by key, spread over its photos as evenly as possible.
+
+    Args:
+        tables: of the run; MissingUpstreamError when it has no canvases.
+        limit: canvases at most.
+    """
 
     def __init__(self, tables: Tables, limit: int) -> None:
         self._tables = tables
@@ -78,11 +93,11 @@ class Canvases:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[Painted]:
+    def __iter__(self) -> Iterator[AuditedCanvas]:
         for shard, row in self._rows:
             x1, y1, x2, y2 = row.photo_box
             original = Image.fromarray(self.photograph(row.photo)).resize((x2 - x1, y2 - y1), Image.Resampling.LANCZOS)
-            yield Painted(
+            yield AuditedCanvas(
                 key=row.key,
                 photo=row.photo,
                 pixels=self._image("outpaint", shard, row),
@@ -101,8 +116,8 @@ class Canvases:
         return to_array(self._tables.read_range(path, place.image_offset, place.image_size))
 
 
-def treated(canvases: Sequence[Painted], settings: SeamSettings) -> tuple[list[Scene], float]:
-    """Stored canvases with a treatment on top, and its mean PSNR inside the photo.
+def treated(canvases: Sequence[AuditedCanvas], settings: SeamSettings) -> tuple[list[LabelledCanvas], float]:
+    """Stored canvases with a treatment applied, and its mean PSNR inside the photo in dB.
 
     Both sides of a stored canvas went through its JPEG already; the treatment ends with one of its own.
     """
@@ -116,20 +131,19 @@ def treated(canvases: Sequence[Painted], settings: SeamSettings) -> tuple[list[S
         )  # fmt: skip
         pixels = to_array(encode_jpeg(Image.fromarray(pixels), settings.jpeg_quality))
         kept.append(kept_psnr(pixels, canvas.original, canvas.box_px))
-        scenes.append(Scene(canvas.key, canvas.photo, pixels, canvas.scene.inside))
+        scenes.append(LabelledCanvas(canvas.key, canvas.photo, pixels, canvas.scene.inside))
     return scenes, float(np.mean(kept))
 
 
-def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
+def controls(canvases: Canvases, seed: int) -> dict[str, list[LabelledCanvas]]:
     """Pictures without any paint, a window of the photograph for each canvas, of its size. By name:
 
-    ``random``: with the canvas's rectangle at a random place, and again half a picture further, going on at the other edge
-    where it leaves the picture, so that every place is as often in as out: a sound probe finds nothing. ``blurred``: at
-    the first of these places, blurred outside the rectangle: a sound probe finds all. ``real``: the rectangle where the
-    canvas has it: what a painter without any fault would leave, for what is in the middle of a photograph differs from
-    what is around it.
+    ``random``: with the canvas's rectangle at a random place, and again half a picture further, both wrapped around the
+    picture's edges, so that every place is inside as often as outside: a sound probe is at chance. ``blurred``: at the
+    first of these places, blurred outside the rectangle: a sound probe separates all. ``real``: the rectangle where the
+    canvas has it: the result of a perfect painter, as the middle of a photograph differs from its surroundings.
     """
-    found: dict[str, list[Scene]] = {"random": [], "blurred": [], "real": []}
+    samples: dict[str, list[LabelledCanvas]] = {"random": [], "blurred": [], "real": []}
     for canvas in canvases:
         height, width = canvas.pixels.shape[:2]
         rng = np.random.default_rng(seed_for(seed, "seam control", canvas.key))
@@ -140,14 +154,14 @@ def controls(canvases: Canvases, seed: int) -> dict[str, list[Scene]]:
         blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(CONTROL_BLUR)))
         part = Image.fromarray(np.where(anywhere[..., None], np.asarray(image), blurred))
         plain, mixed = to_array(encode_jpeg(image)), to_array(encode_jpeg(part))
-        found["random"].append(Scene(canvas.key, canvas.photo, plain, anywhere))
-        found["random"].append(Scene(f"{canvas.key}-opposite", canvas.photo, plain, opposite))
-        found["blurred"].append(Scene(canvas.key, canvas.photo, mixed, anywhere))
-        found["real"].append(Scene(canvas.key, canvas.photo, plain, placed))
-    return found
+        samples["random"].append(LabelledCanvas(canvas.key, canvas.photo, plain, anywhere))
+        samples["random"].append(LabelledCanvas(f"{canvas.key}-opposite", canvas.photo, plain, opposite))
+        samples["blurred"].append(LabelledCanvas(canvas.key, canvas.photo, mixed, anywhere))
+        samples["real"].append(LabelledCanvas(canvas.key, canvas.photo, plain, placed))
+    return samples
 
 
-def unpainted(canvases: Canvases, canvas: Painted, seed: int) -> Pixels:
+def unpainted(canvases: Canvases, canvas: AuditedCanvas, seed: int) -> Pixels:
     """A window of the canvas's photograph at the canvas's size, uint8 [H, W, 3], with no paint in it."""
     height, width = canvas.pixels.shape[:2]
     rng = np.random.default_rng(seed_for(seed, "unpainted", canvas.key))

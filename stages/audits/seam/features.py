@@ -1,7 +1,7 @@
-"""What the logistic probe looks at: statistics of one patch in which a painter and a camera tend to differ.
+"""Features of the logistic probe: statistics of one patch in which a painter and a camera tend to differ.
 
-Energies of the bands of the 8x8 cosine transform (sharpness, noise, quantisation), how peaked the fine detail is,
-how colour goes with brightness in it, the step at JPEG's block borders, clipped pixels, and the colour itself.
+Energies of the bands of the 8x8 cosine transform (sharpness, noise, quantisation), the kurtosis of fine detail, its
+correlation of colour with brightness, the step at JPEG's block borders, clipped pixels, and the colour itself.
 """
 
 from itertools import pairwise
@@ -13,8 +13,9 @@ from scipy.fft import dctn
 from stages.audits.seam.patches import Patches
 
 Floats = NDArray[np.float64]
-BLOCK = 8
+BLOCK = 8  # of JPEG, pixels
 TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]).T
+# Radii in the 8x8 cosine transform between which energies are summed: finer for brightness, where painters differ most.
 LUMA_EDGES = (0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 7.0, 10.0)
 CHROMA_EDGES = (0.5, 2.5, 5.5, 10.0)
 
@@ -25,14 +26,14 @@ def features_of(patches: Patches) -> Floats:
 
 
 def line_features_of(patches: Patches) -> Floats:
-    """For a frame that may run down the middle of a patch: how its halves differ, and the step between them; [N, F]."""
+    """Features [N, F] of a frame down the middle of a patch: how its halves differ, and the step between them."""
     half = patches.pixels.shape[2] // 2
     left, right = _local(patches.pixels[:, :, :half]), _local(patches.pixels[:, :, half:])
     return np.concatenate([np.abs(left - right), left + right, _steps(patches.pixels, half)], axis=1)
 
 
 def _local(pixels: NDArray[np.uint8]) -> Floats:
-    """pixels: uint8 [N, h, w, 3] -> [N, F]. Sides that are no multiple of 8 lose their rest in the band energies."""
+    """pixels: uint8 [N, h, w, 3] -> [N, F]. Band energies ignore what exceeds a multiple of 8 in a side."""
     ycc = pixels.astype(np.float64) @ TO_YCC  # [N, h, w, 3]
     luma = ycc[..., 0]
     fine = luma[:, 1:-1, 1:-1] - (luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]) / 4
@@ -44,8 +45,8 @@ def _local(pixels: NDArray[np.uint8]) -> Floats:
         *_bands(ycc[..., 2], CHROMA_EDGES),
         np.log(np.median(np.abs(diagonal), axis=(1, 2)) + 0.1),
         np.log(np.abs(diagonal).max(axis=(1, 2)) + 0.1),
-        _peakedness(fine),
-        *(_likeness(fine, colour[..., channel]) for channel in (0, 1)),
+        _log_kurtosis(fine),
+        *(_correlation(fine, colour[..., channel]) for channel in (0, 1)),
         _block_step(luma),
         ((pixels == 255) | (pixels == 0)).mean(axis=(1, 2, 3)),
         *((ycc.mean(axis=(1, 2)) - [128, 0, 0]) / 64).T,
@@ -64,15 +65,15 @@ def _bands(plane: Floats, edges: tuple[float, ...]) -> list[Floats]:
     return [np.log(power[:, ring].mean(axis=1) + 0.05) for ring in rings]
 
 
-def _peakedness(fine: Floats) -> Floats:
-    """Log kurtosis of fine detail [N, h, w]: high where it is rare and strong, as at the edges of things."""
+def _log_kurtosis(fine: Floats) -> Floats:
+    """Log kurtosis of fine detail [N, h, w]: high where detail is rare and strong, as along edges."""
     square = (fine**2).mean(axis=(1, 2))
     result: Floats = np.log(((fine**4).mean(axis=(1, 2)) + 0.1) / (square**2 + 0.1))
     return result
 
 
-def _likeness(one: Floats, other: Floats) -> Floats:
-    """Correlation without means of two planes [N, h, w]; 0 where there is nothing."""
+def _correlation(one: Floats, other: Floats) -> Floats:
+    """Correlation without means of two planes [N, h, w]; 0 for planes without detail."""
     scale = np.sqrt((one**2).sum(axis=(1, 2)) * (other**2).sum(axis=(1, 2)))
     result: Floats = (one * other).sum(axis=(1, 2)) / (scale + 1.0)
     return result

@@ -16,8 +16,15 @@ GRID = 8  # patches start on the 8x8 grid of JPEG, so that its traces are in ste
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One canvas to audit. pixels: uint8 [H, W, 3]; inside: bool [H, W], true where the photo is; photo: its key."""
+class LabelledCanvas:
+    """One canvas to audit.
+
+    Args:
+        key: of the canvas.
+        photo: key of its photograph.
+        pixels: uint8 [H, W, 3].
+        inside: bool [H, W], true where the photo is.
+    """
 
     key: str
     photo: str
@@ -27,9 +34,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Patches:
-    """N patches of side s. pixels: uint8 [N, s, s, 3]; target: bool [N], what a probe has to find; photos: keys [N];
-    shift: float32 [N, 3], a patch's mean colour less its canvas's; corner: int [N, 2], (x, y) on the canvas;
-    scenes: int [N], which canvas.
+    """N patches of side s.
+
+    Args:
+        pixels: uint8 [N, s, s, 3].
+        target: bool [N], the class that a probe predicts.
+        photos: keys [N] of the photographs.
+        shift: float32 [N, 3], a patch's mean colour less its canvas's.
+        corner: int [N, 2], (x, y) of the top left pixel on the canvas.
+        scenes: int [N], number of the canvas.
     """
 
     pixels: Pixels
@@ -50,25 +63,25 @@ def mask_of(box_px: BoxPx, width: int, height: int) -> Mask:
     return mask
 
 
-def sides(scenes: Sequence[Scene], side: int, most: int, seed: int) -> Patches:
-    """Patches wholly in the photo (target) or wholly in the paint: of each canvas at most ``most`` of either kind, and as
-    many of the one as of the other, so that a probe gains nothing from knowing which canvas it looks at.
+def sides(scenes: Sequence[LabelledCanvas], side: int, most: int, seed: int) -> Patches:
+    """Patches wholly in the photo (target) or wholly in the paint: of each canvas at most ``most`` of either kind, and
+    equally many of both, so that recognising a canvas does not help a probe.
     """
     parts = []
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng(seed_for(seed, "seam sides", scene.key))
         filled = _filled(scene.inside, side)[::GRID, ::GRID]
-        found = [np.argwhere(filled == value)[:, ::-1] * GRID for value in (1.0, 0.0)]
-        count = min(most, *(len(places) for places in found))
-        chosen = [_draw(places, count, rng) for places in found]
+        places = [np.argwhere(filled == value)[:, ::-1] * GRID for value in (1.0, 0.0)]
+        count = min(most, *(len(each) for each in places))
+        chosen = [_draw(each, count, rng) for each in places]
         parts += [_cut(scene, number, chosen[0], side, True), _cut(scene, number, chosen[1], side, False)]
     return joined(parts, side)
 
 
-def lines(scenes: Sequence[Scene], side: int, most: int, seed: int) -> Patches:
+def lines(scenes: Sequence[LabelledCanvas], side: int, most: int, seed: int) -> Patches:
     """Patches with the frame through their middle (target), and as many of the same canvas wholly on one side of it.
 
-    All are turned so that the frame runs from top to bottom, then mirrored at random, which says nothing of the sides.
+    All are rotated so that the frame runs from top to bottom, then mirrored at random, so that the sides carry no cue.
     """
     parts = []
     for number, scene in enumerate(scenes):
@@ -114,7 +127,7 @@ def _draw(places: NDArray[np.int64], count: int, rng: np.random.Generator) -> ND
     return places[np.sort(rng.permutation(len(places))[:count])]
 
 
-def _cut(scene: Scene, number: int, corners: NDArray[np.int64], side: int, target: bool) -> Patches:
+def _cut(scene: LabelledCanvas, number: int, corners: NDArray[np.int64], side: int, target: bool) -> Patches:
     windows = sliding_window_view(scene.pixels, (side, side), axis=(0, 1)) if len(corners) else None
     n = len(corners)
     pixels = np.zeros((0, side, side, 3), np.uint8)
@@ -139,7 +152,7 @@ def _turned(patches: Patches, turn: bool, rng: np.random.Generator) -> Patches:
     return replace(patches, pixels=pixels)
 
 
-def everywhere(scene: Scene, side: int) -> Patches:
+def everywhere(scene: LabelledCanvas, side: int) -> Patches:
     """Every patch of the grid, in the photo or not; their target says whether their middle is."""
     height, width = scene.inside.shape
     places = np.mgrid[0 : height - side + 1 : GRID, 0 : width - side + 1 : GRID].reshape(2, -1).T[:, ::-1]

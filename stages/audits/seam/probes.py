@@ -1,4 +1,4 @@
-"""Two probes of patches, each trained on some photos and asked about others: logistic regression and a small CNN."""
+"""Two probes of patches, logistic regression and a small CNN, trained on some photos and tested on others; and their AUC."""
 
 from collections.abc import Callable
 
@@ -15,11 +15,14 @@ Flags = NDArray[np.bool_]
 # (train patches' indices, test patches' indices) -> scores of the test patches, higher for the target.
 Probe = Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]
 EPOCHS, BATCH, RATE = 12, 128, 3e-3
-NEWTON_STEPS, RIDGE, ENOUGH, FEW = 8, 30.0, 1e-3, 40
+NEWTON_STEPS = 8  # at most
+RIDGE = 30.0  # penalty of a squared weight; features are standardised
+ENOUGH = 1e-3  # largest change of a weight at which Newton's method stops
+FEW = 40  # features, up to which products of two are added: 820 columns at most
 
 
 def folds_of(photos: NDArray[np.str_], folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each patch [N]: whole photos are dealt out in an order by hash."""
+    """The fold of each patch [N]: whole photos are dealt out in the order of their hashes."""
     names = sorted(set(photos.tolist()), key=lambda name: (seed_for(seed, "seam fold", name), name))
     place = {name: number % folds for number, name in enumerate(names)}
     return np.array([place[name] for name in photos.tolist()], np.int64)
@@ -35,7 +38,7 @@ def out_of_fold(probe: Probe, folds: NDArray[np.int64]) -> Floats:
 
 
 def logistic(features: Floats, target: Flags) -> Probe:
-    """Ridge logistic regression by Newton's method on features [N, F] and their squares; products too when few."""
+    """Ridge logistic regression by Newton's method on features [N, F] and their squares, or all products of two when F is small."""
 
     def probe(train: NDArray[np.int64], test: NDArray[np.int64]) -> Floats:
         mean, spread = features[train].mean(axis=0), features[train].std(axis=0) + 1e-6
@@ -48,8 +51,8 @@ def logistic(features: Floats, target: Flags) -> Probe:
         design = expand(train)
         centre, scale = design.mean(axis=0), design.std(axis=0) + 1e-6
         weights = _newton(_with_one((design - centre) / scale), target[train].astype(np.float64))
-        answer: Floats = _with_one((expand(test) - centre) / scale) @ weights
-        return answer
+        scores: Floats = _with_one((expand(test) - centre) / scale) @ weights
+        return scores
 
     return probe
 
@@ -75,7 +78,7 @@ def _newton(x: Floats, y: Floats) -> Floats:
 
 
 class PatchNet(nn.Module):
-    """A small CNN over colour and over what a high-pass filter leaves: [N, 3, s, s] in 0..1 -> logits [N]."""
+    """A small CNN over the colours and their high-pass: [N, 3, s, s] in 0..1 -> logits [N]."""
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
@@ -89,8 +92,8 @@ class PatchNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """image: float [N, 3, s, s] in 0..1 -> logits [N]."""
         smooth = nn.functional.avg_pool2d(nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        found = self.body(torch.cat([image - 0.5, 8 * (image - smooth)], dim=1))  # [N, 2 * width, h, w]
-        pooled = torch.cat([found.mean(dim=(2, 3)), found.amax(dim=(2, 3))], dim=1)
+        maps = self.body(torch.cat([image - 0.5, 8 * (image - smooth)], dim=1))  # [N, 2 * width, h, w]
+        pooled = torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
         logits: Tensor = self.head(pooled)[:, 0]
         return logits
 
@@ -108,8 +111,8 @@ def network(patches: Patches, seed: int, epochs: int = EPOCHS) -> Probe:
         net.eval()
         with torch.no_grad():
             parts = [net(images[chunk].float() / 255) for chunk in torch.split(torch.from_numpy(test), 1024)]
-        answer: Floats = torch.cat(parts).double().numpy()
-        return answer
+        scores: Floats = torch.cat(parts).double().numpy()
+        return scores
 
     return probe
 
@@ -134,3 +137,32 @@ def _fit(net: PatchNet, images: Tensor, target: Tensor, train: Tensor, epochs: i
             optimiser.step()
             schedule.step()
             done += 1
+
+
+def auc(scores: Floats, target: Flags) -> float:
+    """Area under the ROC curve: the chance that a target outscores another sample, ties counting half; NaN for one kind only."""
+    _, place = np.unique(scores, return_inverse=True)
+    return _area(place, target, np.ones(len(scores)))
+
+
+def _area(place: NDArray[np.int64], target: Flags, weights: Floats) -> float:
+    """AUC of samples of rank ``place`` [N], which ties share, repeated ``weights`` [N] times."""
+    hit = np.bincount(place, weights * target)
+    miss = np.bincount(place, weights * ~target)
+    below = miss.cumsum() - miss
+    total = hit.sum() * miss.sum()
+    return float((hit * (below + miss / 2)).sum() / total) if total else float("nan")
+
+
+def auc_by_photo(
+    scores: Floats, target: Flags, photos: NDArray[np.str_], draws: int, seed: int
+) -> tuple[float, float, float]:
+    """(AUC, low, high): over all patches, with a 95 % bootstrap interval that draws whole photos, as patches of one are alike."""
+    _, owner = np.unique(photos, return_inverse=True)
+    _, place = np.unique(scores, return_inverse=True)
+    count = int(owner.max()) + 1
+    rng = np.random.default_rng(seed)
+    times = (np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(draws))
+    drawn = [_area(place, target, one[owner].astype(np.float64)) for one in times]
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return auc(scores, target), float(low), float(high)

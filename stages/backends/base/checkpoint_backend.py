@@ -1,15 +1,23 @@
-"""What backends of public checkpoints share: who they are, and an engine that loads on first use, in the worker that uses it."""
+"""What backends of public checkpoints share: a digest of files and settings, and an engine that each worker loads on first use."""
 
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Generic, TypeVar
 
+from pipeline.core.json_types import Json
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import DeviceSettings
 from stages.backends.base.checkpoint_files import locate, weights_digest
-from stages.backends.base.lazy_import import engine
+from stages.backends.base.lazy_import import LazyImport
 
 
 class CheckpointSettings(DeviceSettings):
-    """model: a folder, a file or a hub id that was downloaded; revision: of the hub; licence: of the weights."""
+    """Settings of a backend that loads a public checkpoint.
+
+    Args:
+        model: a folder, a file, or a hub id that was downloaded.
+        revision: branch, tag or commit of the hub id; empty for its default branch.
+        licence: of the weights, as the dataset's card states it.
+    """
 
     model: str
     revision: str = ""
@@ -17,43 +25,46 @@ class CheckpointSettings(DeviceSettings):
 
 
 S = TypeVar("S", bound=CheckpointSettings)
+E = TypeVar("E")
 
 
-class FromCheckpoint(Generic[S]):
-    """engine_at: ``module:class`` of what loads and runs the network, made of the settings.
+class FromCheckpoint(Generic[S, E]):
+    """A backend with settings of type ``S`` and an engine of type ``E``, which loads and runs the network.
 
-    code_version: raised whenever the same input gives other output. name and licence are those of the protocol.
+    Args:
+        name: of the backend, as ``Model.name``.
+        settings: what the engine is made of.
+        engine: the engine's class.
     """
 
-    engine_at: ClassVar[str]
-    code_version: ClassVar[int] = 1
+    code_version: ClassVar[int] = 1  # raised whenever the same input gives other output
 
-    def __init__(self, name: str, settings: S) -> None:
+    def __init__(self, name: str, settings: S, engine: LazyImport[Callable[[S], E]]) -> None:
         self.name, self.licence = name, settings.licence
-        self._settings = settings
-        self._engine: Any = None
+        self._settings, self._engine_class = settings, engine
+        self._engine: E | None = None
         self._digest = ""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_engine": None}
 
     @property
     def digest(self) -> str:
-        """Of the weights' files, what shapes the output, and the code version; ModelError when a checkpoint is missing."""
+        """Of the weights' files, the settings that shape the output, and the code version; ModelError without the checkpoint."""
         if not self._digest:
-            told = {"code": self.code_version, "settings": self._told(), "weights": self._weights()}
-            self._digest = digest_of(told)[:16]
+            identity = {"code": self.code_version, "settings": self._identity(), "weights": self._weights()}
+            self._digest = digest_of(identity)[:16]
         return self._digest
 
-    def _told(self) -> dict[str, Any]:
-        """Settings that shape the output: all but where it is computed and what the files' own digest says."""
+    def _identity(self) -> Mapping[str, Json]:
+        """Settings that shape the output: all but the device and what the digest of the files covers."""
         return self._settings.model_dump(mode="json", exclude={"device", "model", "licence"})
 
-    def _weights(self) -> Any:
+    def _weights(self) -> str | Sequence[str]:
         """Digests of the files that are loaded."""
         return weights_digest(locate(self._settings.model, self._settings.revision))
 
-    def _loaded(self) -> Any:
+    def _loaded(self) -> E:
         if self._engine is None:
-            self._engine = engine(self.engine_at)(self._settings)
+            self._engine = self._engine_class.load()(self._settings)
         return self._engine

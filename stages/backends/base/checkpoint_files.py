@@ -1,4 +1,4 @@
-"""Checkpoints on disk: where a hub id or folder lies, which of its files are loaded, their digest, and errors that teach."""
+"""Checkpoints on disk: finding a folder or hub id, choosing the files that are loaded, their digest, errors that say what to do."""
 
 import contextlib
 import hashlib
@@ -6,13 +6,26 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.core.errors import ModelError
-from stages.backends.base.lazy_import import engine
+from pipeline.core.json_types import JsonObject
+from stages.backends.base.lazy_import import LazyImport
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+M = TypeVar("M", bound="PreTrainedModel")
+SNAPSHOT: LazyImport[Callable[..., str]] = LazyImport("huggingface_hub:snapshot_download")
+OUT_OF_MEMORY: LazyImport[type[BaseException]] = LazyImport("torch:OutOfMemoryError")
+SAFETENSOR_ERROR: LazyImport[type[BaseException]] = LazyImport("safetensors:SafetensorError")
+QUIET: tuple[LazyImport[Callable[[], None]], ...] = (
+    LazyImport("transformers.utils.logging:disable_progress_bar"),
+    LazyImport("transformers.utils.logging:set_verbosity_error"),  # missing weights become an error in ``pretrained``
+)
 TABLES = {".json", ".txt", ".model", ".tiktoken", ".jinja"}
 SAFE, PICKLED = ".safetensors", {".bin", ".pt", ".pth", ".ckpt"}
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
@@ -21,15 +34,14 @@ _VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=[.-])")
 def locate(model: str, revision: str = "") -> Path:
     """The folder or file of a checkpoint: a path, or a hub id whose snapshot is in the hub's cache of this machine.
 
-    Nothing is downloaded: a run must not begin with hours of it in each worker. Raises ModelError that says how to get it.
+    Nothing is downloaded, so that no worker spends hours on a download. Raises ModelError with the download command.
     """
     path = Path(model).expanduser()
     if path.exists():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith("."):
         with contextlib.suppress(OSError, ValueError):  # the hub's own errors are of these classes
-            found = engine("huggingface_hub:snapshot_download")(model, revision=revision or None, local_files_only=True)
-            return Path(found)
+            return Path(SNAPSHOT.load()(model, revision=revision or None, local_files_only=True))
         at = f" --revision {revision}" if revision else ""
         raise ModelError(
             f"the model '{model}' is not on this machine: download it once with 'hf download {model}{at}', or give a folder"
@@ -44,15 +56,15 @@ def files_of(folder: Path, variant: str = "") -> list[Path]:
     """
     if folder.is_file():
         return [folder]
-    found = []
+    files: list[Path] = []
     for home, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = [Path(home) / name for name in sorted(names) if not name.startswith(".")]
-        found += [path for path in paths if path.suffix in TABLES]
-        # What lies beside a pipeline's index is the same model in one file, for other programs.
+        files += [path for path in paths if path.suffix in TABLES]
+        # Weights beside a pipeline's index are the same model in one file, for other programs.
         if "model_index.json" not in names:
-            found += _weights(paths, variant)
-    return sorted(found)
+            files += _weights(paths, variant)
+    return sorted(files)
 
 
 def _weights(paths: list[Path], variant: str) -> list[Path]:
@@ -63,23 +75,23 @@ def _weights(paths: list[Path], variant: str) -> list[Path]:
 
 
 def weights_digest(folder: Path, variant: str = "") -> str:
-    """16 hex digits over names and contents of ``files_of``; a file is hashed again only when its stamp has changed."""
+    """16 hex digits over names and contents of ``files_of``; a file is hashed again only when its size, time or inode changed."""
     digest = hashlib.sha256()
-    remembered = _Remembered()
+    cache = _DigestCache()
     for path in files_of(folder, variant):
         name = path.name if folder.is_file() else path.relative_to(folder).as_posix()
-        digest.update(f"{name}\x00{remembered.digest(path)}\n".encode())
-    remembered.save()
+        digest.update(f"{name}\x00{cache.digest(path)}\n".encode())
+    cache.save()
     return digest.hexdigest()[:16]
 
 
-class _Remembered:
+class _DigestCache:
     """sha256 of files by path, size, time and inode, kept between commands: gigabytes are read once."""
 
     def __init__(self) -> None:
         home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         self._path = Path(home).expanduser() / "procrop" / "digests.json"
-        self._known: dict[str, list[Any]] = {}
+        self._known: dict[str, list[int | str]] = {}
         self._changed = False
         with contextlib.suppress(OSError, ValueError):
             self._known = json.loads(self._path.read_text(encoding="utf-8"))
@@ -87,7 +99,7 @@ class _Remembered:
     def digest(self, path: Path) -> str:
         real = path.resolve()
         stat = real.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        stamp: list[int | str] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._known.get(str(real))
         if known is None or known[:3] != stamp:
             with open(real, "rb") as file:
@@ -97,7 +109,7 @@ class _Remembered:
         return str(known[3])
 
     def save(self) -> None:
-        """A cache that cannot be written costs time, nothing else."""
+        """Write the cache; without a writable folder, files are hashed again next time."""
         if self._changed:
             with contextlib.suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +118,8 @@ class _Remembered:
                 aside.replace(self._path)
 
 
-def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of a checkpoint; raises ModelError when it is missing or no JSON object."""
+def read_config(folder: Path, name: str) -> JsonObject:
+    """A JSON file of a checkpoint; raises ModelError when it is missing or holds no JSON object."""
     path = folder / name
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
@@ -126,10 +138,10 @@ def loading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, engine("torch:OutOfMemoryError")):
+        if isinstance(error, OUT_OF_MEMORY.load()):
             raise
         raise ModelError(f"{what} does not load: {_first_words(error)}") from error
-    except engine("safetensors:SafetensorError") as error:
+    except SAFETENSOR_ERROR.load() as error:
         raise ModelError(f"{what} does not load: a weights file is cut or damaged ({error}); get it again") from error
 
 
@@ -140,19 +152,33 @@ def _first_words(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-def pretrained(kind: Any, folder: Path, what: str, **options: Any) -> Any:
+def pretrained(
+    kind: type[M], folder: Path, what: str, *, dtype: "torch.dtype", device: str = "cpu", variant: str = ""
+) -> M:
     """A transformers model in inference mode, of which every weight came from the checkpoint.
 
     transformers only warns when weights are missing and leaves them random; that is a ModelError here.
+
+    Args:
+        kind: the model's class.
+        folder: of the checkpoint.
+        what: the model in words, for errors: ``the captioner``.
+        dtype: of the weights in memory.
+        device: that the model is moved to.
+        variant: of the files, such as ``fp16``; empty for the plain ones.
     """
-    engine("transformers.utils.logging:disable_progress_bar")()
-    engine("transformers.utils.logging:set_verbosity_error")()  # what it would report of weights is checked below
+    for silence in QUIET:
+        silence.load()()
+    options = {"dtype": dtype, "local_files_only": True, **({"variant": variant} if variant else {})}
+    load: Any = kind.from_pretrained  # with output_loading_info it returns a pair, which its type does not say
     with loading(f"{what} in '{folder}'"):
-        model, told = kind.from_pretrained(folder, output_loading_info=True, local_files_only=True, **options)
-    lacking = sorted(told["missing_keys"]) + sorted(str(key) for key in told.get("mismatched_keys", ()))
+        loaded = load(folder, output_loading_info=True, **options)
+    model: M = loaded[0].eval().to(device)
+    keys: Mapping[str, Collection[object]] = loaded[1]
+    lacking = [str(key) for name in ("missing_keys", "mismatched_keys") for key in sorted(keys.get(name, ()), key=str)]
     if lacking:
         raise ModelError(
             f"{what} in '{folder}' lacks {len(lacking)} weights of a {kind.__name__}, '{lacking[0]}' first: "
             "it is damaged or of another architecture"
         )
-    return model.eval()
+    return model

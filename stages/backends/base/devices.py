@@ -1,4 +1,4 @@
-"""On which device a backend computes, and what it does when that device's memory is short."""
+"""Devices: choosing one, and halving a batch that its memory is too small for."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def pick(device: str) -> str:
-    """The torch device for a setting: ``auto`` gives each worker process a CUDA device of its own, in turn, else the CPU.
+def pick_device(device: str) -> str:
+    """The torch device for a setting: ``auto`` deals the CUDA devices out to worker processes in turn, else gives the CPU.
 
-    Raises ModelError for a device that is not there.
+    Raises ModelError for a device that this machine does not have.
     """
     count = torch.cuda.device_count()
     if device == "auto":
@@ -34,12 +34,12 @@ def halving(run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]
     try:
         return run(items)
     except torch.OutOfMemoryError as error:
-        told = str(error).split(". ")[0]
-    # Out of the except clause the failed batch's tensors are no longer held by its traceback.
+        reason = str(error).split(". ")[0]
+    # Outside the except clause the failed batch's tensors are no longer held by its traceback.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(items) == 1:
-        raise SampleError("out_of_memory", f"the device has no memory for one sample: {told}")
+        raise SampleError("out_of_memory", f"the device has no memory for one sample: {reason}")
     half = len(items) // 2
     return halving(run, items[:half]) + halving(run, items[half:])
 

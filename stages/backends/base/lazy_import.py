@@ -1,13 +1,26 @@
-"""Engines that are imported when they are first used, in the worker that uses them.
+"""Objects that are imported when they are first used, in the worker that uses them.
 
-A command that only looks at receipts, or a worker of a stage without a model, then never pays seconds for torch and diffusers.
+A command that only reads receipts, or a worker of a stage without a model, then never pays seconds for torch and diffusers.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import Generic, TypeVar
+
+T = TypeVar("T", covariant=True)
 
 
-def engine(address: str) -> Any:
-    """The object at ``module:name``; raises ImportError with what is missing."""
-    module, _, name = address.partition(":")
-    return getattr(import_module(module), name)
+class LazyImport(Generic[T]):
+    """An object of another module, by its address. It can be pickled, and comparing or printing it imports nothing.
+
+    Args:
+        address: ``module:name``. The type parameter is the object's type, which the caller states: a string is not checked.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def load(self) -> T:
+        """The object; raises ImportError that names what is missing."""
+        module, _, name = self.address.partition(":")
+        loaded: T = getattr(import_module(module), name)
+        return loaded

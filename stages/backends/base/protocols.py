@@ -22,9 +22,15 @@ Labels = NDArray[np.int32]
 class PaintRequest:
     """A canvas to paint around a photo.
 
-    photo: uint8 [h, w, 3], already at the size of ``box_px``; subject: float [h, w] in 0..1, or None; regions: int, a
-    number a region, at any size, or None; size: (width, height) of the canvas; seed: of this sample alone, whatever shares
-    its batch.
+    Args:
+        photo: uint8 [h, w, 3], already at the size of ``box_px``.
+        subject: mask float [h, w] in 0..1, or None.
+        box_px: where the photo lies on the canvas, pixels.
+        size: (width, height) of the canvas, pixels.
+        seed: of this sample alone, whatever shares its batch.
+        prompt: what to paint, for models that read text.
+        negative_prompt: what to avoid.
+        regions: label map int [H, W] of the photo, at any size, or None.
     """
 
     photo: Image
@@ -39,7 +45,7 @@ class PaintRequest:
 
 @dataclass(frozen=True)
 class Declined:
-    """No canvas, and why. reason: one of the outpaint stage's words."""
+    """No canvas, and why. reason: one of the outpaint stage's reject words."""
 
     reason: str
     detail: str = ""
@@ -55,7 +61,7 @@ class Encoded:
 
 
 class Model(Protocol):
-    """What every backend tells about itself."""
+    """What every backend states about itself."""
 
     name: str
     licence: str
@@ -73,34 +79,37 @@ class Outpainter(Model, Protocol):
 
 
 class Scorer(Model, Protocol):
-    """Judges crops."""
+    """Scores crops."""
 
     def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
         """Aesthetic scores in 0..10, one array [N] an image, for its ``boxes`` [N, 4]."""
 
 
 class BoxProposer(Protocol):
-    """Finds candidate crops."""
+    """Proposes candidate crops."""
 
     @property
     def digest(self) -> str:
-        """Changes whenever its boxes may."""
+        """Changes whenever the boxes may change."""
 
     def propose(self, images: Sequence[Image], own: Sequence[Collection[str]]) -> list[Floats]:
-        """Boxes [N, 4] in pixels, best first, of each image; own: keys of the photos that an image was made from, which must not
-        guide it.
+        """Boxes [N, 4] in pixels, best first, of each image.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+            own: for each image the keys of the photos that it was made from, which must not serve as references.
         """
 
 
 class Segmenter(Model, Protocol):
-    """Finds the subject."""
+    """Segments the subject."""
 
     def segment(self, images: Sequence[Image]) -> list[Floats]:
         """Soft subject masks [H, W] in 0..1, one an image, at the image's own size."""
 
 
 class Composer(Model, Protocol):
-    """Finds what a picture is composed of."""
+    """Splits a picture into regions."""
 
     def regions(self, images: Sequence[Image]) -> list[Labels]:
         """Label maps [H, W], one an image: 1, 2, ... for its regions, largest first; 0 for what belongs to none."""
@@ -123,7 +132,7 @@ class Prompts:
 
 
 class Captioner(Model, Protocol):
-    """Puts photos into words."""
+    """Describes photos in words."""
 
     def caption(self, images: Sequence[Image], titles: Sequence[str]) -> list[Prompts]:
         """Prompts, one an image; ``titles`` come from the credits table and may be empty."""

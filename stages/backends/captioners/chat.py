@@ -8,19 +8,20 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image as Pillow
 from pydantic import Field
 
 from pipeline.core.errors import ModelError, SampleError
+from pipeline.core.json_types import Json, JsonObject
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.protocols import Image, Prompts
-from stages.backends.captioners.chat_client import ChatClient
-from stages.backends.captioners.response_cache import AnswerCache
+from stages.backends.captioners.chat_client import ChatClient, ChatResponse, TokenUsage
+from stages.backends.captioners.response_cache import ResponseCache
 
-CODE_VERSION = 1
+CODE_VERSION = 1  # raised whenever the same photo and settings give another request
 QUESTION = (
     "This is a photograph that will be placed on a larger canvas, whose surroundings an image model will paint. Answer with "
     'one JSON object with three strings: "inside": one sentence that describes the photograph, as a prompt; "beyond": one '
@@ -31,12 +32,24 @@ QUESTION = (
 
 
 class ChatCaptionerSettings(BackendSettings):
-    """base_url: up to and with ``/v1``; key_env: environment variable with the key, which is never written anywhere.
+    """A captioner behind an OpenAI-compatible chat endpoint.
 
-    question: what is asked with each photo (``{title}`` is its title); the answer must be JSON with inside, beyond, negative.
-    side: pictures are sent with this long side at most. concurrency: requests in flight a worker. cache: folder of answers by
-    content, empty for the user's cache folder. price_in, price_out: money a million tokens; budget: in the same money, over
-    all that the cache has paid for, 0 for no limit.
+    Args:
+        base_url: up to and with ``/v1``.
+        model: the endpoint's name of the model.
+        key_env: environment variable with the key, which is never written anywhere.
+        licence: of the captions, as the dataset's card states it.
+        question: sent with each photo; ``{title}`` is its title. The response must be JSON with inside, beyond and negative.
+        side: pictures are sent with this long side at most, pixels.
+        max_tokens: of a response.
+        concurrency: requests in flight, a worker.
+        timeout_s: seconds for one request.
+        retries: of a request, after the first try.
+        backoff_s: seconds before the first retry, doubled for each further one.
+        cache: folder of responses by content; empty for the user's cache folder.
+        price_in: money for a million tokens sent.
+        price_out: money for a million tokens received.
+        budget: in the same money, over all responses in the cache; 0 for no limit.
     """
 
     kind: Literal["chat"]
@@ -57,16 +70,16 @@ class ChatCaptionerSettings(BackendSettings):
     budget: float = Field(0.0, ge=0)
 
     def build(self) -> "ChatCaptioner":
-        """The backend; nothing is asked yet."""
+        """The backend; nothing is sent yet."""
         return ChatCaptioner(self)
 
 
 class ChatCaptioner:
-    """Implements ``Captioner``. What a server answers may change from day to day; the cache keeps what it answered first."""
+    """Implements ``Captioner``. A server's responses may change from day to day; the cache keeps the first one."""
 
     def __init__(self, settings: ChatCaptionerSettings) -> None:
         if settings.budget and not settings.price_in + settings.price_out:
-            raise ModelError("models.captioner.budget needs price_in and price_out, or nothing would ever be counted")
+            raise ModelError("models.captioner.budget needs price_in and price_out: without them every request costs 0")
         self._settings = settings
         self.name = f"chat:{settings.model}"
         self.licence = settings.licence
@@ -74,17 +87,17 @@ class ChatCaptioner:
         folder = (
             Path(settings.cache).expanduser() if settings.cache else Path(home).expanduser() / "procrop" / "captions"
         )
-        self._cache = AnswerCache(folder, settings.budget)
+        self._cache = ResponseCache(folder, settings.budget)
         self._client = ChatClient(
             settings.base_url, settings.key_env, settings.timeout_s, settings.retries, settings.backoff_s
         )
 
     @property
     def digest(self) -> str:
-        """Of the model's name and the question; the weights are out of sight."""
+        """Of the model's name and the request; the weights themselves cannot be read."""
         return digest_of({"code": CODE_VERSION, **self._identity()})[:16]
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Json]:
         return self._settings.model_dump(include={"model", "question", "side", "max_tokens"})
 
     def caption(self, images: Sequence[Image], titles: Sequence[str]) -> list[Prompts]:
@@ -98,13 +111,13 @@ class ChatCaptioner:
     def _one(self, image: Image, title: str) -> Prompts:
         picture = self._encoded(image)
         key = digest_of([self._identity(), self._settings.base_url, title, hashlib.sha256(picture).hexdigest()])
-        answer = self._cache.get(key)
-        if answer is None:
+        prompts = self._cache.get(key)
+        if prompts is None:
             self._cache.check_budget()
-            told = self._client.ask(self._body(picture, title))
-            answer = _read(told)
-            self._cache.put(key, answer, self._cost(told))
-        return Prompts(answer["inside"], answer["beyond"], answer["negative"])
+            response = self._client.ask(self._body(picture, title))
+            prompts = _prompts_of(response)
+            self._cache.put(key, prompts, self._cost(response))
+        return Prompts(prompts["inside"], prompts["beyond"], prompts["negative"])
 
     def _encoded(self, image: Image) -> bytes:
         small = Pillow.fromarray(image)
@@ -113,10 +126,13 @@ class ChatCaptioner:
         small.save(sink, "JPEG", quality=90)
         return sink.getvalue()
 
-    def _body(self, picture: bytes, title: str) -> dict[str, Any]:
+    def _body(self, picture: bytes, title: str) -> JsonObject:
         url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
         question = self._settings.question.replace("{title}", title)
-        content = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
+        content: list[JsonObject] = [
+            {"type": "text", "text": question},
+            {"type": "image_url", "image_url": {"url": url}},
+        ]
         return {
             "model": self._settings.model,
             "messages": [{"role": "user", "content": content}],
@@ -125,8 +141,8 @@ class ChatCaptioner:
             "response_format": {"type": "json_object"},
         }
 
-    def _cost(self, told: dict[str, Any]) -> float:
-        s, usage = self._settings, told.get("usage") or {}
+    def _cost(self, response: ChatResponse) -> float:
+        s, usage = self._settings, response.get("usage") or TokenUsage()
         if s.budget and not usage:
             raise ModelError(
                 f"{s.base_url} does not say how many tokens it used: models.captioner.budget cannot be kept"
@@ -135,15 +151,15 @@ class ChatCaptioner:
         return float(spent) / 1e6
 
 
-def _read(told: dict[str, Any]) -> dict[str, str]:
-    """The three prompts of an answer; SampleError when it is not what was asked for."""
+def _prompts_of(response: ChatResponse) -> dict[str, str]:
+    """The three prompts of a response; SampleError when it does not hold them."""
     try:
-        text = str(told["choices"][0]["message"]["content"])
+        text = str(response["choices"][0]["message"]["content"])
         body = json.loads(text[text.index("{") : text.rindex("}") + 1])  # some put a fence around it
         prompts = {name: " ".join(str(body[name]).split()) for name in ("inside", "beyond", "negative")}
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise SampleError(
-            "bad_caption", f"the endpoint's answer is not the JSON that was asked for: {error!r}"
+            "bad_caption", f"the endpoint's answer is not the JSON that the question asks for: {error!r}"
         ) from error
     if not prompts["inside"] or not prompts["beyond"]:
         raise SampleError("bad_caption", "the endpoint answered with an empty prompt")

@@ -1,14 +1,20 @@
 """Captioners from public checkpoints through transformers: BLIP, BLIP-2 and Florence-2."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Image, Prompts
 
-# kind -> published checkpoint, licence, what it is asked for the picture.
+if TYPE_CHECKING:
+    from stages.backends.captioners.hub_engine import CaptionEngine
+
+ENGINE: "LazyImport[type[CaptionEngine]]" = LazyImport("stages.backends.captioners.hub_engine:CaptionEngine")
+
+# kind -> published checkpoint, licence, text given with the picture.
 PUBLISHED = {
     "blip": ("Salesforce/blip-image-captioning-large", "BSD-3-Clause", ""),
     "blip2": ("Salesforce/blip2-opt-6.7b", "MIT; its OPT language model: OPT-175B licence (no commercial use)", ""),
@@ -17,10 +23,21 @@ PUBLISHED = {
 
 
 class HubCaptionerSettings(CheckpointSettings):
-    """ask: what the model is given beside the picture (BLIP: how the sentence begins; BLIP-2: a question; Florence: a task).
+    """A captioning checkpoint. Left out, model, licence and ask are the published ones of the kind.
 
-    ask_beyond: a second question, about what lies beyond the frame; empty to use the first answer there, too. In the
-    templates ``{caption}`` is the answer and ``{title}`` the photo's title. Decoding is greedy or by beams: no chance in it.
+    In the templates ``{caption}`` is the model's text and ``{title}`` the photo's title. Decoding is greedy or by beams, so
+    it draws no random numbers.
+
+    Args:
+        dtype: of the weights and activations.
+        batch: pictures captioned together.
+        ask: text given with the picture (BLIP: the sentence's beginning; BLIP-2: a question; Florence: a task token).
+        ask_beyond: text of a second pass, about what lies beyond the frame; empty to use the first caption there, too.
+        beams: of the beam search; 1 is greedy.
+        max_tokens: of a caption.
+        inside: template of the prompt for the photo.
+        beyond: template of the prompt for its surroundings.
+        negative: prompt of what the surroundings must not show.
     """
 
     kind: Literal["blip", "blip2", "florence"]
@@ -50,26 +67,24 @@ class HubCaptionerSettings(CheckpointSettings):
         return HubCaptioner(self)
 
 
-class HubCaptioner(FromCheckpoint[HubCaptionerSettings]):
+class HubCaptioner(FromCheckpoint[HubCaptionerSettings, "CaptionEngine"]):
     """Implements ``Captioner``. Pictures are captioned ``batch`` at a time, which may move a word where two are near equal."""
 
-    engine_at = "stages.backends.captioners.hub_engine:CaptionEngine"
-
     def __init__(self, settings: HubCaptionerSettings) -> None:
-        super().__init__(settings.kind, settings)
+        super().__init__(settings.kind, settings, ENGINE)
 
     def caption(self, images: Sequence[Image], titles: Sequence[str]) -> list[Prompts]:
         """Prompts, one an image; ModelError when the checkpoint does not load."""
         s = self._settings
-        answers = self._loaded().answers(images, s.ask)
-        beyond = self._loaded().answers(images, s.ask_beyond) if s.ask_beyond else answers
+        captions = self._loaded().captions(images, s.ask)
+        beyond = self._loaded().captions(images, s.ask_beyond) if s.ask_beyond else captions
         return [
             Prompts(filled(s.inside, caption, title), filled(s.beyond, other, title), s.negative)
-            for caption, other, title in zip(answers, beyond, titles, strict=True)
+            for caption, other, title in zip(captions, beyond, titles, strict=True)
         ]
 
 
 def filled(template: str, caption: str, title: str) -> str:
-    """A template with the model's answer and the photo's title in it; either may hold braces of its own."""
+    """A template with caption and title filled in; either may itself contain ``{title}`` or ``{caption}``."""
     parts = template.split("{caption}")
     return caption.join(part.replace("{title}", title) for part in parts)

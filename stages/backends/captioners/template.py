@@ -1,4 +1,4 @@
-"""Captions without a model: a template filled with the photo's title, or nothing at all (``kind: off``)."""
+"""Captions without a model: a template filled with the photo's title, or no text (``kind: off``)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,7 +9,15 @@ from stages.backends.base.protocols import Image, Prompts
 
 
 class CaptionSettings(BackendSettings):
-    """kind: ``off`` leaves prompts empty. ``{title}`` in a template is the photo's title, or ``untitled`` without one."""
+    """Prompts from a template. ``{title}`` in it is the photo's title.
+
+    Args:
+        kind: ``off`` leaves all prompts empty.
+        inside: template of the prompt for the photo.
+        beyond: template of the prompt for its surroundings.
+        negative: prompt of what the surroundings must not show.
+        untitled: the title of a photo without one.
+    """
 
     kind: Literal["off", "template"] = "template"
     inside: str = "{title}, professional photograph"
@@ -33,6 +41,7 @@ class TemplateCaptioner:
 
     @property
     def digest(self) -> str:
+        """Of the settings."""
         return digest_of(self._settings.model_dump())[:16]
 
     def caption(self, images: Sequence[Image], titles: Sequence[str]) -> list[Prompts]:

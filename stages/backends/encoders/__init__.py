@@ -1,1 +1,1 @@
-"""Pictures to vectors and tokens."""
+"""Encoders: images to vectors for retrieval and tokens for fusion."""

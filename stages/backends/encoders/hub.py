@@ -1,12 +1,18 @@
 """Encoders from public checkpoints through transformers: DINOv2 and CLIP."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Encoded, Image
+
+if TYPE_CHECKING:
+    from stages.backends.encoders.hub_engine import HubEncoderEngine
+
+ENGINE: "LazyImport[type[HubEncoderEngine]]" = LazyImport("stages.backends.encoders.hub_engine:HubEncoderEngine")
 
 PUBLISHED = {
     "dinov2": ("facebook/dinov2-base", "Apache-2.0"),
@@ -15,7 +21,14 @@ PUBLISHED = {
 
 
 class HubEncoderSettings(CheckpointSettings):
-    """size: of the square input, a multiple of the patch; 0 for the checkpoint's own. grid: side that tokens are pooled to."""
+    """DINOv2 or CLIP as an encoder. Left out, model and licence are the published ones of the kind.
+
+    Args:
+        dtype: of the weights and activations.
+        batch: images encoded together.
+        size: side of the square input in pixels, a multiple of the model's patch; 0 for the checkpoint's own.
+        grid: rows and columns that the patch tokens are pooled to.
+    """
 
     kind: Literal["dinov2", "clip"]
     model: str
@@ -37,13 +50,11 @@ class HubEncoderSettings(CheckpointSettings):
         return HubEncoder(self)
 
 
-class HubEncoder(FromCheckpoint[HubEncoderSettings]):
+class HubEncoder(FromCheckpoint[HubEncoderSettings, "HubEncoderEngine"]):
     """Implements ``Encoder``: DINOv2's class token or CLIP's image embedding, and the patch tokens, pooled."""
 
-    engine_at = "stages.backends.encoders.hub_engine:HubEncoderEngine"
-
     def __init__(self, settings: HubEncoderSettings) -> None:
-        super().__init__(settings.kind, settings)
+        super().__init__(settings.kind, settings, ENGINE)
 
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Vector [D] and tokens [grid * grid, C], one an image; ModelError when the checkpoint does not load."""

@@ -1,7 +1,6 @@
-"""DINOv2 or CLIP at work as an encoder."""
+"""Inference with DINOv2 or CLIP as an encoder."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ from torch.nn import functional
 
 from pipeline.core.errors import ModelError, UsageError
 from stages.backends.base.checkpoint_files import locate, pretrained, read_config
-from stages.backends.base.devices import in_batches, pick
+from stages.backends.base.devices import in_batches, pick_device
 from stages.backends.base.protocols import Floats, Image
 from stages.backends.encoders.hub import HubEncoderSettings
 
+# kind -> ``model_type`` of its config.json, and its class in transformers.
 CLASSES = {"dinov2": ("dinov2", "Dinov2Model"), "clip": ("clip", "CLIPVisionModelWithProjection")}
 
 
@@ -24,14 +24,16 @@ class HubEncoderEngine:
 
     def __init__(self, settings: HubEncoderSettings) -> None:
         self._settings = settings
-        self._device, self._dtype = pick(settings.device), getattr(torch, settings.dtype)
+        self._device, self._dtype = pick_device(settings.device), getattr(torch, settings.dtype)
         folder = locate(settings.model, settings.revision)
         wanted, name = CLASSES[settings.kind]
-        found = read_config(folder, "config.json").get("model_type")
-        if found not in (wanted, f"{wanted}_vision_model"):
-            raise ModelError(f"'{folder}' is of the type '{found}'; models.encoder '{settings.kind}' wants '{wanted}'")
+        model_type = read_config(folder, "config.json").get("model_type")
+        if model_type not in (wanted, f"{wanted}_vision_model"):
+            raise ModelError(
+                f"'{folder}' is of the type '{model_type}'; models.encoder '{settings.kind}' wants '{wanted}'"
+            )
         kind = getattr(transformers, name)
-        self._model: Any = pretrained(kind, folder, "the encoder", dtype=self._dtype).to(self._device)
+        self._model = pretrained(kind, folder, "the encoder", dtype=self._dtype, device=self._device)
         self._side = settings.size or int(self._model.config.image_size)
         if self._side % self._model.config.patch_size:
             raise UsageError(f"models.encoder.size {self._side}: give a multiple of {self._model.config.patch_size}")
@@ -39,7 +41,7 @@ class HubEncoderEngine:
         self._mean, self._std = (torch.tensor(about[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
 
     def encode(self, images: Sequence[Image]) -> list[tuple[Floats, Floats]]:
-        """(vector [D] of length one, tokens [grid * grid, C]) of each uint8 image [H, W, 3], the whole of it squeezed square."""
+        """(vector [D] of length one, tokens [grid * grid, C]) of each uint8 image [H, W, 3], resized to a square."""
         return in_batches(self._batch, images, self._settings.batch)
 
     def _batch(self, images: Sequence[Image]) -> list[tuple[Floats, Floats]]:
@@ -60,7 +62,7 @@ class HubEncoderEngine:
 
     @property
     def _interpolates(self) -> bool:
-        """CLIP must be told that its positions are to be stretched; DINOv2 always does."""
+        """Whether to ask for interpolated position embeddings: CLIP needs the flag, DINOv2 always interpolates."""
         return self._settings.kind == "clip" and self._side != self._model.config.image_size
 
     def _input(self, image: Image) -> Tensor:

@@ -1,19 +1,28 @@
 """The embedded encoder as a stage backend: EfficientNet-Lite0 features behind the ``Encoder`` protocol."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from procrop_model.network.lite0_files import encoder_digest
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.lazy_import import engine
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Encoded, Image
+
+if TYPE_CHECKING:
+    from procrop_model.network.lite0 import Lite0Encoder
+
+ENGINE: "LazyImport[type[Lite0Encoder]]" = LazyImport("procrop_model.network.lite0:Lite0Encoder")
 
 
 class Lite0Settings(BackendSettings):
-    """EfficientNet-Lite0; size: of the square input in pixels."""
+    """EfficientNet-Lite0.
+
+    Args:
+        size: side of the square input in pixels.
+    """
 
     kind: Literal["lite0"] = "lite0"
     size: int = Field(224, ge=64, le=1024, multiple_of=32)
@@ -34,7 +43,7 @@ class Lite0Backend:
 
     def __init__(self, size: int = 224, device: str = "cpu") -> None:
         self._size, self._device = size, device
-        self._encoder: Any = None
+        self._encoder: Lite0Encoder | None = None
 
     @property
     def digest(self) -> str:
@@ -44,10 +53,12 @@ class Lite0Backend:
     def encode(self, images: Sequence[Image]) -> list[Encoded]:
         """Features, one an image [H, W, 3], in order."""
         if self._encoder is None:
-            self._encoder = engine("procrop_model.network.lite0:Lite0Encoder")(self._size, self._device)
-        return [self._encode(image) for image in images]
+            self._encoder = ENGINE.load()(self._size, self._device)
+        return [_encode(self._encoder, image) for image in images]
 
-    def _encode(self, image: Image) -> Encoded:
-        vectors, tokens = self._encoder.features([image])
-        arrays: list[Any] = [tensor[0].float().cpu().numpy().astype(np.float32) for tensor in (vectors, tokens)]
-        return Encoded(vector=arrays[0], tokens=arrays[1], grid=self._encoder.grid)
+
+def _encode(encoder: "Lite0Encoder", image: Image) -> Encoded:
+    vector, tokens = (
+        tensor[0].float().cpu().numpy().astype(np.float32) for tensor in encoder.features([image])
+    )  # [320], [T, 320]
+    return Encoded(vector, tokens, encoder.grid)

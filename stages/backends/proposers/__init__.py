@@ -1,1 +1,1 @@
-"""Sources of candidate boxes."""
+"""Proposers of candidate boxes."""

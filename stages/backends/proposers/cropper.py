@@ -1,27 +1,36 @@
-"""Boxes of a trained cropper, as candidates for the refinement, where the aesthetic scorer judges them, not the cropper itself."""
+"""Boxes of a trained cropper, as candidates for the refinement, which scores them by the recipe's scorer."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from procrop_model.model_folder.digest import model_digest
-from stages.backends.base.lazy_import import engine
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Floats, Image
 
-CODE_VERSION = 1
+if TYPE_CHECKING:
+    from procrop_model.cropper import Cropper
+
+CODE_VERSION = 1  # raised whenever the same cropper gives other boxes
+CROPPER: "LazyImport[type[Cropper]]" = LazyImport("procrop_model.cropper:Cropper")
 
 
 class CropperBoxes:
-    """The best boxes of the cropper in a model folder. Implements ``BoxProposer``."""
+    """The best boxes of a cropper. Implements ``BoxProposer``.
+
+    Args:
+        folder: of the cropper.
+        most: boxes an image.
+    """
 
     name = "cropper"
 
     def __init__(self, folder: str, most: int) -> None:
         self._folder, self._most = folder, most
-        self._cropper: Any = None
+        self._cropper: Cropper | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cropper": None}
 
     @property
@@ -30,11 +39,11 @@ class CropperBoxes:
         return f"v{CODE_VERSION}-{model_digest(self._folder)}"
 
     def propose(self, images: Sequence[Image], own: Sequence[Collection[str]]) -> list[Floats]:
-        """See ``BoxProposer``; each picture is looked at alone, so its boxes do not depend on its batch."""
+        """Boxes as ``BoxProposer`` states; each image is run alone, so its boxes do not depend on its batch."""
         if self._cropper is None:
-            self._cropper = engine("procrop_model.cropper:Cropper").load(self._folder)
-        found = []
+            self._cropper = CROPPER.load().load(self._folder)
+        proposed = []
         for image, keys in zip(images, own, strict=True):
             (boxes,), _ = self._cropper.propose([image], exclude=[keys])
-            found.append(np.asarray(boxes[: self._most], np.float32))
-        return found
+            proposed.append(np.asarray(boxes[: self._most], np.float32))
+        return proposed

@@ -1,16 +1,22 @@
 """Public aesthetic scorers: LAION's heads on CLIP, a head on SigLIP, NIMA's distributions. One pass of the network a crop."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.core.json_types import Json
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
 from stages.backends.base.checkpoint_files import locate, weights_digest
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Floats, Image, Scorer
 from stages.backends.scorers.composition import CompositionScorer
 from stages.backends.scorers.two_pass import PrescoredScorer
 
+if TYPE_CHECKING:
+    from stages.backends.scorers.aesthetic_engine import AestheticEngine
+
+ENGINE: "LazyImport[type[AestheticEngine]]" = LazyImport("stages.backends.scorers.aesthetic_engine:AestheticEngine")
 # kind -> network, head file, licence.
 PUBLISHED = {
     "laion": ("openai/clip-vit-large-patch14", "sac+logos+ava1-l14-linearMSE.pth", "MIT (CLIP), Apache-2.0 (head)"),
@@ -22,12 +28,17 @@ PUBLISHED = {
 
 
 class AestheticSettings(CheckpointSettings):
-    """model: folder or hub id of CLIP or SigLIP in transformers' layout; for NIMA the name of a timm network.
+    """An aesthetic network with its head. Left out, model, head and licence are the published ones of the kind.
 
-    head: file of the head's weights (all of NIMA's). LAION's heads are chains of linear layers on the L2-normalised image
-    embedding, the v1 heads a single one; which one a file is, is read from its shapes. fit: ``squash`` shows the network the
-    whole crop, ``centre`` its middle square, as the heads were trained. keep: of each picture only so many crops are passed
-    through the network, the best by the embedded scorer, and the first; 0 for all.
+    Args:
+        model: folder or hub id of CLIP or SigLIP in transformers' layout; for NIMA the name of a timm network.
+        head: file of the head's weights (for NIMA, of all weights). LAION's heads are chains of linear layers on the
+            L2-normalised image embedding; their number and sizes are read from the file.
+        dtype: of the weights and activations.
+        batch: crops scored together.
+        fit: ``squash`` resizes the whole crop to a square; ``centre`` takes its middle square, as the heads were trained.
+        keep: only so many crops of each image pass through the network, the best by the embedded scorer, and the first;
+            0 for all.
     """
 
     kind: Literal["laion", "siglip", "nima"]
@@ -47,28 +58,27 @@ class AestheticSettings(CheckpointSettings):
         return given if known is None else {**dict(zip(("model", "head", "licence"), known, strict=True)), **given}
 
     def build(self) -> Scorer:
-        """The backend, behind the embedded scorer's choice when ``keep`` says so; nothing is loaded yet."""
+        """The backend, behind a first pass of the embedded scorer where ``keep`` is set; nothing is loaded yet."""
         scorer = AestheticScorer(self)
         return PrescoredScorer(scorer, CompositionScorer(), self.keep) if self.keep else scorer
 
 
-class AestheticScorer(FromCheckpoint[AestheticSettings]):
-    """Implements ``Scorer``. Scores are the heads' own, 1 to 10 or so, cut to 0..10 and rounded, as a batch moves last bits."""
-
-    engine_at = "stages.backends.scorers.aesthetic_engine:AestheticEngine"
+class AestheticScorer(FromCheckpoint[AestheticSettings, "AestheticEngine"]):
+    """Implements ``Scorer``. Scores are the heads' own, about 1 to 10, clipped to 0..10 and rounded to 4 decimals."""
 
     def __init__(self, settings: AestheticSettings) -> None:
-        super().__init__(f"{settings.kind}-aesthetic", settings)
+        super().__init__(f"{settings.kind}-aesthetic", settings, ENGINE)
 
-    def _told(self) -> dict[str, Any]:
+    def _identity(self) -> Mapping[str, Json]:
         named = {"model"} if self._settings.kind == "nima" else set[str]()  # a network's name, not a file
-        return self._settings.model_dump(include={"kind", "dtype", "fit", "batch"} | named)
+        identity: dict[str, Json] = self._settings.model_dump(include={"kind", "dtype", "fit", "batch"} | named)
+        return identity
 
-    def _weights(self) -> list[str]:
-        head = weights_digest(locate(self._settings.head))
-        return [head] if self._settings.kind == "nima" else [head, super()._weights()]
+    def _weights(self) -> Sequence[str]:
+        s = self._settings
+        head = weights_digest(locate(s.head))
+        return [head] if s.kind == "nima" else [head, weights_digest(locate(s.model, s.revision))]
 
     def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3]; ModelError when weights do not load."""
-        scores: list[Floats] = self._loaded().score(images, boxes)
-        return scores
+        return self._loaded().score(images, boxes)

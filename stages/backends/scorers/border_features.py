@@ -1,7 +1,7 @@
-"""What happens along the sides of a crop: does the content go on, end, or get cut there, and how much stands at the edge?
+"""Features of a crop's sides: whether the content continues, ends or is cut there, and how much of it lies at the edge.
 
 Strips just inside and just outside each side, compared in whitened encoder channels. Only distances and energies are kept,
-never the channels themselves, so little depends on which photographs were learned from.
+never the channels themselves, so the features depend little on which photographs were trained on.
 
 Letters: N boxes, K channels, G cells a side of the grid: a ring of one cell outside the box, G - 2 cells inside.
 """
@@ -16,9 +16,12 @@ WIDTH = 4 * len(QUANTITIES) + 9
 def border_features(grid: Tensor, known: Tensor) -> Tensor:
     """Features [N, WIDTH] of grids [N, K, G, G].
 
-    known: bool [N, 4], whether there is picture beyond the left, right, top and bottom side. Where it ends, nothing
-    changes across the side. Left and right are only told apart as the larger and the smaller, so a mirrored picture has
-    the same features.
+    Left and right are only distinguished as the larger and the smaller value, so a mirrored picture has the same features.
+
+    Args:
+        grid: whitened encoder channels over each box and a ring of one cell around it.
+        known: bool [N, 4], whether the picture continues beyond the left, right, top and bottom side. Where it ends,
+            nothing changes across the side.
     """
     inside, outside, deeper = _strips(grid, 1), _strips(grid, 0), _strips(grid, 2)  # each [N, 4, K, G - 2]
     outside = torch.where(known[:, :, None, None], outside, inside)

@@ -1,37 +1,50 @@
 """The embedded scorer: how well a crop is composed, from one encoder pass a picture, RoIAlign and the subject's mask.
 
-The head over ``scorer_features`` and ``subject_features`` is fitted by ``stages.training.scorer.train`` on size-matched pairs.
+The head over ``composition_features`` and ``subject_features`` is fitted by ``stages.training.scorer.train`` on size-matched pairs.
 """
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.core.errors import ModelError
 from pipeline.core.resources import bundled, file_digest
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.lazy_import import engine
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_files import VERSION, features_digest
 from stages.backends.vision.u2net import U2NetSegmenter
 
+if TYPE_CHECKING:
+    from stages.backends.scorers.composition_engine import ScorerEngine
+
+ENGINE: "LazyImport[type[ScorerEngine]]" = LazyImport("stages.backends.scorers.composition_engine:ScorerEngine")
+
 
 class CompositionScorerSettings(BackendSettings):
-    """The embedded scorer; folder: another one that ``procrop-data train-scorer`` wrote, empty for the bundled weights."""
+    """The embedded scorer.
+
+    Args:
+        folder: of weights that ``procrop-data train-scorer`` wrote; empty for the bundled ones.
+    """
 
     kind: Literal["composition"] = "composition"
     folder: str = ""
 
     def build(self) -> "CompositionScorer":
-        """The backend. It brings its own segmenter: its head was trained on those masks, whatever the recipe's is."""
+        """The backend with the bundled segmenter, whatever the recipe's is: its head was trained on those masks."""
         return CompositionScorer(Path(self.folder) if self.folder else None)
 
 
 class CompositionScorer:
     """Scores 0..10 for any number of crops of a picture; 5 means even odds against a bad crop of the same area.
 
-    Each picture is run alone, so its scores do not depend on its batch. ``segmenter`` is built by default.
+    Each picture is run alone, so its scores do not depend on its batch.
+
+    Args:
+        folder: of the weights; None for the bundled ones.
+        segmenter: that the head was trained with; None for the bundled one.
     """
 
     name = "composition-scorer"
@@ -40,9 +53,9 @@ class CompositionScorer:
     def __init__(self, folder: Path | None = None, segmenter: Segmenter | None = None) -> None:
         self.folder = folder or bundled("assets") / "models" / "scorer"
         self.segmenter = segmenter or U2NetSegmenter()
-        self._engine: Any = None
+        self._engine: ScorerEngine | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_engine": None}
 
     @property
@@ -56,9 +69,7 @@ class CompositionScorer:
         return f"composition-scorer-v{VERSION}-{own}"
 
     def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
-        """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3]; ModelError if none load."""
+        """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3]; ModelError when the weights do not load."""
         if self._engine is None:
-            self._engine = engine("stages.backends.scorers.composition_engine:ScorerEngine")(
-                self.folder, self.segmenter
-            )
-        return [self._engine.score(image, each) for image, each in zip(images, boxes, strict=True)]
+            self._engine = ENGINE.load()(self.folder, self.segmenter)
+        return [self._engine.score(image, own) for image, own in zip(images, boxes, strict=True)]

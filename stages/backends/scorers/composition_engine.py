@@ -1,4 +1,4 @@
-"""The composition scorer at work: one encoder pass and one mask a picture serve all its boxes."""
+"""Inference with the composition scorer: one encoder pass and one mask a picture serve all its boxes."""
 
 import hashlib
 from collections import OrderedDict
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from stages.backends.base.protocols import Floats, Image, Segmenter
-from stages.backends.scorers.composition_features import feature_maps, load_backbone, project
+from stages.backends.scorers.composition_features import feature_maps, load_encoder_levels, project
 from stages.backends.scorers.composition_model import ScorerModel, crop_features
 
-_REMEMBERED = (
-    256  # pictures, some 300 KB each: the next round asks for them again, and a mask costs a quarter of a second
-)
+# Pictures, some 300 KB each: the next round of refinement scores them again, and a mask costs a quarter of a second.
+_REMEMBERED = 256
 _DECIMALS = 4  # a matrix product over one box or a hundred differs in the last bits of float64; scores must not
 
 
@@ -24,7 +23,7 @@ class ScorerEngine:
     def __init__(self, folder: Path, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self._model = ScorerModel.load(folder, segmenter.digest)
-        self._backbone = load_backbone()
+        self._backbone = load_encoder_levels()
         self._pictures: OrderedDict[bytes, tuple[list[Tensor], Floats]] = OrderedDict()
 
     def score(self, image: Image, boxes: Floats) -> Floats:
@@ -33,14 +32,14 @@ class ScorerEngine:
             return np.empty(0, np.float32)
         height, width = image.shape[:2]
         share = np.asarray(boxes, np.float64) / np.array([width, height, width, height])
-        projected, mask = self._look(image)
+        projected, mask = self._encoded(image)
         with torch.inference_mode():
             features = crop_features(projected, mask, share)
             raw = self._model.head(features).numpy()
         return np.round(self._model.calibration.apply(raw, share), _DECIMALS).astype(np.float32)
 
-    def _look(self, image: Image) -> tuple[list[Tensor], Floats]:
-        """Projected encoder maps and mask; the last few pictures are remembered, as refinement asks for each more than once."""
+    def _encoded(self, image: Image) -> tuple[list[Tensor], Floats]:
+        """Projected encoder maps and mask; those of the last few pictures are kept, as each round of refinement scores them."""
         key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if key not in self._pictures:
             (mask,) = self._segmenter.segment([image])

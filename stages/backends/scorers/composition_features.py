@@ -1,14 +1,13 @@
-"""What the composition scorer sees of a crop through the encoder: its borders on the finer maps, its parts on the coarser.
+"""Encoder features of a crop: its borders on the finer maps, its parts on the coarser ones.
 
 One backbone pass a picture serves any number of boxes. All features are the same for a picture and its mirror image as
-far as the encoder's own maps are; left and right are only ever compared, never named.
+far as the encoder's own maps are: left and right are compared with one another, never distinguished.
 
 Letters: N boxes, K projected channels of a level, G rows and columns of a grid with its ring.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from stages.backends.scorers.border_features import border_features
 from stages.backends.scorers.composition_files import LONG_SIDE
 
 LEVELS = (1, 2, 3)  # strides 8, 16, 32
-WIDTHS = (12, 16, 16)
+WIDTHS = (12, 16, 16)  # projected channels a level
 BORDER_LEVELS, BORDER_CELLS = (1, 2), 8
 POOL_LEVELS, POOL_CELLS = (2, 3), 4
 LEAST_COVER = 0.25  # of a cell by the picture, to be more than padding
@@ -48,7 +47,7 @@ class Projection:
         )
 
 
-def load_backbone() -> nn.Module:
+def load_encoder_levels() -> nn.Module:
     """Lite0 up to the levels used here, on the CPU, in eval mode."""
     return load_lite0(levels=LEVELS)
 
@@ -59,7 +58,7 @@ def feature_maps(backbone: nn.Module, image: Image) -> list[Tensor]:
     scale = LONG_SIDE / max(height, width)
     sides = (max(32, round(height * scale)), max(32, round(width * scale)))
     with torch.inference_mode():
-        maps: list[Any] = backbone(to_input(resize(image, *sides))[None])
+        maps: list[Tensor] = backbone(to_input(resize(image, *sides))[None])
     return [level[0].clone() for level in maps]
 
 
@@ -80,7 +79,7 @@ def fit_projection(pictures: Sequence[Sequence[Tensor]]) -> Projection:
 def project(maps: Sequence[Tensor], projection: Projection) -> list[Tensor]:
     """Maps [K + 1, h, w], one a level: projected channels, and a last one of ones.
 
-    That last channel tells what RoIAlign pads with 0 from content.
+    That last channel marks content, as RoIAlign pads with 0 outside the picture.
     """
     projected = []
     for level, mean, matrix in zip(maps, projection.means, projection.matrices, strict=True):
@@ -99,8 +98,8 @@ def encoder_features(projected: Sequence[Tensor], boxes: Tensor) -> Tensor:
 
 
 def _align(known: Tensor, boxes: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """Grid [N, K, G, G] of each box and a ring of one cell around it, G = cells + 2, and whether it has picture beyond
-    its sides, bool [N, 4]: left, right, top, bottom.
+    """Grid [N, K, G, G] of each box and a ring of one cell around it, G = cells + 2, and whether the picture
+    continues beyond its sides, bool [N, 4]: left, right, top, bottom.
 
     A ring cell outside the picture takes the box's own mean. float64: sums over one box or a hundred then agree.
     """

@@ -1,11 +1,11 @@
-"""What is known of the composition scorer without loading it: its versions and digests."""
+"""Versions and digests of the composition scorer, without loading it."""
 
 from pipeline.core.resources import file_digest
 from procrop_model.network.lite0_files import weights_path
 
-VERSION = 2
-FEATURES_VERSION = 2
-LONG_SIDE = 288
+VERSION = 2  # raised whenever the same weights give other scores
+FEATURES_VERSION = 2  # raised whenever the same picture gives other features
+LONG_SIDE = 288  # pixels of a picture as the encoder reads it
 
 
 def features_digest() -> str:

@@ -1,11 +1,13 @@
-"""What the scorer learns and how it is kept: projection of encoder maps, ranking head, calibration."""
+"""Weights of the composition scorer and their files: projection of encoder maps, ranking head, calibration.
+
+Letters: N crops, F features, M members of the head.
+"""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError
+from pipeline.core.json_types import JsonObject
 from stages.backends.base.protocols import Floats
 from stages.backends.scorers import subject_features as subject
 from stages.backends.scorers.composition_features import Projection, border_width, encoder_features, pooled_width
@@ -26,9 +29,11 @@ def widths() -> tuple[int, int, int]:
 
 
 class RankingHead(nn.Module):
-    """Raw score [N] of features [N, F]: standardised, then one small hidden layer; several members are averaged.
+    """Raw score [N] of features [N, F]: standardised, then one small hidden layer; the members are averaged.
 
-    F = sum(widths()).
+    Args:
+        hidden: width of the hidden layer.
+        members: M, heads with weights of their own. F = sum(widths()).
     """
 
     mean: Tensor
@@ -45,7 +50,7 @@ class RankingHead(nn.Module):
         self.direct = nn.Parameter(torch.zeros(members, width, 1))
 
     def standardised(self, features: Tensor) -> Tensor:
-        """Features [N, F] with mean 0 and deviation 1 over the training crops, cut at 4 deviations."""
+        """Features [N, F] with mean 0 and deviation 1 over the training crops, clipped at 4 deviations."""
         return ((features - self.mean) / self.deviation).clamp(-4, 4)
 
     def members(self, inputs: Tensor) -> Tensor:
@@ -62,14 +67,18 @@ class RankingHead(nn.Module):
 class Calibration:
     """Raw score -> 0..10, where 5 means even odds against a typical bad crop of the same area.
 
-    The raw score of a bad crop depends on its size; ``level`` (constant, linear, quadratic) gives its mean over
-    log(area share of the picture), and ``scale`` its units in log-odds.
+    The raw score of a bad crop depends on its size; ``level`` gives its mean as a polynomial of
+    log(area share of the picture).
+
+    Args:
+        level: constant, linear and quadratic coefficient.
+        scale: raw score that one unit of log-odds is.
     """
 
     level: tuple[float, float, float]
     scale: float
 
-    def apply(self, raw: np.ndarray[Any, Any], boxes: subject.Array) -> subject.Array:
+    def apply(self, raw: subject.Array, boxes: subject.Array) -> subject.Array:
         """Scores [N] of raw scores [N] and ``boxes`` [N, 4], fractions of the picture."""
         size = log_area(boxes)
         expected = self.level[0] + self.level[1] * size + self.level[2] * size**2
@@ -77,13 +86,13 @@ class Calibration:
 
 
 def log_area(boxes: subject.Array) -> subject.Array:
-    """log of the share of the picture that each box covers, from below limited to 2 %."""
+    """Log of the share of the picture that each box covers, at least 2 %."""
     return np.log(np.clip((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.02, 1.0))
 
 
 @dataclass(frozen=True)
 class ScorerModel:
-    """All that training produces: the projection of encoder maps, the head and its calibration."""
+    """What training produces: the projection of encoder maps, the head and its calibration."""
 
     projection: Projection
     head: RankingHead
@@ -127,7 +136,7 @@ class ScorerModel:
         return ScorerModel(projection, head.double().eval(), Calibration(tuple(level), scale))
 
 
-def _check(config: dict[str, Any], content: bytes, folder: Path, segmenter: str) -> None:
+def _check(config: JsonObject, content: bytes, folder: Path, segmenter: str) -> None:
     if hashlib.sha256(content).hexdigest()[:16] != config["weights"]:
         raise ModelError(f"scorer weights in {folder} are damaged: sha256 differs from config.json; restore them")
     here = {
@@ -146,5 +155,5 @@ def _check(config: dict[str, Any], content: bytes, folder: Path, segmenter: str)
 
 def crop_features(projected: Sequence[Tensor], mask: Floats, boxes: subject.Array) -> Tensor:
     """Features [N, F], float64, of ``boxes`` [N, 4] (fractions) from ``projected`` maps and subject ``mask``."""
-    seen = encoder_features(projected, torch.from_numpy(boxes))
-    return torch.cat([seen, torch.from_numpy(subject.subject_features(mask, boxes))], 1)
+    encoded = encoder_features(projected, torch.from_numpy(boxes))
+    return torch.cat([encoded, torch.from_numpy(subject.subject_features(mask, boxes))], 1)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -16,13 +16,18 @@ from stages.backends.scorers.aesthetic import AestheticSettings
 from stages.backends.scorers.composition import CompositionScorer, CompositionScorerSettings
 from stages.backends.scorers.two_pass import PrescoredScorer
 
-CODE_VERSION = 1
-MIDDLE, SPREAD = 5.0, 2.0  # of the scale that z-values are brought to: most scores lie within 1 and 9
+CODE_VERSION = 1  # raised whenever the same members give other scores
+MIDDLE, SPREAD = 5.0, 2.0  # mean and deviation of the common scale: two deviations either way are 1 and 9
 
 
 class EnsembleSettings(BackendSettings):
-    """members: scorers, with ``weights`` (all 1 when left out). calibration: the JSON file with each member's mean and
-    deviation, which ``procrop-data models --calibrate`` writes. keep: as of a single scorer, for all members together.
+    """Several scorers as one.
+
+    Args:
+        members: the scorers.
+        weights: one a member; all 1 when left out.
+        calibration: the JSON file with each member's mean and deviation, which ``procrop-data models --calibrate`` writes.
+        keep: only so many crops of each image are scored by the members, as for a single scorer; 0 for all.
     """
 
     kind: Literal["ensemble"]
@@ -47,8 +52,31 @@ class EnsembleSettings(BackendSettings):
         return PrescoredScorer(scorer, CompositionScorer(), self.keep) if self.keep else scorer
 
 
+class MemberScale(TypedDict):
+    """Mean and deviation of a member's scores over the sample."""
+
+    name: str
+    digest: str
+    mean: float
+    deviation: float
+
+
+class EnsembleScale(TypedDict):
+    """The calibration file. canvases, crops: size of the sample."""
+
+    canvases: int
+    crops: int
+    members: list[MemberScale]
+
+
 class EnsembleScorer:
-    """Implements ``Scorer``: 5 + 2 times the weighted mean of the members' z-values, cut to 0..10."""
+    """Implements ``Scorer``: 5 + 2 times the weighted mean of the members' z-values, clipped to 0..10.
+
+    Args:
+        members: the scorers.
+        weights: one a member.
+        calibration: the file with each member's mean and deviation; read at the first score.
+    """
 
     def __init__(self, members: Sequence[Scorer], weights: Sequence[float], calibration: Path) -> None:
         self.members, self.weights, self.calibration = list(members), list(weights), calibration
@@ -57,7 +85,7 @@ class EnsembleScorer:
 
     @property
     def digest(self) -> str:
-        """Of members, weights and calibration; before it is calibrated, another one."""
+        """Of members, weights and calibration; it changes when the ensemble is calibrated."""
         known = self._read() if self.calibration.is_file() else []
         return digest_of([CODE_VERSION, [m.digest for m in self.members], self.weights, known])[:16]
 
@@ -65,16 +93,16 @@ class EnsembleScorer:
         """Scores [N] of the ``boxes`` [N, 4] of each image; ModelError before the members are calibrated."""
         scales = self._read()
         share = np.asarray(self.weights) / sum(self.weights)
-        out = [np.zeros(len(found)) for found in boxes]
+        out = [np.zeros(len(own)) for own in boxes]
         for member, weight, (mean, deviation) in zip(self.members, share, scales, strict=True):
             for total, scores in zip(out, member.score(images, boxes), strict=True):
                 total += weight * (scores.astype(np.float64) - mean) / deviation
         return [np.clip(MIDDLE + SPREAD * total, 0, 10).round(4).astype(np.float32) for total in out]
 
-    def calibrate(self, images: Sequence[Image], boxes: Sequence[Floats]) -> dict[str, Any]:
-        """Each member's mean and deviation over a sample, as they are to be stored, and how far its ranks agree with the mean's."""
+    def calibrate(self, images: Sequence[Image], boxes: Sequence[Floats]) -> EnsembleScale:
+        """The content of the calibration file: each member's mean and deviation over a sample. ModelError for a constant member."""
         raw = [np.concatenate(member.score(images, boxes)) for member in self.members]
-        told = [
+        scales: list[MemberScale] = [
             {
                 "name": m.name,
                 "digest": m.digest,
@@ -83,18 +111,18 @@ class EnsembleScorer:
             }
             for m, r in zip(self.members, raw, strict=True)
         ]
-        flat = [str(entry["name"]) for entry in told if float(str(entry["deviation"])) <= 0]
-        if flat:
+        constant = [scale["name"] for scale in scales if scale["deviation"] <= 0]
+        if constant:
             raise ModelError(
-                f"{flat[0]} gives every crop of the sample the same score: it cannot be part of an ensemble"
+                f"{constant[0]} gives every crop of the sample the same score: it cannot be part of an ensemble"
             )
-        return {"canvases": len(images), "crops": len(raw[0]), "members": told}
+        return {"canvases": len(images), "crops": len(raw[0]), "members": scales}
 
     def _read(self) -> list[tuple[float, float]]:
         try:
             body = json.loads(self.calibration.read_text(encoding="utf-8"))
-            found = {entry["digest"]: (float(entry["mean"]), float(entry["deviation"])) for entry in body["members"]}
-            return [found[member.digest] for member in self.members]
+            scales = {entry["digest"]: (float(entry["mean"]), float(entry["deviation"])) for entry in body["members"]}
+            return [scales[member.digest] for member in self.members]
         except FileNotFoundError as error:
             raise ModelError(
                 f"the ensemble is not calibrated: no '{self.calibration}'; make it with 'procrop-data models --calibrate'"

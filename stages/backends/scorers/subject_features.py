@@ -1,4 +1,4 @@
-"""Where the subject lies in a crop: kept, cut, placed; for any number of boxes from one mask by summed-area tables."""
+"""Features of the subject in a crop: how much is kept and cut, and where it lies; for any number of boxes by summed-area tables."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ COLUMNS = (
     *("free_side_worse", "free_side_better", "free_top", "free_bottom", "concentration"),
     "elongation",
 )
-WIDEST = 16 / 9
-_EDGE = 0.03
-_REACH = 1.5  # deviations from its middle that a subject is taken to reach
+WIDEST = 16 / 9  # aspect ratio up to which the elongation of a crop is hidden from the scorer
+_EDGE = 0.03  # half the width of the band along an edge, as a share of the box's side
+_REACH = 1.5  # deviations of the mask from its mean that the subject is taken to extend
 
 Array = NDArray[np.float64]
 
@@ -23,9 +23,9 @@ def subject_features(mask: Floats, boxes: Array) -> Array:
     """Features [N, len(COLUMNS)] of ``boxes`` [N, 4], fractions of the picture, from its ``mask`` [H, W] in 0..1.
 
     Lengths are in sides of the box. ``kept`` is the share of the picture's subject inside; ``cut_*`` its density along
-    an edge; ``free_*`` the room between subject and edge. Left and right are only told apart as worse and better, so a
-    mirrored picture has the same features. Of the aspect only what goes beyond 16:9, either way, is told: most
-    photographs are wide, and a scorer that sees that marks every tall crop down.
+    an edge; ``free_*`` the distance between subject and edge. Left and right are only distinguished as worse and better, so
+    a mirrored picture has the same features. ``elongation`` is 0 for aspect ratios up to 16:9 either way: most photographs
+    are wide, and a scorer that sees the aspect ratio gives every tall crop a low score.
     """
     height, width = mask.shape
     masses = SubjectMass(mask)
@@ -65,7 +65,7 @@ def _edges(pixels: Array) -> list[Array]:
 
 
 class SubjectMass:
-    """Squared mask [H, W] (soft fringes weigh little) summed over boxes in pixels [N, 4]; 0 outside the picture."""
+    """Squared mask [H, W] (so that soft edges weigh little) summed over boxes in pixels [N, 4]; 0 outside the picture."""
 
     def __init__(self, mask: Floats) -> None:
         values = mask.astype(np.float64) ** 2
@@ -76,7 +76,7 @@ class SubjectMass:
         self.total = float(values.sum())
 
     def kept(self, pixels: Array) -> Array:
-        """Share [N] of all mass that lies in each box; 1 when there is none to keep."""
+        """Share [N] of all mass that lies in each box; 1 for a mask without mass."""
         return self._sums(pixels) / self.total if self.total > 1e-6 else np.ones(len(pixels))
 
     def density(self, pixels: Array) -> Array:

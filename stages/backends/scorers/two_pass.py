@@ -1,4 +1,4 @@
-"""A cheap scorer chooses which crops an expensive one looks at."""
+"""Scoring in two passes: a cheap scorer chooses which crops an expensive one scores."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,12 @@ from stages.backends.base.protocols import Floats, Image, Scorer
 class PrescoredScorer:
     """Implements ``Scorer``: of each picture the best ``keep`` boxes by ``cheap``, and its first, are scored by ``full``.
 
-    The others are placed below them, as far below as ``cheap`` says, so that their order is its order. ``agreement`` is the
-    mean rank correlation of both scorers over the boxes that both have seen, and over how many pictures.
+    The others score below them, by their distance in ``cheap``, so that they keep its order.
+
+    Args:
+        full: the expensive scorer.
+        cheap: the scorer of the first pass.
+        keep: boxes of a picture that ``full`` scores, beside the first.
     """
 
     def __init__(self, full: Scorer, cheap: Scorer, keep: int) -> None:
@@ -28,12 +32,12 @@ class PrescoredScorer:
 
     @property
     def agreement(self) -> tuple[float, int]:
-        """(mean Spearman correlation, number of pictures); nan for none."""
+        """(mean Spearman correlation of both scorers over the boxes that both scored, number of pictures); nan for none."""
         known = self._correlations
         return (float(np.mean(known)), len(known)) if known else (float("nan"), 0)
 
     def compare(self, cheap: Sequence[Floats], full: Sequence[Floats]) -> tuple[float, int]:
-        """The agreement of given scores of whole pictures, as ``agreement`` tells it."""
+        """``agreement`` of given scores of whole pictures, one array [N] a picture and scorer."""
         self._correlations = []
         for pair in zip(cheap, full, strict=True):
             self._note(*pair)
@@ -44,25 +48,25 @@ class PrescoredScorer:
             self._correlations.append(rank_correlation(cheap, full))
 
     def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
-        """Scores [N] of the ``boxes`` [N, 4] of each image; picture by picture, whatever else is asked."""
+        """Scores [N] of the ``boxes`` [N, 4] of each image; each picture alone, so scores do not depend on the batch."""
         cheap = self.cheap.score(images, boxes)
         chosen = [best_and_first(scores, self.keep) for scores in cheap]
-        full = self.full.score(images, [found[index] for found, index in zip(boxes, chosen, strict=True)])
+        full = self.full.score(images, [own[index] for own, index in zip(boxes, chosen, strict=True)])
         return [self._merged(*each) for each in zip(cheap, full, chosen, strict=True)]
 
     def _merged(self, cheap: Floats, full: Floats, chosen: list[int]) -> Floats:
-        seen = cheap[chosen]
-        self._note(seen, full)
+        first_pass = cheap[chosen]
+        self._note(first_pass, full)
         if len(chosen) == len(cheap):
             out = np.empty(len(cheap), np.float32)
         else:
-            out = np.clip(full.min() - np.maximum(seen.min() - cheap, 0) - 1e-3, 0, 10).astype(np.float32)
+            out = np.clip(full.min() - np.maximum(first_pass.min() - cheap, 0) - 1e-3, 0, 10).astype(np.float32)
         out[chosen] = full
         return out
 
 
 def best_and_first(scores: Floats, keep: int) -> list[int]:
-    """Indices, ascending, of the ``keep`` best, of equals the earlier, and of the first: the pseudo-label must be judged."""
+    """Indices, ascending, of the ``keep`` best, of equals the earlier, and of the first, the pseudo-label."""
     ranked = np.argsort(-scores, kind="stable")[:keep]
     return sorted({*(int(index) for index in ranked), *range(min(1, len(scores)))})
 

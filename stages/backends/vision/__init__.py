@@ -1,1 +1,1 @@
-"""What is in a picture: subject masks."""
+"""Segmenters, and Segment Anything in its three roles: encoder, segmenter and composer."""

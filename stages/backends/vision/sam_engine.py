@@ -1,4 +1,4 @@
-"""Segment Anything at work: pooled features, the mask in a box, and all the masks of a picture."""
+"""Inference with Segment Anything: pooled features, the mask in a box, and all masks of a picture."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.backends.base.checkpoint_files import locate
-from stages.backends.base.devices import halving, in_batches, pick
+from stages.backends.base.devices import halving, in_batches, pick_device
 from stages.backends.base.protocols import Floats, Image, Labels
 from stages.backends.vision.sam import SamComposerSettings, SamSettings
 from stages.backends.vision.sam_model import load_sam
@@ -24,7 +24,11 @@ class SamEngine:
     """A loaded model. Raises ModelError when it does not load."""
 
     def __init__(self, settings: SamSettings) -> None:
-        self._device, self._dtype, self._batch = pick(settings.device), getattr(torch, settings.dtype), settings.batch
+        self._device, self._dtype, self._batch = (
+            pick_device(settings.device),
+            getattr(torch, settings.dtype),
+            settings.batch,
+        )
         self._model = load_sam(locate(settings.model, settings.revision), self._dtype, self._device)
 
     def pooled(self, images: Sequence[Image], grid: int) -> list[tuple[Floats, Floats]]:

@@ -1,9 +1,10 @@
-"""Segment Anything from either of its two homes, behind one small interface.
+"""Segment Anything from official files or from transformers' folders, behind one small interface.
 
 Kirillov et al., "Segment anything", 2023. Official files go through the package ``segment-anything``, folders in the hub's
 layout through transformers.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from pipeline.core.errors import ModelError
 from stages.backends.base.checkpoint_files import loading, pretrained, read_config
-from stages.backends.base.lazy_import import engine
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.weight_files import read_weights
 
 SIDE = 1024
+BUILD_SAM: LazyImport[Callable[..., Any]] = LazyImport("segment_anything.build_sam:_build_sam")
 
 
 class SamModel(Protocol):
@@ -41,24 +43,25 @@ def load_sam(path: Path, dtype: torch.dtype, device: str) -> SamModel:
 
 class _Hub:
     def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
-        found = read_config(folder, "config.json").get("model_type")
-        if found != "sam":
-            raise ModelError(f"'{folder}' is of the type '{found}', not 'sam'")
-        self._model: Any = pretrained(transformers.SamModel, folder, "SAM", dtype=dtype).to(device)
-        self.side = int(self._model.config.vision_config.image_size)
+        model_type = read_config(folder, "config.json").get("model_type")
+        if model_type != "sam":
+            raise ModelError(f"'{folder}' is of the type '{model_type}', not 'sam'")
+        self._model = pretrained(transformers.SamModel, folder, "SAM", dtype=dtype, device=device)
+        vision: Any = self._model.config.vision_config
+        self.side = int(vision.image_size)
 
     def embed(self, pixels: Tensor) -> Tensor:
         embedding: Tensor = self._model.get_image_embeddings(pixels)
         return embedding
 
     def masks(self, embedding: Tensor, points: Tensor | None, box: Tensor | None) -> tuple[Tensor, Tensor]:
-        given: dict[str, Tensor] = {}
+        prompts: dict[str, Tensor] = {}
         if points is not None:
-            given = {"input_points": points[None, :, None]}  # [1, N, 1, 2]
-            given["input_labels"] = torch.ones(1, len(points), 1, dtype=torch.long, device=points.device)
+            prompts = {"input_points": points[None, :, None]}  # [1, N, 1, 2]
+            prompts["input_labels"] = torch.ones(1, len(points), 1, dtype=torch.long, device=points.device)
         elif box is not None:
-            given = {"input_boxes": box[None]}  # [1, N, 4]
-        out = self._model(image_embeddings=embedding, multimask_output=True, **given)
+            prompts = {"input_boxes": box[None]}  # [1, N, 4]
+        out = self._model(image_embeddings=embedding, multimask_output=True, **prompts)
         return out.pred_masks[0], out.iou_scores[0]
 
 
@@ -68,7 +71,7 @@ class _Official:
     def __init__(self, file: Path, dtype: torch.dtype, device: str) -> None:
         state = read_weights(file)
         try:
-            build = engine("segment_anything.build_sam:_build_sam")
+            build = BUILD_SAM.load()
         except ImportError as error:
             raise ModelError(
                 f"'{file}' is an official checkpoint, which needs the packages segment-anything and torchvision: install them, "
@@ -77,7 +80,7 @@ class _Official:
         model = build(*encoder_sizes(state, str(file)))
         with loading(f"SAM in '{file}'"):
             model.load_state_dict(state)
-        self._model: Any = model.eval().to(device, dtype)
+        self._model = model.eval().to(device, dtype)
         self.side = SIDE
 
     def embed(self, pixels: Tensor) -> Tensor:

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as Pillow
 
 from stages.backends.base.protocols import Image, PaintRequest
 
-CELL, GAP = 192, 6
+if TYPE_CHECKING:
+    from stages.training.outpainter.train import OutpainterReport
+
+CELL, GAP = 192, 6  # pixels of the sheet's cells and between them
 
 _CARD = """# A small out-painter
 
@@ -49,10 +52,16 @@ below is picked: each held-out photograph with what is seen of it in colour, the
 """
 
 
-def write_card(
-    folder: Path, report: dict[str, Any], rows: Sequence[tuple[Image, PaintRequest, Sequence[Image]]]
+def write_outpainter_card(
+    folder: Path, report: "OutpainterReport", rows: Sequence[tuple[Image, PaintRequest, Sequence[Image]]]
 ) -> None:
-    """Write ``README.md`` and ``samples.jpg``. rows: a whole photograph, the request made of a part, canvases."""
+    """Write ``README.md`` and ``samples.jpg``.
+
+    Args:
+        folder: of the model.
+        report: of its training.
+        rows: (whole photograph, request made of a part of it, canvases painted of that) for each sample.
+    """
     photos = report["photos"]
     licences = Counter(report["licences"].get(name) or "not stated" for name in photos["train"])
     text = _CARD.format(

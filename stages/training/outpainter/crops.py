@@ -1,4 +1,4 @@
-"""What the small out-painter learns from: random crops of photographs, of which a rectangle stays visible."""
+"""Training canvases of the small out-painter: random crops of photographs, of which a rectangle stays visible."""
 
 import random
 from collections.abc import Sequence
@@ -17,42 +17,55 @@ from stages.canvases.placement import PlacementSettings, place
 from stages.training.scorer.photo_folder import Photograph
 
 PLACEMENT = PlacementSettings()
-LEAST_CROP = 0.6
-# Canvases are cut at this multiple of the model's size and then shrunk, as they are when it paints.
+LEAST_CROP = 0.6  # of the largest window of the canvas's aspect ratio: smaller ones would show enlarged pixels
+# Canvases are cut at this multiple of the model's size and then reduced, as they are when it paints.
 ENLARGED = 3
 
 
 @dataclass(frozen=True)
-class Batch:
-    """truth, known: [B, 3, H, W] in -1..1; mask: [B, 1, H, W], 1 where the truth is known; known elsewhere: its edges."""
+class CanvasBatch:
+    """B canvases of one size.
+
+    Args:
+        truth: [B, 3, H, W] in -1..1.
+        known: [B, 3, H, W] in -1..1, the visible rectangle with its edge pixels repeated outward.
+        mask: [B, 1, H, W], 1 on the visible rectangle.
+    """
 
     truth: Tensor
     known: Tensor
     mask: Tensor
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "CanvasBatch":
         """The same on a device."""
-        return Batch(self.truth.to(device), self.known.to(device), self.mask.to(device))
+        return CanvasBatch(self.truth.to(device), self.known.to(device), self.mask.to(device))
 
 
-class Crops:
-    """Batches of canvases, each fixed by seed and number alone, so that training can go on from any step."""
+class CanvasBatches:
+    """Batches of canvases, each fixed by seed and number alone, so that training can resume at any step.
+
+    Args:
+        photographs: to cut canvases from.
+        size: of the model, pixels.
+        batch: canvases of a batch.
+        seed: of the training.
+        purpose: a word that separates the random numbers of training from those of validation.
+    """
 
     def __init__(self, photographs: Sequence[Photograph], *, size: int, batch: int, seed: int, purpose: str) -> None:
-        """size: of the model; purpose: a word that keeps the draws of training apart from those of validation."""
         self._photographs, self._size, self._batch = photographs, size, batch
         self._seed, self._purpose = seed, f"outpainter {purpose}"
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> CanvasBatch:
         """Canvases of one shape, which is drawn as the outpaint stage draws it."""
         aspect = self._rng("shape", number).choice(PLACEMENT.aspects)
         pairs = [self._canvas(aspect, number, row) for row in range(self._batch)]
         truth = np.stack([pixels for pixels, _ in pairs]).astype(np.float32) / 127.5 - 1
         known, mask = known_of([frame for _, frame in pairs])
-        return Batch(torch.where(mask > 0, known, torch.from_numpy(truth).permute(0, 3, 1, 2)), known, mask)
+        return CanvasBatch(torch.where(mask > 0, known, torch.from_numpy(truth).permute(0, 3, 1, 2)), known, mask)
 
     def _canvas(self, aspect: float, number: int, row: int) -> tuple[Image, Framed]:
-        """A window of a photograph as the whole canvas, uint8 [h, w, 3] at the model's size, and what is seen of it."""
+        """A window of a photograph as the whole canvas, uint8 [H, W, 3] at the model's size, and its visible part."""
         rng = self._rng(f"canvas {row}", number)
         pixels = rng.choice(self._photographs).pixels
         shape = (pixels.shape[1], pixels.shape[0])

@@ -1,4 +1,4 @@
-"""The training loop of the small out-painter: a run that was stopped at any step goes on to the same weights."""
+"""The training loop of the small out-painter: a training that was stopped at any step resumes to the same weights."""
 
 import time
 from collections.abc import Callable
@@ -18,21 +18,32 @@ from procrop_model.training.checkpoint import load_checkpoint, save_checkpoint
 from procrop_model.training.schedules import cosine_with_warmup
 from procrop_model.training.signals import StopFlag
 from stages.backends.outpainters.small_diffusion.network import build_scheduler, build_unet, predict
-from stages.training.outpainter.crops import Batch, Crops
+from stages.training.outpainter.crops import CanvasBatch, CanvasBatches
 
 Progress = Callable[[int, int, dict[str, float]], None]
 CHECKPOINT = "checkpoint.pt"
 CODE_VERSION = 1  # raised whenever the same settings give other weights
-JUDGED = 8
+HELD_OUT_BATCHES = 8  # of one evaluation
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
 
 
 @dataclass(frozen=True)
 class OutpainterTraining:
-    """size: square root of the pixels of a canvas; width: channels of the network's first level; decay: of the average.
+    """Settings of a training.
 
-    The learning rate rises over the share ``warmup`` of the steps and falls as a cosine. evaluations: of the held-out loss.
-    checkpoint_seconds: what a killed run loses at most; it changes nothing else.
+    Args:
+        seed: of the weights, the canvases and the noise.
+        steps: of AdamW.
+        size: square root of the pixels of a canvas.
+        width: channels of the network's first level.
+        batch: canvases of a step.
+        learning_rate: at its maximum; it falls to 0 as a cosine.
+        warmup: share of the steps over which the learning rate rises.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        decay: of the weights' moving average, a step.
+        evaluations: of the held-out loss, over the training.
+        checkpoint_seconds: between checkpoints, which a killed training loses at most; it does not change the weights.
     """
 
     seed: int = 0
@@ -49,18 +60,35 @@ class OutpainterTraining:
     checkpoint_seconds: float = 60.0
 
     def identity(self, photographs: str) -> str:
-        """Of everything that the weights follow from; photographs: a digest of them."""
-        told = {name: value for name, value in asdict(self).items() if name != "checkpoint_seconds"}
-        return digest_of({"code": CODE_VERSION, "settings": told, "photographs": photographs})[:16]
+        """A digest of all that determines the weights. photographs: a digest of their pixels."""
+        settings = {name: value for name, value in asdict(self).items() if name != "checkpoint_seconds"}
+        return digest_of({"code": CODE_VERSION, "settings": settings, "photographs": photographs})[:16]
 
 
 class Fitting:
-    """A run in progress. history: rows of step, mean training loss since the row before, and held-out loss."""
+    """A training in progress. ``history`` has rows of step, mean training loss since the row before, and held-out loss.
+
+    It resumes from the checkpoint in ``out`` if there is one; RefusedError when that belongs to another training.
+
+    Args:
+        settings: of the training.
+        out: folder of the checkpoint.
+        identity: of settings and photographs.
+        train: batches to train on.
+        held_out: batches of the held-out loss.
+        device: a torch device.
+    """
 
     def __init__(
-        self, settings: OutpainterTraining, out: Path, identity: str, *, train: Crops, held_out: Crops, device: str
+        self,
+        settings: OutpainterTraining,
+        out: Path,
+        identity: str,
+        *,
+        train: CanvasBatches,
+        held_out: CanvasBatches,
+        device: str,
     ) -> None:
-        """Goes on from the checkpoint in ``out``, if there is one; RefusedError when it is another run's."""
         self.settings, self.identity = settings, identity
         self._path, self._train, self._held_out = out / CHECKPOINT, train, held_out
         self._accelerator = Accelerator(cpu=device == "cpu")
@@ -86,7 +114,7 @@ class Fitting:
                 loss = self._step()
                 self.step, self.sum = self.step + 1, self.sum + loss
                 if self.step % every == 0 or self.step == settings.steps:
-                    self._judge()
+                    self._evaluate()
                 self.seconds, since = self.seconds + time.monotonic() - since, time.monotonic()
                 progress(self.step, settings.steps, {"total": loss})
                 if stop.raised or self.step == settings.steps or since - saved > settings.checkpoint_seconds:
@@ -109,7 +137,7 @@ class Fitting:
         self.average.step(self.network.parameters())
         return float(loss.detach())
 
-    def _loss(self, batch: Batch, purpose: str, number: int) -> Tensor:
+    def _loss(self, batch: CanvasBatch, purpose: str, number: int) -> Tensor:
         """Mean squared error of the velocity over hidden pixels; the noise follows from seed, purpose and number alone."""
         batch = batch.to(self._accelerator.device)
         generator = torch.Generator("cpu").manual_seed(seed_for(self.settings.seed, purpose, "", number))
@@ -124,15 +152,15 @@ class Fitting:
         return loss
 
     @torch.no_grad()
-    def _judge(self) -> None:
+    def _evaluate(self) -> None:
         """One more row of the history, by the averaged weights, on the same held-out canvases and noise each time."""
         self.average.store(self.network.parameters())
         self.average.copy_to(self.network.parameters())
         self.network.eval()
-        losses = [float(self._loss(self._held_out.batch(n), "outpainter judged", n)) for n in range(JUDGED)]
+        losses = [float(self._loss(self._held_out.batch(n), "outpainter judged", n)) for n in range(HELD_OUT_BATCHES)]
         self.average.restore(self.network.parameters())
         steps = self.step - (int(self.history[-1][0]) if self.history else 0)
-        self.history.append([self.step, self.sum / steps, sum(losses) / JUDGED])
+        self.history.append([self.step, self.sum / steps, sum(losses) / HELD_OUT_BATCHES])
         self.sum = 0.0
 
     def _checkpoint(self) -> None:
@@ -161,5 +189,5 @@ class Fitting:
 
 
 def other_run(folder: Path) -> str:
-    """What to tell about a folder that another run owns."""
+    """The error for a folder with another training's checkpoint or report."""
     return f"{folder} holds a training of other settings or photographs: choose another --out, or --no-resume to begin anew"

@@ -1,1 +1,5 @@
-"""How the composition scorer is taught: photographs, canvases, size-matched pairs, fit, calibration and its report."""
+"""Training of the composition scorer: pairs of crops, features of views, the ranking head, its evaluation and card.
+
+Notation: N crops of a picture, P pairs of crops, F features of a crop, M members of the head. Boxes are fractions of the
+picture unless their name ends in ``_px`` or a docstring says pixels.
+"""

@@ -1,7 +1,6 @@
-"""Calibration of a scorer: how often it is right, beside how sure it is."""
+"""Calibration of a scorer: how often its preference is right, beside the probability that it gives."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,22 +8,25 @@ from stages.backends.scorers.subject_features import Array
 from stages.training.scorer.pairs import KINDS, Example
 
 BINS = 5
-_LEAST = 1e-4  # of a score, whose log-odds would be infinite at 0 and 10
+_LEAST = 1e-4  # of a score's share: log-odds are infinite at 0 and 10
+# By kind of pair and for ``all``: sure, right, error; and under ``bins`` one row a bin.
+Reliability = dict[str, dict[str, float] | list[dict[str, float]]]
 
 
 def probability(better: Array, worse: Array) -> Array:
-    """The chance [P] that the first of two crops of one area is the better one, by their scores [P] in 0..10.
+    """Probability [P] that the first of two crops of equal area is the better one, by their scores [P] in 0..10.
 
-    A score is the chance against a typical bad crop of its area, so the difference of two log-odds is that of the pair.
+    A score is the probability against a typical bad crop of its area, so the log-odds of a pair are the difference of two.
     """
     return np.asarray(1 / (1 + np.exp(_log_odds(worse) - _log_odds(better))))
 
 
-def reliability(examples: Sequence[Example], scores: Sequence[Array]) -> dict[str, Any]:
-    """Per kind and over all of them, each kind alike: how sure, how often right, and the expected calibration error.
+def reliability(examples: Sequence[Example], scores: Sequence[Array]) -> Reliability:
+    """Reliability for each kind of pair, and for all with equal weight of the kinds.
 
-    sure: mean chance that the scorer gives to the crop that it prefers, at least one half; right: share of the pairs where
-    that one is the better. error: mean over ``BINS`` equal bins of sureness of the gap between the two, by weight.
+    ``sure``: mean probability that the scorer gives to the crop that it prefers, at least one half. ``right``: share of the
+    pairs where that crop is the better one. ``error``: the expected calibration error, the weighted mean over ``BINS``
+    equal bins of the gap between the two.
     """
     sure: list[float] = []
     right: list[float] = []
@@ -36,12 +38,12 @@ def reliability(examples: Sequence[Example], scores: Sequence[Array]) -> dict[st
             right.append(0.5 + 0.5 * float(np.sign(values[better] - values[worse])))
             kinds.append(kind)
     weights = np.array([1 / kinds.count(kind) for kind in kinds])
-    told = {"all": _row(np.array(sure), np.array(right), weights)}
+    by_kind: Reliability = {"all": _row(np.array(sure), np.array(right), weights)}
     for kind in KINDS:
         chosen = np.array([each == kind for each in kinds])
         if chosen.any():
-            told[kind] = _row(np.array(sure)[chosen], np.array(right)[chosen], weights[chosen])
-    return {**told, "bins": _bins(np.array(sure), np.array(right), weights)}
+            by_kind[kind] = _row(np.array(sure)[chosen], np.array(right)[chosen], weights[chosen])
+    return {**by_kind, "bins": _bins(np.array(sure), np.array(right), weights)}
 
 
 def _row(sure: Array, right: Array, weights: Array) -> dict[str, float]:

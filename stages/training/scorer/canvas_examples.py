@@ -1,4 +1,4 @@
-"""Training pictures from photographs: painted canvases around them, and crops wholly inside them, where no paint is."""
+"""Training examples from photographs: painted canvases around them, and crops inside them, without paint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stages.backends.base.protocols import Image
 from stages.training.scorer.paint_canvases import CanvasPainter
 from stages.training.scorer.pairs import Example, canvas_example, inside_example
 from stages.training.scorer.photo_folder import Photograph
-from stages.training.scorer.views import shrink
+from stages.training.scorer.views import with_long_side
 
 Progress = Callable[[str, int, int], None]
 PART = (0.6, 0.9)  # of each side of a photo, where crops are drawn inside a part of it
@@ -18,7 +18,13 @@ PART = (0.6, 0.9)  # of each side of a photo, where crops are drawn inside a par
 
 @dataclass(frozen=True)
 class ExampleMaker:
-    """Examples from photographs. variants: canvases a photo; insides: crop sets inside it."""
+    """Makes examples from photographs.
+
+    Args:
+        painter: of the canvases.
+        variants: canvases of a photo.
+        insides: sets of crops inside a photo.
+    """
 
     painter: CanvasPainter
     variants: int
@@ -42,8 +48,8 @@ class ExampleMaker:
         ]  # fmt: skip
 
     def _insides(self, photograph: Photograph) -> list[Example]:
-        """Of every other set, the picture is a random part of the photo: other crops of it, as unpainted as the whole."""
-        small = shrink(photograph.pixels, 2 * self.painter.long_side)
+        """Sets of crops inside the photo; for every other set, inside a random part of it."""
+        small = with_long_side(photograph.pixels, 2 * self.painter.long_side)
         (mask,) = self.painter.segmenter.segment([small])
         examples = []
         for turn in range(self.insides):

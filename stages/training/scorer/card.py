@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from stages.training.scorer.pair_accuracy import Failure, Judgement
-from stages.training.scorer.report_text import figures_text
+from stages.training.scorer.pair_accuracy import Failure, ScorerEvaluation
+from stages.training.scorer.report_text import ScorerReport, figures_text
 
-CELL = 200
+CELL = 200  # pixels of the sheet's cells
 
 _CARD = """# Composition scorer
 
@@ -55,13 +54,13 @@ encoder features alone. There are almost no people among the bundled photographs
 """
 
 
-def write_card(folder: Path, report: dict[str, Any], judgement: Judgement) -> None:
+def write_scorer_card(folder: Path, report: ScorerReport, evaluation: ScorerEvaluation) -> None:
     """Write ``README.md`` and, where the scorer fails, ``failures.jpg``."""
     photos = report["photos"]
     text = _CARD.format(
         size=round((folder / "model.safetensors").stat().st_size / 1024),
-        **{split: len(found) for split, found in photos.items()},
-        **{f"{split}_names": ", ".join(found) or "none" for split, found in photos.items()},
+        **{split: len(names) for split, names in photos.items()},
+        **{f"{split}_names": ", ".join(names) or "none" for split, names in photos.items()},
         variants=report["settings"]["variants"],
         insides=report["settings"]["insides"],
         seconds=", ".join(f"{name} {took} s" for name, took in report["seconds"].items()),
@@ -69,8 +68,8 @@ def write_card(folder: Path, report: dict[str, Any], judgement: Judgement) -> No
         digest=report["digest"],
         figures=figures_text(report),
     )
-    if judgement.failures:
-        failure_sheet(judgement.failures).save(folder / "failures.jpg", quality=88)
+    if evaluation.failures:
+        failure_sheet(evaluation.failures).save(folder / "failures.jpg", quality=88)
     else:
         text = text[: text.index("## Failures")].rstrip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -1,7 +1,6 @@
-"""A scorer at its real work on held-out canvases: the best crop of a fixed grid, and whether its ranking holds."""
+"""Crop search with a scorer on held-out canvases: the best crop of a fixed grid, and whether the ranking is stable."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -14,8 +13,8 @@ from stages.training.scorer.pairs import CUT, INSIDE, Example, window
 from stages.training.scorer.views import mirrored
 
 STEPS = 7  # places along each axis
-TILTS = (0.8, 1.0, 1.25)  # of the photo's own aspect
-RESIZED = (0.8, 1.25)
+TILTS = (0.8, 1.0, 1.25)  # factors of the photo's own aspect ratio
+RESIZED = (0.8, 1.25)  # factors of a canvas's size under which the ranking should not change
 
 
 def is_canvas(example: Example) -> bool:
@@ -33,7 +32,7 @@ def grid_boxes(example: Example) -> Array:
     height, width = example.picture.shape[:2]
     first = pixels(example)[0]
     sides = first[2:] - first[:2]
-    found = []
+    boxes: list[Array] = []
     for tilt in TILTS:
         made = window(np.zeros(2), float(sides.prod()), float(sides[0] / sides[1]) * tilt)
         half = made[2:]
@@ -41,8 +40,8 @@ def grid_boxes(example: Example) -> Array:
             places = np.meshgrid(
                 *(np.linspace(h, side - h, STEPS) for h, side in zip(half, (width, height), strict=True))
             )
-            found += [made + np.tile(centre, 2) for centre in np.stack(places, -1).reshape(-1, 2)]
-    return np.stack(found)
+            boxes += [made + np.tile(centre, 2) for centre in np.stack(places, -1).reshape(-1, 2)]
+    return np.stack(boxes)
 
 
 def best_crops(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example]) -> dict[str, float]:
@@ -96,7 +95,7 @@ def score(scorer: Scorer, picture: Image, boxes: Array) -> Array:
 
 
 def _changed(example: Example) -> dict[str, Example]:
-    made: dict[str, Any] = {"mirrored": mirrored(example)}
+    made: dict[str, Example] = {"mirrored": mirrored(example)}
     height, width = example.picture.shape[:2]
     for factor in RESIZED:
         size = (max(8, round(width * factor)), max(8, round(height * factor)))

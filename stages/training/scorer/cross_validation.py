@@ -1,4 +1,4 @@
-"""From views to a model: projection, features, head and calibration, with photo-level cross-validation on the way."""
+"""From views to a model: projection, features, head and calibration, with cross-validation over photos."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,50 +13,57 @@ from stages.backends.scorers.composition_model import RankingHead, ScorerModel, 
 from stages.backends.scorers.subject_features import Array
 from stages.training.scorer.fitting import Fit, Pairs, balance, fit_calibration, fit_head
 from stages.training.scorer.pairs import KINDS, random_window
-from stages.training.scorer.views import Seen
+from stages.training.scorer.views import ExampleView
 
 FOLDS = 5
 CALIBRATION_CROPS = 24  # a view
 
 
 @dataclass(frozen=True)
-class Learned:
-    """model: fitted to all photos; cross_validated: accuracy by kind on the photos that a fold's head did not see."""
+class FittedModel:
+    """The result of a fit.
+
+    Args:
+        model: fitted to all photos.
+        cross_validated: accuracy by kind of pair, of heads on the photos that they were not fitted to.
+    """
 
     model: ScorerModel
     cross_validated: dict[str, float]
 
 
-def learn(seen: Sequence[Seen], fit: Fit, seed: int, progress: Callable[[str, int, int], None]) -> Learned:
-    """Fit the head to all views; its scale comes from the heads of the folds, on the photos that they did not see."""
-    projection = fit_projection([view.maps for view in seen])
+def fit_model(
+    views: Sequence[ExampleView], fit: Fit, seed: int, progress: Callable[[str, int, int], None]
+) -> FittedModel:
+    """Fit the head to all views; its scale comes from the folds' heads, on the photos that they were not fitted to."""
+    projection = fit_projection([view.maps for view in views])
     with torch.inference_mode():
-        projected = [project(view.maps, projection) for view in seen]
+        projected = [project(view.maps, projection) for view in views]
         features = [
             crop_features(maps, view.mask, view.example.boxes).float()
-            for maps, view in zip(projected, seen, strict=True)
+            for maps, view in zip(projected, views, strict=True)
         ]
-    names = sorted({view.example.photo for view in seen})
-    pairs = gather(seen, [each.clone() for each in features], names)
+    names = sorted({view.example.photo for view in views})
+    pairs = collect_pairs(views, [each.clone() for each in features], names)
     gaps, unseen = _cross_validate(pairs, _folds(names, seed), fit, seed, progress)
     head = fit_head(pairs, fit, seed)
     progress("fit", FOLDS + 1, FOLDS + 1)
-    boxes = [_any_crops(view, seed, number) for number, view in enumerate(seen)]
+    boxes = [_any_crops(view, seed, number) for number, view in enumerate(views)]
     raw = [
         _raw(head, crop_features(maps, view.mask, crops))
-        for maps, view, crops in zip(projected, seen, boxes, strict=True)
+        for maps, view, crops in zip(projected, views, boxes, strict=True)
     ]
     weights = balance(unseen)
     calibration = fit_calibration(raw, boxes, gaps, weights.numpy())
-    return Learned(ScorerModel(projection, head, calibration), _accuracies(gaps, unseen, weights))
+    return FittedModel(ScorerModel(projection, head, calibration), _accuracies(gaps, unseen, weights))
 
 
-def gather(seen: Sequence[Seen], features: Sequence[Tensor], names: Sequence[str]) -> Pairs:
+def collect_pairs(views: Sequence[ExampleView], features: Sequence[Tensor], names: Sequence[str]) -> Pairs:
     """All pairs of all views, over one matrix of features."""
     starts = np.cumsum([0, *(len(each) for each in features)])
     rows = [
         (start + better, start + worse, KINDS.index(kind), names.index(view.example.photo))
-        for view, start in zip(seen, starts, strict=False)
+        for view, start in zip(views, starts, strict=False)
         for better, worse, kind in view.example.pairs
     ]
     better, worse, kind, photo = torch.tensor(rows, dtype=torch.long).T
@@ -101,8 +108,8 @@ def _raw(head: RankingHead, features: Tensor) -> Array:
         return np.asarray(head(features).numpy())
 
 
-def _any_crops(view: Seen, seed: int, number: int) -> Array:
-    """Random crops of all sizes, as fractions: the typical bad ones that calibration sets to 5."""
+def _any_crops(view: ExampleView, seed: int, number: int) -> Array:
+    """Random crops [CALIBRATION_CROPS, 4] of all sizes, as fractions: the typical bad crops that calibration puts at 5."""
     height, width = view.example.picture.shape[:2]
     rng = np.random.default_rng(seed_for(seed, "scorer-calibration", str(number)))
     made: list[Array] = []

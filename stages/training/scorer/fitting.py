@@ -14,10 +14,17 @@ from stages.training.scorer.pairs import INSIDE, KINDS
 
 @dataclass(frozen=True)
 class Fit:
-    """How the head is fitted. dropout: of the inputs about borders, of pooled ones, of those about the subject.
+    """Settings of the head's fit.
 
-    The more channels of the encoder a group shows, the easier it tells photographs apart that it should not know, so the
-    more of it is dropped. weight_decay: of AdamW; steps of ``batch`` pairs a member.
+    Args:
+        hidden: width of the head's hidden layer.
+        members: heads that are averaged.
+        steps: of AdamW.
+        batch: pairs of a step and member.
+        learning_rate: at its start; it falls to 0 as a cosine.
+        weight_decay: of AdamW.
+        dropout: of the inputs about borders, of pooled ones, and of those about the subject. The more channels of the encoder
+            a group has, the easier it identifies single photographs, so the more of it is dropped.
     """
 
     hidden: int = 24
@@ -31,7 +38,15 @@ class Fit:
 
 @dataclass(frozen=True)
 class Pairs:
-    """features: [N, F] of all crops; better, worse: [P] rows of it; kind: [P] index into KINDS; photo: [P] number."""
+    """Pairs over one matrix of features.
+
+    Args:
+        features: [N, F] of all crops.
+        better: [P] rows of ``features``.
+        worse: [P] rows of ``features``.
+        kind: [P] indices into ``KINDS``.
+        photo: [P] numbers of the photos.
+    """
 
     features: Tensor
     better: Tensor
@@ -47,7 +62,7 @@ class Pairs:
 def fit_head(pairs: Pairs, fit: Fit, seed: int) -> RankingHead:
     """The head that ranks the better crop of each pair first; the same pairs and seed give the same weights.
 
-    Loss: softplus(worse - better), mean over pairs drawn as ``balance`` says.
+    Loss: softplus(worse - better), mean over pairs drawn by the weights of ``balance``.
     """
     torch.manual_seed(seed)
     head = RankingHead(fit.hidden, fit.members)
@@ -72,9 +87,9 @@ def fit_head(pairs: Pairs, fit: Fit, seed: int) -> RankingHead:
 
 
 def balance(pairs: Pairs) -> Tensor:
-    """Sampling weight [P]: within a kind each photo alike; each kind alike, but those without paint as all others together.
+    """Sampling weight [P]: equal for the photos of a kind, and for the kinds with paint; the kind without paint has half of all.
 
-    So half of what is learned cannot come from how paint looks.
+    So half of the pairs give no cue from the look of paint.
     """
     weights = torch.zeros(len(pairs.kind), dtype=torch.float64)
     for kind, name in enumerate(KINDS):
@@ -89,8 +104,11 @@ def balance(pairs: Pairs) -> Tensor:
 def fit_calibration(raw: Sequence[Array], boxes: Sequence[Array], gaps: Array, weights: Array) -> Calibration:
     """The calibration that puts a typical crop of each size at 5.
 
-    raw, boxes: scores [N] and boxes [N, 4] (fractions) of random crops of each picture. gaps: [P] raw score of better
-    less worse, on photos that the head was not fitted to; weights: [P]. The scale makes those gaps log-odds.
+    Args:
+        raw: scores [N] of random crops of each picture.
+        boxes: those crops [N, 4] as fractions of the picture.
+        gaps: [P], raw score of better less worse, on photos that the head was not fitted to; the scale makes them log-odds.
+        weights: [P], of the gaps.
     """
     sizes, values = np.concatenate([log_area(each) for each in boxes]), np.concatenate(list(raw))
     quadratic, linear, constant = np.polyfit(sizes, values, 2)

@@ -1,4 +1,4 @@
-"""Photographs on painted canvases, as the recipe makes them; what was painted is kept, so an interruption costs little."""
+"""Photographs on painted canvases, as the recipe makes them; finished canvases are kept, so that a training can resume."""
 
 import os
 from collections.abc import Sequence
@@ -20,8 +20,14 @@ SEAM = SeamSettings()
 
 
 @dataclass(frozen=True)
-class Painted:
-    """canvas: uint8 [H, W, 3] with the photo at ``box_px``; subject: the photo's own mask [h, w] at the box's size."""
+class PaintedCanvas:
+    """A canvas with its photo.
+
+    Args:
+        canvas: uint8 [H, W, 3].
+        box_px: of the photo on it.
+        subject: the photo's own mask [h, w], at the box's size.
+    """
 
     canvas: Image
     box_px: BoxPx
@@ -30,7 +36,15 @@ class Painted:
 
 @dataclass(frozen=True)
 class CanvasPainter:
-    """Canvases of ``long_side`` pixels with the recipe's seam; kept: folder of those that were painted before."""
+    """Paints canvases with the recipe's default seam treatment.
+
+    Args:
+        outpainter: that paints.
+        segmenter: of the photos' subjects.
+        long_side: of a canvas in pixels.
+        seed: of placement, paint and grain.
+        kept: folder of the canvases that are finished.
+    """
 
     outpainter: Outpainter
     segmenter: Segmenter
@@ -38,8 +52,8 @@ class CanvasPainter:
     seed: int
     kept: Path
 
-    def paint(self, photograph: Photograph, variants: int) -> list[Painted]:
-        """The first ``variants`` canvases of a photo, each seeded by the photo's name alone, but for those that were declined."""
+    def paint(self, photograph: Photograph, variants: int) -> list[PaintedCanvas]:
+        """The first ``variants`` canvases of a photo, without the declined ones; each is seeded by the photo's name alone."""
         (mask,) = self.segmenter.segment([photograph.pixels])
         seeds = [seed_for(self.seed, "scorer-canvas", photograph.name, variant) for variant in range(variants)]
         size = (photograph.pixels.shape[1], photograph.pixels.shape[0])
@@ -54,7 +68,7 @@ class CanvasPainter:
             canvas = treat(painted, request.photo, request.box_px, SEAM, size=placement.size, seed=seeds[number])
             _write(files[number], canvas)
         return [
-            Painted(_read(file), placement.box_px, _sized(mask, placement.box_px))
+            PaintedCanvas(_read(file), placement.box_px, _sized(mask, placement.box_px))
             for file, placement in zip(files, drawn, strict=True)
             if file.is_file()
         ]
@@ -83,7 +97,7 @@ def _sized(mask: Floats, box: Sequence[int]) -> Floats:
 
 
 def _write(file: Path, canvas: Image) -> None:
-    """Written aside and renamed: a canvas is there whole or not at all."""
+    """Write to another name and rename, so that the file is complete whenever it exists."""
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(".partial")
     Pillow.fromarray(canvas).save(aside, "PNG")

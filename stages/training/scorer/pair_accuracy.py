@@ -1,28 +1,37 @@
-"""Judging a scorer on held-out photographs by size-matched pairs, as it will be used: from its saved weights."""
+"""ScorerEvaluation of a scorer from its saved weights, on size-matched pairs of held-out photographs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from pipeline.core.seeds import seed_for
 from stages.backends.base.protocols import Image, Scorer, Segmenter
 from stages.backends.scorers.subject_features import WIDEST, Array, SubjectMass
-from stages.training.scorer.calibration import reliability
+from stages.training.scorer.calibration import Reliability, reliability
 from stages.training.scorer.crop_search_eval import agreement, best_crops, is_canvas, pixels, score
 from stages.training.scorer.pairs import KINDS, Example, random_window
 from stages.training.scorer.views import degraded
 
 Progress = Callable[[str, int, int], None]
 
-RANDOM_CROPS = 60
-RESAMPLES = 1000
+RANDOM_CROPS = 60  # of a photo, for ``subject_kept``
+RESAMPLES = 1000  # of the bootstrap
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A pair that the scorer got wrong: the picture, the better and the worse box in pixels, their scores."""
+    """A pair that the scorer ranked wrongly.
+
+    Args:
+        kind: of the pair.
+        photo: its name.
+        picture: uint8 [H, W, 3].
+        better: box [4] in pixels.
+        worse: box [4] in pixels.
+        scores: of the better and of the worse.
+    """
 
     kind: str
     photo: str
@@ -32,23 +41,59 @@ class Failure:
     scores: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """figures: JSON numbers for the report; failures: the worst pairs of each kind."""
+class HeldOutFigures(TypedDict):
+    """Figures of a scorer on held-out examples; the functions that compute them define each.
 
-    figures: dict[str, Any]
+    Attributes:
+        accuracy: by kind of pair.
+        accuracy_degraded: the same on pictures degraded twice as strongly as in training.
+        accuracy_within_16_9: the same without pairs in which a crop is longer than 16:9.
+        calibration: of ``reliability``.
+        best_crop: of ``best_crops``; empty without a canvas that has one subject.
+        subject_kept_inside: of ``subject_kept``; empty without a photo that has one subject.
+        ranking_agreement: of ``agreement``.
+    """
+
+    accuracy: dict[str, dict[str, float]]
+    accuracy_degraded: dict[str, dict[str, float]]
+    accuracy_within_16_9: dict[str, dict[str, float]]
+    calibration: Reliability
+    best_crop: dict[str, float]
+    subject_kept_inside: dict[str, float]
+    ranking_agreement: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class ScorerEvaluation:
+    """The result of an evaluation.
+
+    Args:
+        figures: for the report.
+        failures: the worst pairs of each kind.
+    """
+
+    figures: HeldOutFigures
     failures: list[Failure]
 
 
-def judge(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example], progress: Progress) -> Judgement:
-    """Everything that the report says of a scorer on held-out examples; see the functions that give each figure."""
+def evaluate_scorer(
+    scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example], progress: Progress
+) -> ScorerEvaluation:
+    """All held-out figures of a scorer, and its worst failures.
+
+    Args:
+        scorer: to evaluate.
+        segmenter: of the subjects.
+        examples: of held-out photographs.
+        progress: called with the name of the step, parts done and all parts.
+    """
     clean, stressed = [], []
     for number, example in enumerate(examples):
         clean.append(score(scorer, example.picture, pixels(example)))
         stressed.append(score(scorer, *_stressed(example, number)))
         progress("judge", number + 1, 2 * len(examples))
     inside = [example for example in examples if not is_canvas(example)]
-    figures = {
+    figures: HeldOutFigures = {
         "accuracy": accuracy(examples, clean),
         "accuracy_degraded": accuracy(examples, stressed),
         "accuracy_within_16_9": accuracy([_within_16_9(example) for example in examples], clean),
@@ -58,7 +103,7 @@ def judge(scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example], pro
         "ranking_agreement": agreement(scorer, examples),
     }
     progress("judge", 2 * len(examples), 2 * len(examples))
-    return Judgement(figures, _failures(examples, clean))
+    return ScorerEvaluation(figures, _failures(examples, clean))
 
 
 def accuracy(examples: Sequence[Example], scores: Sequence[Array]) -> dict[str, dict[str, float]]:
@@ -104,7 +149,7 @@ def _stressed(example: Example, number: int) -> tuple[Image, Array]:
 
 
 def _within_16_9(example: Example) -> Example:
-    """Without the pairs that the scorer could tell by a crop's elongation, which it sees only beyond 16:9."""
+    """The example without the pairs that elongation could decide, which is a feature only beyond 16:9."""
     sides = pixels(example)[:, 2:] - pixels(example)[:, :2]
     moderate = np.abs(np.log(sides[:, 0] / sides[:, 1])) <= np.log(WIDEST)
     pairs = [pair for pair in example.pairs if moderate[pair[0]] and moderate[pair[1]]]

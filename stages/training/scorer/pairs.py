@@ -1,8 +1,9 @@
-"""Size-matched pairs of crops to learn composition from: a good crop and a worse one of equal area, on one picture.
+"""Size-matched pairs of crops to train on: a good crop and a worse one of equal area, on one picture.
 
 Two sources. On a canvas the professional photo's own rectangle is the good crop; the bad ones have its area but lie
 elsewhere, have another aspect, or cut the subject. Inside a photo nothing is painted: crops of equal area are ranked by
-the subject that they keep and by how it sits. Equal area, since photo against smaller crop teaches zoom only.
+the subject that they keep and by its place. The areas are equal because pairs of a photo and a smaller crop of it would
+only train a preference for size.
 """
 
 from dataclasses import dataclass
@@ -14,15 +15,22 @@ from stages.backends.scorers.subject_features import COLUMNS, Array, SubjectMass
 
 SHIFTED, TILTED, CUT, INSIDE = "shifted", "tilted", "subject-cut", "inside"
 KINDS = (SHIFTED, TILTED, CUT, INSIDE)
-MIN_SHIFT = 0.2
-CUT_KEEPS = 0.75
-INSIDE_GAP = 0.15
-CONCENTRATED = 0.2  # of the mask; a photo below has no one subject to cut
+MIN_SHIFT = 0.2  # of a side: a smaller move may be as good a crop
+CUT_KEEPS = 0.75  # of the subject at most, in a crop that counts as cutting it
+INSIDE_GAP = 0.15  # of ``crop_quality``: pairs that differ less are too close to label
+CONCENTRATED = 0.2  # concentration of the mask below which a photo has no single subject
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with crops to compare. boxes: fractions [N, 4]; pairs: (better, worse, kind), rows of ``boxes``."""
+    """A picture with crops to compare.
+
+    Args:
+        photo: name of its photograph.
+        picture: uint8 [H, W, 3].
+        boxes: [N, 4], fractions of the picture.
+        pairs: (better, worse, kind): rows of ``boxes``, and one of ``KINDS``.
+    """
 
     photo: str
     picture: Image
@@ -55,8 +63,8 @@ def canvas_example(canvas: Image, photo_box: Array, subject: Floats, photo: str,
     x1, y1, x2, y2 = (round(side) for side in photo_box)
     mask[y1:y2, x1:x2] = subject
     masses = SubjectMass(mask)
-    candidates = {SHIFTED: shifted(photo_box, size, rng), TILTED: tilted(photo_box, size, rng)}
-    candidates[CUT] = cutting(photo_box, size, masses, rng) if is_concentrated(subject) else []
+    candidates = {SHIFTED: shifted_windows(photo_box, size, rng), TILTED: tilted_windows(photo_box, size, rng)}
+    candidates[CUT] = cutting_windows(photo_box, size, masses, rng) if is_concentrated(subject) else []
     boxes, pairs = [photo_box], []
     for kind, bad in candidates.items():
         pairs += [(0, len(boxes) + index, kind) for index in range(len(bad))]
@@ -65,58 +73,58 @@ def canvas_example(canvas: Image, photo_box: Array, subject: Floats, photo: str,
 
 
 def is_concentrated(mask: Floats) -> bool:
-    """Whether a mask has one subject rather than a bit of everything."""
+    """Whether a mask has its mass in one place, as that of a single subject."""
     features = subject_features(mask, np.array([[0.0, 0.0, 1.0, 1.0]]))
     return bool(features[0, COLUMNS.index("concentration")] > CONCENTRATED)
 
 
-def shifted(box: Array, size: tuple[int, int], rng: np.random.Generator, count: int = 6) -> list[Array]:
+def shifted_windows(box: Array, size: tuple[int, int], rng: np.random.Generator, count: int = 6) -> list[Array]:
     """The same window elsewhere: moved by at least a fifth of a side."""
     width, height = box[2:] - box[:2]
-    found: list[Array] = []
+    windows: list[Array] = []
     for _ in range(20 * count):
         x, y = rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height)
         if max(abs(x - box[0]) / width, abs(y - box[1]) / height) >= MIN_SHIFT:
-            found.append(np.array([x, y, x + width, y + height]))
-        if len(found) == count:
+            windows.append(np.array([x, y, x + width, y + height]))
+        if len(windows) == count:
             break
-    return found
+    return windows
 
 
-def tilted(box: Array, size: tuple[int, int], rng: np.random.Generator, count: int = 4) -> list[Array]:
+def tilted_windows(box: Array, size: tuple[int, int], rng: np.random.Generator, count: int = 4) -> list[Array]:
     """About the same centre and the same area, with an aspect 1.4 to 2.4 times wider or narrower."""
     width, height = box[2:] - box[:2]
-    found: list[Array] = []
+    windows: list[Array] = []
     for _ in range(10 * count):
         factor = rng.uniform(1.4, 2.4) ** rng.choice((-1.0, 1.0))
         centre = (box[:2] + box[2:]) / 2 + rng.normal(0, 0.05, 2) * (width, height)
         made = window(centre, width * height, width / height * factor)
         moved = made + np.tile(np.maximum(0.0, -made[:2]) - np.maximum(0.0, made[2:] - np.array(size)), 2)
         if moved[:2].min() >= -1e-6 and (moved[2:] <= np.array(size) + 1e-6).all():
-            found.append(moved)
-        if len(found) == count:
+            windows.append(moved)
+        if len(windows) == count:
             break
-    return found
+    return windows
 
 
-def cutting(
+def cutting_windows(
     box: Array, size: tuple[int, int], masses: SubjectMass, rng: np.random.Generator, count: int = 6
 ) -> list[Array]:
     """Windows of the same area that keep between none and three quarters of the subject."""
     width, height = box[2:] - box[:2]
     whole = masses.kept(box[None])[0]
-    found: list[Array] = []
+    windows: list[Array] = []
     for _ in range(30 * count):
         made = random_window(width * height, width / height * np.exp(rng.normal(0, 0.15)), size, rng)
         if made is not None and masses.kept(made[None])[0] <= CUT_KEEPS * whole:
-            found.append(made)
-        if len(found) == count:
+            windows.append(made)
+        if len(windows) == count:
             break
-    return found
+    return windows
 
 
 def inside_example(picture: Image, subject: Floats, photo: str, rng: np.random.Generator, count: int = 24) -> Example:
-    """Pairs of equal-area crops of one photo that differ clearly in the subject that they keep and in how it sits.
+    """Pairs of equal-area crops of one photo that differ clearly in the subject that they keep and in its place.
 
     subject: mask at the size of the picture. A photo without one subject gives no pairs.
     """
@@ -139,7 +147,7 @@ def inside_example(picture: Image, subject: Floats, photo: str, rng: np.random.G
 
 
 def crop_quality(mask: Floats, boxes: Array) -> Array:
-    """Our rule [N] for crops without a professional label: subject kept, less what is cut and how far off it sits."""
+    """Our rule of quality [N] for crops without a label: the subject kept, less its cut and its distance from thirds."""
     column = dict(zip(COLUMNS, subject_features(mask, boxes).T, strict=True))
     cut = np.maximum(column["cut_side_worse"], np.maximum(column["cut_top"], column["cut_bottom"]))
     return np.asarray(column["kept"] - 0.5 * cut - 0.5 * column["off_thirds"])

@@ -1,4 +1,4 @@
-"""Photographs to learn the scorer from, with their split: never a crop of a held-out photo among those trained on."""
+"""Photographs of a folder with their split; all crops of a photograph are in its split."""
 
 import csv
 from collections.abc import Callable
@@ -15,13 +15,19 @@ from stages.backends.base.protocols import Image
 
 TRAIN, VAL, TEST = "train", "val", "test"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-TEST_SHARE = 0.25
+TEST_SHARE = 0.25  # of the photographs without a split of their own
 VAL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A decoded photograph, uint8 [H, W, 3] with its long side at most that asked for."""
+    """A decoded photograph.
+
+    Args:
+        name: file name, without its extension where that is unique.
+        split: ``train``, ``val`` or ``test``.
+        pixels: uint8 [H, W, 3].
+    """
 
     name: str
     split: str
@@ -34,11 +40,16 @@ def read_photographs(
     """All photographs of a folder, ordered by name; raises UsageError when none can be read.
 
     The split comes from the folder's ``credits.csv`` (columns ``file`` and ``split``); of the files without one, a
-    quarter is held out and a tenth is for validation, by the hash of the name. lost: told the name of each file that
-    should be a photograph and cannot be read whole.
+    quarter is held out and a tenth is for validation, by the hash of the name.
+
+    Args:
+        folder: of the photographs.
+        long_side: of the decoded photographs at most, pixels.
+        seed: of the hash.
+        lost: called with the name of each image file that cannot be decoded.
     """
     splits = _splits(folder / "credits.csv")
-    found = []
+    photographs = []
     files = [path for path in sorted(folder.iterdir() if folder.is_dir() else []) if path.suffix.lower() in EXTENSIONS]
     stems = [path.stem for path in files]
     for path in files:
@@ -46,14 +57,14 @@ def read_photographs(
             lost(path.name)
         else:
             drawn = _draw(fraction_of(seed, "scorer-split", path.name))
-            found.append(
+            photographs.append(
                 Photograph(
                     path.stem if stems.count(path.stem) == 1 else path.name, splits.get(path.name, drawn), pixels
                 )
             )
-    if not found:
+    if not photographs:
         raise UsageError(f"no photograph in {folder}: give a folder of {', '.join(EXTENSIONS)} files")
-    return found
+    return photographs
 
 
 def _draw(fraction: float) -> str:

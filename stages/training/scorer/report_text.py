@@ -1,15 +1,42 @@
-"""A report's figures in words: what the card shows and what the command prints."""
+"""The report of a scorer's training, and its figures as text for the card and the terminal."""
 
 from collections.abc import Iterator
-from typing import Any
+
+from pipeline.core.json_types import Json
+from stages.training.scorer.calibration import Reliability
+from stages.training.scorer.pair_accuracy import HeldOutFigures
 
 
-def figures_text(report: dict[str, Any]) -> str:
-    """The figures of ``train_scorer``'s report as Markdown that also reads well on a terminal."""
-    return "\n".join([*_accuracies(report), "", *_calibration(report["calibration"]), "", *_at_work(report)])
+class ScorerReport(HeldOutFigures):
+    """The content of ``report.json``.
+
+    Attributes:
+        digest: of the weights.
+        settings: of the training.
+        outpainter: name and digest of the out-painter of the canvases.
+        photos: names by split.
+        unreadable: files that could not be decoded.
+        seconds: by part of the training.
+        cross_validated: accuracy by kind of pair, on the photos that a fold's head was not fitted to.
+        validated: accuracy by kind of pair on the photos of ``val``, by which nothing is chosen.
+    """
+
+    digest: str
+    settings: dict[str, Json]
+    outpainter: str
+    photos: dict[str, list[str]]
+    unreadable: list[str]
+    seconds: dict[str, int]
+    cross_validated: dict[str, float]
+    validated: dict[str, float]
 
 
-def _accuracies(report: dict[str, Any]) -> Iterator[str]:
+def figures_text(report: ScorerReport) -> str:
+    """The figures of a report as Markdown that also reads well on a terminal."""
+    return "\n".join([*_accuracies(report), "", *_calibration(report["calibration"]), "", *_crop_search(report)])
+
+
+def _accuracies(report: ScorerReport) -> Iterator[str]:
     yield "Share of size-matched pairs in the right order, mean over photos, 95 % bootstrap interval over photos. *degraded*:"
     yield "the picture blurred, given noise and re-encoded twice as strongly as in training. *within 16:9*: only pairs whose"
     yield "crops both are. *validated*: on the photos of `val`. *cross-validated*: on those trained on, by heads that did not"
@@ -25,18 +52,18 @@ def _accuracies(report: dict[str, Any]) -> Iterator[str]:
         yield f"| {kind} | {' | '.join(str(cell) for cell in cells)} |"
 
 
-def _calibration(told: dict[str, Any]) -> Iterator[str]:
+def _calibration(by_kind: Reliability) -> Iterator[str]:
     yield "How sure it is of a pair (the mean chance that it gives to the crop that it prefers), how often that one is the"
     yield "better, and the expected calibration error; *all* counts each kind alike."
     yield ""
     yield "| kind | sure | right | error |"
     yield "|---|---|---|---|"
-    for kind, row in told.items():
-        if kind != "bins":
+    for kind, row in by_kind.items():
+        if isinstance(row, dict):  # all but the bins
             yield f"| {kind} | {row['sure']} | {row['right']} | {row['error']} |"
 
 
-def _at_work(report: dict[str, Any]) -> Iterator[str]:
+def _crop_search(report: ScorerReport) -> Iterator[str]:
     if best := report["best_crop"]:
         yield f"- Best of the candidates of the photo's area on {best['canvases']} canvases with one subject: it keeps"
         yield f"  {best['by_score']} of the subject, a random candidate {best['random']}, the photo's own rectangle"
@@ -45,5 +72,5 @@ def _at_work(report: dict[str, Any]) -> Iterator[str]:
     if kept := report["subject_kept_inside"]:
         yield f"- Subject kept by the best of 60 equal-area crops inside a photo: {kept['by_score']}, random"
         yield f"  {kept['random']}, possible {kept['possible']}."
-    told = (f"{name} {row['mean']} (least {row['least']})" for name, row in report["ranking_agreement"].items())
-    yield f"- Kendall's tau of a canvas's ranking with that of the canvas changed: {', '.join(told)}."
+    taus = (f"{name} {row['mean']} (least {row['least']})" for name, row in report["ranking_agreement"].items())
+    yield f"- Kendall's tau of a canvas's ranking with that of the canvas changed: {', '.join(taus)}."

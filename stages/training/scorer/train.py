@@ -1,4 +1,4 @@
-"""Teach the composition scorer on a folder of photographs, judge it on held-out ones, write it with its card.
+"""Train the composition scorer on a folder of photographs, evaluate it on held-out ones, and write it with its card.
 
 The whole of ``procrop-data train-scorer``: the same photographs, settings and machine give the same digest.
 """
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,25 +17,31 @@ from pipeline.core.errors import UsageError
 from stages.backends.base.protocols import Outpainter, Segmenter
 from stages.backends.scorers.composition import CompositionScorer
 from stages.training.scorer.canvas_examples import ExampleMaker
-from stages.training.scorer.card import write_card
+from stages.training.scorer.card import write_scorer_card
 from stages.training.scorer.crop_search_eval import pixels, score
-from stages.training.scorer.cross_validation import learn
+from stages.training.scorer.cross_validation import fit_model
 from stages.training.scorer.fitting import Fit
 from stages.training.scorer.paint_canvases import CanvasPainter
-from stages.training.scorer.pair_accuracy import accuracy, judge
+from stages.training.scorer.pair_accuracy import accuracy, evaluate_scorer
 from stages.training.scorer.photo_folder import TEST, TRAIN, VAL, Photograph, read_photographs
-from stages.training.scorer.views import look
+from stages.training.scorer.report_text import ScorerReport
+from stages.training.scorer.views import make_views
 
 Progress = Callable[[str, int, int], None]
-UNFINISHED = "unfinished"  # folder within OUT: canvases painted so far, then the model until it is judged
+UNFINISHED = "unfinished"  # folder within OUT: canvases painted so far, then the model until it is evaluated
 
 
 @dataclass(frozen=True)
 class ScorerTraining:
-    """How much is made of each photo, and how the head is fitted.
+    """Settings of a training.
 
-    variants: canvases a photo; long_side: of a canvas, in pixels, as in the default recipe; insides: crop sets inside a
-    photo; views: degraded, perhaps mirrored copies of each picture.
+    Args:
+        seed: of all random numbers.
+        variants: canvases of a photo.
+        long_side: of a canvas in pixels, as in the default recipe.
+        insides: sets of crops inside a photo.
+        views: degraded copies of each picture, half of them mirrored.
+        fit: of the head.
     """
 
     seed: int = 0
@@ -47,7 +52,7 @@ class ScorerTraining:
     fit: Fit = field(default_factory=Fit)
 
 
-def train_scorer(
+def train_composition_scorer(
     photos: Path,
     out: Path,
     settings: ScorerTraining,
@@ -55,12 +60,19 @@ def train_scorer(
     outpainter: Outpainter,
     segmenter: Segmenter,
     progress: Progress = lambda step, done, total: None,
-) -> dict[str, Any]:
+) -> ScorerReport:
     """Train on ``photos``, write weights, config, card, pictures and ``report.json`` to ``out``; returns the report.
 
-    photos: a folder of photographs, split as ``read_photographs`` says; what ``val`` scores is in the report, and nothing
-    is chosen by it. Interrupted, ``out`` keeps the canvases painted so far and whatever model was there before. Raises
-    UsageError when there are fewer than two photographs to train on or none to judge by.
+    After an interruption, ``out`` keeps the canvases painted so far and the model that was there before. Raises UsageError
+    when there are fewer than two photographs to train on or none held out.
+
+    Args:
+        photos: a folder of photographs, split as by ``read_photographs``.
+        out: folder of the model.
+        settings: of the training.
+        outpainter: of the canvases.
+        segmenter: of the subjects; the scorer works with this one only.
+        progress: called with the name of the step, parts done and all parts.
     """
     times = [time.perf_counter()]
     lost: list[str] = []
@@ -73,33 +85,33 @@ def train_scorer(
     names = {split: {photograph.name for photograph in group} for split, group in groups.items()}
     examples = {split: [example for example in made if example.photo in names[split]] for split in groups}
     times.append(time.perf_counter())
-    seen = look(examples[TRAIN], segmenter, settings.seed, settings.views, progress)
-    learned = learn(seen, settings.fit, settings.seed, progress)
-    digest = learned.model.save(unfinished, segmenter.digest)
+    views = make_views(examples[TRAIN], segmenter, settings.seed, settings.views, progress)
+    fitted = fit_model(views, settings.fit, settings.seed, progress)
+    digest = fitted.model.save(unfinished, segmenter.digest)
     times.append(time.perf_counter())
     scorer = CompositionScorer(unfinished, segmenter)
-    judgement = judge(scorer, segmenter, examples[TEST], progress)
+    evaluation = evaluate_scorer(scorer, segmenter, examples[TEST], progress)
     validated = [score(scorer, example.picture, pixels(example)) for example in examples[VAL]]
     spent = np.diff([*times, time.perf_counter()])
-    report = {
+    report: ScorerReport = {
         "digest": digest,
         "settings": asdict(settings),
         "outpainter": f"{outpainter.name} {outpainter.digest}",
-        "photos": {split: sorted(found) for split, found in names.items()},
+        "photos": {split: sorted(of_split) for split, of_split in names.items()},
         "unreadable": lost,
         "seconds": {name: round(float(took)) for name, took in zip(("paint", "learn", "judge"), spent, strict=True)},
-        "cross_validated": learned.cross_validated,
+        "cross_validated": fitted.cross_validated,
         "validated": {kind: row["accuracy"] for kind, row in accuracy(examples[VAL], validated).items()},
-        **judgement.figures,
+        **evaluation.figures,
     }
     (unfinished / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    write_card(unfinished, report, judgement)
+    write_scorer_card(unfinished, report, evaluation)
     _finish(unfinished, out)
     return report
 
 
 def _finish(unfinished: Path, out: Path) -> None:
-    """Put the files of a judged model into their place, then forget the canvases."""
+    """Move the files of an evaluated model to their place, then remove the canvases."""
     for file in sorted(unfinished.iterdir()):
         if file.is_file():
             os.replace(file, out / file.name)

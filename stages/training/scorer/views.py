@@ -1,4 +1,4 @@
-"""Views of a training picture: mirrored, and degraded as a whole, so that neither side nor seam can be the cue."""
+"""Views of a training picture: mirrored, and degraded as a whole, so that neither side nor seam is a cue."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -11,37 +11,43 @@ from torch import Tensor
 
 from pipeline.core.seeds import seed_for
 from stages.backends.base.protocols import Floats, Image, Segmenter
-from stages.backends.scorers.composition_features import feature_maps, load_backbone
+from stages.backends.scorers.composition_features import feature_maps, load_encoder_levels
 from stages.training.scorer.pairs import Example
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A view of an example through the frozen models: encoder maps and subject mask."""
+class ExampleView:
+    """A view of an example with the outputs of the frozen models.
+
+    Args:
+        example: mirrored or not.
+        maps: of the encoder, [C, h, w] each.
+        mask: of the subject, [H, W] in 0..1.
+    """
 
     example: Example
     maps: list[Tensor]
     mask: Floats
 
 
-def look(
+def make_views(
     examples: Sequence[Example], segmenter: Segmenter, seed: int, views: int, progress: Callable[[str, int, int], None]
-) -> list[Seen]:
+) -> list[ExampleView]:
     """Each example ``views`` times through encoder and segmenter, degraded each time, mirrored every other time."""
-    backbone = load_backbone()
-    seen = []
+    backbone = load_encoder_levels()
+    made = []
     for number, example in enumerate(examples):
         for turn in range(views):
             rng = np.random.default_rng(seed_for(seed, "scorer-view", f"{example.photo}/{number}", turn))
             shown = mirrored(example) if (number + turn) % 2 else example
             picture = degraded(shown.picture, rng)
             (mask,) = segmenter.segment([picture])
-            seen.append(Seen(shown, feature_maps(backbone, picture), mask))
+            made.append(ExampleView(shown, feature_maps(backbone, picture), mask))
         progress("look", number + 1, len(examples))
-    return seen
+    return made
 
 
-def shrink(picture: Image, long_side: int) -> Image:
+def with_long_side(picture: Image, long_side: int) -> Image:
     """The picture with its long side at most ``long_side``."""
     copy = Pillow.fromarray(picture)
     copy.thumbnail((long_side, long_side), Pillow.Resampling.LANCZOS)
@@ -56,9 +62,12 @@ def mirrored(example: Example) -> Example:
 
 
 def degraded(picture: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
-    """The whole picture resized down and up, blurred, given noise and re-encoded, so that no seam can be the cue.
+    """The whole picture resized down and up, blurred, given noise and re-encoded.
 
-    strength: 0 leaves it as it is; 1 is what training uses; 2 is the stress test.
+    Args:
+        picture: uint8 [H, W, 3].
+        rng: of all strengths.
+        strength: 0 leaves the picture as it is, 1 is that of training, 2 that of the stress test.
     """
     if strength == 0:
         return picture

@@ -11,7 +11,7 @@ from pipeline.app.audit_canvases import parse_treatment
 from pipeline.cli.app import main
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError, UsageError
 from pipeline.report import write_report
-from stages.audits.paint import Frames, calibrate
+from stages.audits.paint import Frames, calibrate_paint_checks
 from stages.audits.seam.run import AuditSettings, audit
 from stages.audits.subject import calibrate_own_subject
 from stages.canvases.paint_checks import PaintMeasures
@@ -99,14 +99,14 @@ def test_a_run_without_canvases_names_the_command_for_them(tmp_path):
 
 def test_limits_are_calibrated_on_unpainted_surroundings(session, tmp_path):
     checks = session.recipe.outpaint.checks
-    found = calibrate(session.run.tables(), checks, Frames(0.1, 400, 0))
-    assert found == calibrate(session.run.tables(), checks, Frames(0.1, 400, 0))
+    found = calibrate_paint_checks(session.run.tables(), checks, Frames(0.1, 400, 0))
+    assert found == calibrate_paint_checks(session.run.tables(), checks, Frames(0.1, 400, 0))
     assert set(found["measures"]) == {field.name for field in fields(PaintMeasures)}
     for one in found["measures"].values():
         assert min(one["unpainted"]) - 1e-3 <= one["calibrated"] <= max(one["unpainted"]) + 1e-3
         assert one["beyond"] <= found["canvases"]
         assert len(one["worst"]) == min(one["beyond"], 5)
-    strict = calibrate(session.run.tables(), checks, Frames(0.5, 400, 0))["measures"]
+    strict = calibrate_paint_checks(session.run.tables(), checks, Frames(0.5, 400, 0))["measures"]
     assert all(strict[name]["beyond"] >= one["beyond"] for name, one in found["measures"].items())
     session.run.store.write("report/paint.json", json.dumps(found).encode())
     write_report(session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "index.html")
@@ -130,7 +130,7 @@ def test_the_limit_for_invented_subjects_is_calibrated(session):
     x1, y1, x2, y2 = rows[found["worst"][0]]["photo_box"]
     size = rows[found["worst"][0]]["width"], rows[found["worst"][0]]["height"]
     assert x1 > 0.4 * size[0] or y1 > 0.4 * size[1] or x2 < 0.6 * size[0] or y2 < 0.6 * size[1]
-    assert calibrate_own_subject(tables, Everywhere(), 0.5, frames) == {}
+    assert calibrate_own_subject(tables, Everywhere(), 0.5, frames) is None
 
 
 @pytest.mark.parametrize("name", ["seam", "paint"])

@@ -52,3 +52,28 @@ def test_a_mirrored_subject_is_looked_for_only_when_asked():
     assert exact == replace(both, mirror_correlation=0.0)
     assert PaintCheckSettings(mirror_correlation=0.9).mirror_in_use
     assert not PaintCheckSettings().mirror_in_use
+
+
+def test_checks_catch_what_they_name_and_pass_what_is_good():
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(np.cumsum(rng.normal(0, 0.2, (96, 144, 3)), axis=0), axis=1)
+    good = np.clip(128 + smooth * 6, 0, 255).astype(np.uint8)
+    box, limits = (30, 20, 100, 70), PaintCheckSettings()
+    assert measure(good, box, None).reject(limits) is None
+    blank = np.full_like(good, 90)
+    blank[20:70, 30:100] = good[20:70, 30:100]
+    assert measure(blank, box, None).reject(limits)[0] == "blank"
+    seam = good.astype(int) // 4
+    seam[20:70, 30:100] += 150
+    assert measure(seam.astype(np.uint8), box, None).reject(limits)[0] == "seam_visible"
+    small = good[::2, ::2][:48, :64]  # at the size that the check works at, so that a copy is an exact one
+    assert measure(small, (4, 4, 30, 30), (8, 8, 24, 24)).repeat_correlation < 0.92
+    twin = small.copy()
+    twin[30:46, 40:56] = small[8:24, 8:24]
+    assert measure(twin, (4, 4, 30, 30), (8, 8, 24, 24)).reject(limits)[0] == "repeats_photo"
+    mirrored = small.copy()
+    mirrored[30:46, 40:56] = small[8:24, 8:24][:, ::-1]
+    measured = measure(mirrored, (4, 4, 30, 30), (8, 8, 24, 24))
+    assert measured.repeat_correlation < 0.92 < measured.mirror_correlation
+    assert measured.reject(limits) is None
+    assert measured.reject(PaintCheckSettings(mirror_correlation=0.92))[0] == "repeats_photo"

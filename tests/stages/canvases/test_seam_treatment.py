@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from pipeline.planning.recipe_files import read_recipe_mapping
 from stages.canvases.detail_match import matched
-from stages.canvases.seam_treatment import UNTREATED, SeamSettings, degrade, enlarged, kept_psnr, treat
+from stages.canvases.seam_treatment import UNTREATED, SeamSettings, degrade, enlarged, kept_psnr, paste, treat
 from stages.recipe import Recipe
 
 SIZE, BOX = (90, 60), (20, 10, 60, 50)
@@ -105,3 +105,13 @@ def test_a_canvas_painted_larger_is_stored_at_its_size(scale):
     assert (out[12:48, 22:58] > 245).all()
     assert (out[:8] < 10).all()
     assert (out[:, 62:] < 10).all()
+
+
+def test_pasting_keeps_the_photo_but_for_the_feather():
+    painted, photo = np.zeros((60, 100, 3), np.uint8), np.full((30, 40, 3), 200, np.uint8)
+    canvas = paste(painted, photo, (0, 10, 40, 40), SeamSettings(feather_px=2))
+    assert (canvas[12:38, 0:38] == 200).all()  # the left side lies on the canvas's edge: nothing to blend with
+    assert (canvas[10, 5] < canvas[11, 5]).all() and (canvas[11, 5] < 200).all()
+    assert (canvas[:10] == 0).all() and (canvas[:, 40:] == 0).all()
+    hard = paste(painted, photo, (0, 10, 40, 40), SeamSettings(feather_px=0))
+    assert (hard[10:40, 0:40] == 200).all()

@@ -1,30 +1,52 @@
 """Out-painters from public diffusion checkpoints, through diffusers: Stable Diffusion 1.5, 2 and XL, FLUX Fill, ControlNet."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import ModelError
+from pipeline.core.json_types import Json
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
 from stages.backends.base.checkpoint_files import locate, weights_digest
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Declined, Image, PaintRequest
 from stages.backends.outpainters.diffusion.families import FAMILIES, Family
 
-# Where a model computes, not what: the same bytes are expected, up to the kernels of the device.
+if TYPE_CHECKING:
+    from stages.backends.outpainters.diffusion.engine import DiffusionEngine
+
+ENGINE: "LazyImport[type[DiffusionEngine]]" = LazyImport("stages.backends.outpainters.diffusion.engine:DiffusionEngine")
+# Not part of the digest: they choose where the model computes, and pixels differ only by rounding of the device's kernels.
 PLACE = {"device", "offload"}
 
 
 class DiffusionSettings(CheckpointSettings):
     """What all families share. Left out, model, licence, side, steps, guidance and strength are the family's published ones.
 
-    model: a folder in diffusers' layout, or a hub id that was downloaded; revision, variant: of the hub (``fp16``).
-    strength: share of the noise schedule that is run. scheduler: a class of diffusers, with scheduler_options; empty for the
-    checkpoint's own. lora: folder, file or hub id, added into the weights at lora_scale. side: square root of the pixels
-    painted; aspects: of the sizes painted at (width over height); overlap: pixels of the photo's rim painted anew.
-    batch: canvases painted together; ``auto`` is found from free memory once and then kept in plan.json. device: auto, cpu,
-    cuda or cuda:N; offload: weights wait in the host's memory. safety: canvases that a safety checker finds are rejected as
-    ``unsafe``; safety_model: the checker, for checkpoints that bring none.
+    Args:
+        model: a folder in diffusers' layout, or a hub id that was downloaded.
+        variant: of the weights' files, such as ``fp16``; empty for the plain ones.
+        dtype: of the weights and activations.
+        steps: of the scheduler.
+        guidance: scale of classifier-free guidance; at most 1 turns it off.
+        strength: share of the noise schedule that is run, from its end.
+        scheduler: name of a diffusers class; empty for the checkpoint's own.
+        scheduler_options: arguments that replace the scheduler's configuration.
+        lora: folder, file or hub id of LoRA weights; empty for none.
+        lora_scale: factor of the LoRA weights as they are added.
+        side: square root of the pixels painted.
+        aspects: ratios (width over height) of the sizes that are painted at; a canvas takes the nearest.
+        overlap: width in pixels of the photo's border that is painted anew, so that the model can blend across the frame.
+        batch: canvases painted together; ``auto`` is measured from the free memory once and then kept in plan.json.
+        offload: keeps weights in the host's memory until they are used: whole models, or one layer at a time.
+        compile: mode of ``torch.compile`` for the denoiser and the decoder.
+        channels_last: memory format of the denoiser and the decoder.
+        vae_slicing: decodes one image at a time, which takes less memory.
+        vae_tiling: decodes in tiles, which takes less memory.
+        attention: implementation of attention.
+        safety: whether canvases that a safety checker flags are rejected as ``unsafe``.
+        safety_model: the checker, for checkpoints that bring none.
     """
 
     kind: str
@@ -87,16 +109,18 @@ class InpaintSettings(DiffusionSettings):
 
 
 class FluxFillSettings(DiffusionSettings):
-    """FLUX Fill; negative prompts have no effect on it, and it has no safety checker of its own."""
+    """FLUX Fill: negative prompts have no effect, and the checkpoint brings no safety checker."""
 
     kind: Literal["flux-fill"]
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
 
 class ControlNetSettings(DiffusionSettings):
-    """In-painting steered by the photo's regions, carried on beyond its frame; needs ``models.composer``.
+    """In-painting conditioned on the photo's regions, extended beyond its frame; needs ``models.composer``.
 
-    controlnet: folder or hub id of a ControlNet for segmentation maps; control_scale: its weight.
+    Args:
+        controlnet: folder or hub id of a ControlNet for segmentation maps.
+        control_scale: weight of the ControlNet's output.
     """
 
     kind: Literal["controlnet-inpaint"]
@@ -104,19 +128,17 @@ class ControlNetSettings(DiffusionSettings):
     control_scale: float = Field(1.0, ge=0, le=4)
 
 
-class DiffusersOutpainter(FromCheckpoint[DiffusionSettings]):
+class DiffusersOutpainter(FromCheckpoint[DiffusionSettings, "DiffusionEngine"]):
     """Canvases of one size are painted together, ``batch`` at a time, each from a seed of its own.
 
     The same requests in the same batches give the same bytes on the same stack. Another batch size, device or version of
     torch moves pixels by rounding (BENCHMARKS.md says by how much).
     """
 
-    engine_at = "stages.backends.outpainters.diffusion.engine:DiffusionEngine"
-
     def __init__(self, settings: DiffusionSettings) -> None:
-        super().__init__(settings.kind, settings)
+        super().__init__(settings.kind, settings, ENGINE)
 
-    def _told(self) -> dict[str, Any]:
+    def _identity(self) -> Mapping[str, Json]:
         files = {"model", "licence", "lora", "safety_model", "controlnet"}
         return self._settings.model_dump(mode="json", exclude=PLACE | files)
 
@@ -130,5 +152,4 @@ class DiffusersOutpainter(FromCheckpoint[DiffusionSettings]):
         """Canvases uint8 [H, W, 3], in order; ``unsafe`` ones are declined. ModelError when the checkpoint does not load."""
         if "controlnet" in self.name and any(request.regions is None for request in requests):
             raise ModelError(f"models.outpainter '{self.name}' needs regions: name a models.composer, for example sam")
-        painted: list[Image | Declined] = self._loaded().paint(requests)
-        return painted
+        return self._loaded().paint(requests)

@@ -1,4 +1,4 @@
-"""What is known of each family of checkpoints without loading one: pipeline class, native size, published settings, licence."""
+"""Families of diffusion checkpoints: pipeline class, native size, published settings, licence; all without loading one."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,23 @@ FLUX = "FLUX.1 [dev] Non-Commercial License (no commercial use)"
 
 @dataclass(frozen=True)
 class Family:
-    """pipeline: class of diffusers that paints. accepts: classes that a checkpoint's index may name.
+    """Checkpoints of one architecture.
 
-    denoiser: its folder in the checkpoint; inputs: its input channels (9: made for in-painting, 4: a plain model, 384: FLUX
-    Fill); context: width of the text features it expects, 0 for any. model: the hub id of the published checkpoint.
-    side, multiple: native square size, and what sides are multiples of. steps, guidance, strength: as published.
-    prompts: which function of ``prompts.py`` encodes. size_gb: of the published checkpoint in 16 bits, about.
+    Args:
+        pipeline: the diffusers class that paints.
+        accepts: classes that a checkpoint's ``model_index.json`` may name.
+        denoiser: folder of the denoiser in the checkpoint.
+        inputs: numbers of input channels of the denoiser (9: made for in-painting, 4: a plain model, 384: FLUX Fill).
+        context: width of the text features that the denoiser expects; 0 for any.
+        model: hub id of the published checkpoint.
+        licence: of the published checkpoint.
+        side: native square size in pixels.
+        steps: of the scheduler, as published.
+        guidance: scale of classifier-free guidance, as published.
+        strength: share of the noise schedule that is run, as published.
+        multiple: what the sides of a canvas must be multiples of, pixels.
+        prompts: which encoder of ``prompts.py`` is used.
+        size_gb: of the published checkpoint in 16 bits, about.
     """
 
     pipeline: str

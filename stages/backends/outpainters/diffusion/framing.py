@@ -1,4 +1,4 @@
-"""What a model is shown of a canvas: the photo in its place at the model's size, a mask of what to paint, and regions."""
+"""Inputs of an in-painting model: the photo in its place at the model's size, a mask of what to paint, and regions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Framed:
-    """image uint8 [H, W, 3]: the photo, its edge pixels drawn outward; mask uint8 [H, W]: 255 where to paint;
+    """A canvas at the model's size, H x W.
 
-    control uint8 [H, W, 3]: the photo's regions in colours, carried on beyond its frame; None without regions.
+    Args:
+        image: uint8 [H, W, 3], the photo with its edge pixels repeated outward.
+        mask: uint8 [H, W], 255 where to paint, else 0.
+        control: uint8 [H, W, 3], the photo's regions as colours, with their edge pixels repeated outward; None without regions.
     """
 
     image: Pixels
@@ -27,11 +30,11 @@ class Framed:
 
 def buckets(side: int, multiple: int, aspects: Sequence[float]) -> list[Size]:
     """(width, height) of about ``side`` squared pixels for each aspect ratio, in whole multiples; sorted, each once."""
-    found = set()
+    sizes = set()
     for aspect in aspects:
         width, height = side * aspect**0.5, side / aspect**0.5
-        found.add((_rounded(width, multiple), _rounded(height, multiple)))
-    return sorted(found)
+        sizes.add((_rounded(width, multiple), _rounded(height, multiple)))
+    return sorted(sizes)
 
 
 def _rounded(length: float, multiple: int) -> int:
@@ -45,9 +48,14 @@ def bucket_of(size: Size, known: Sequence[Size]) -> Size:
 
 
 def framed(request: PaintRequest, size: Size, overlap: int) -> Framed:
-    """The request at ``size`` (width, height). overlap: pixels of the photo's rim that may be painted anew.
+    """The request at the model's size.
 
-    The canvas is stretched to ``size``, by a few percent where their aspects differ, and shrunk back after painting.
+    The canvas is stretched to ``size``, by a few percent where their aspects differ, and resized back after painting.
+
+    Args:
+        request: the canvas and its photo.
+        size: (width, height) in pixels.
+        overlap: width in pixels of the photo's border that may be painted anew.
     """
     x1, y1, x2, y2 = scaled_box(request, size)
     photo = np.asarray(Image.fromarray(request.photo).resize((x2 - x1, y2 - y1), Image.Resampling.LANCZOS))
@@ -74,9 +82,9 @@ def scaled_box(request: PaintRequest, size: Size) -> tuple[int, int, int, int]:
 
 
 def coloured(labels: NDArray[np.int32]) -> Pixels:
-    """A label map [H, W] as colours [H, W, 3], each label its own: what ControlNets for segmentation are shown; 0 is black.
+    """A label map [H, W] as colours [H, W, 3], each label its own, as ControlNets for segmentation expect; 0 is black.
 
-    The photo's regions are carried on beyond its frame by their nearest pixels (ours; the paper does not say how).
+    Regions are extended beyond the frame by their nearest pixels (our choice; the paper does not state one).
     """
     values = labels.astype(np.uint32) * np.uint32(2654435761)  # Knuth's multiplicative hash: neighbours differ clearly
     out = np.stack([(values >> shift).astype(np.uint8) for shift in (24, 16, 8)], axis=-1)

@@ -1,4 +1,4 @@
-"""From a checkpoint in diffusers' layout to a pipeline that is checked, tuned and on its device."""
+"""Loading a checkpoint in diffusers' layout: checked against its family, configured, and moved to its device."""
 
 from pathlib import Path
 from typing import Any
@@ -11,47 +11,50 @@ from pipeline.core.errors import ModelError, UsageError
 from stages.backends.base.checkpoint_files import loading, locate, pretrained, read_config
 from stages.backends.outpainters.diffusion.backend import DiffusionSettings
 from stages.backends.outpainters.diffusion.lora import add_lora
+from stages.backends.outpainters.diffusion.pipeline_types import Pipeline, Scheduler
 
 INDEX = "model_index.json"
-# Its name in diffusers' from_pretrained has changed; the old one warns where the new one is known.
+# Older versions of diffusers' from_pretrained know the argument as torch_dtype, newer ones warn of that name.
 DTYPE = "dtype" if hasattr(diffusers.utils.deprecation_utils, "_resolve_dtype") else "torch_dtype"
 
 diffusers.utils.logging.disable_progress_bar()
 diffusers.utils.logging.set_verbosity_error()
 
 
-def load_pipeline(settings: DiffusionSettings, device: str) -> Any:
-    """The pipeline of a recipe, silent and in inference mode. Raises ModelError for a checkpoint that is not what it should be."""
+def load_pipeline(settings: DiffusionSettings, device: str) -> Pipeline:
+    """The pipeline of a recipe, silent and in inference mode. Raises ModelError for a checkpoint of another family or a bad one."""
     folder = locate(settings.model, settings.revision)
     check_family(folder, settings)
     dtype = getattr(torch, settings.dtype)
-    options: dict[str, Any] = {DTYPE: dtype, **({"variant": settings.variant} if settings.variant else {})}
+    options: dict[str, object] = {DTYPE: dtype, **({"variant": settings.variant} if settings.variant else {})}
     parts = _text_encoders(folder, dtype, settings.variant)
     if "safety_checker" in read_config(folder, INDEX):
-        parts |= {"safety_checker": None, "requires_safety_checker": False}  # ``safety.py`` looks at every family alike
+        parts |= {"safety_checker": None, "requires_safety_checker": False}  # ``safety.py`` checks every family alike
     if settings.kind == "sdxl-inpaint":
         parts["add_watermarker"] = False  # else it depends on whether another package happens to be installed
     if controlnet := getattr(settings, "controlnet", ""):
         where = locate(controlnet)
         with loading(f"the ControlNet in '{where}'"):
-            kind: Any = diffusers.ControlNetModel
-            parts["controlnet"] = kind.from_pretrained(where, **{DTYPE: dtype})
+            network: Any = diffusers.ControlNetModel
+            parts["controlnet"] = network.from_pretrained(where, **{DTYPE: dtype})
     with loading(f"the checkpoint in '{folder}'"):
-        pipe = getattr(diffusers, settings.family.pipeline).from_pretrained(folder, **options, **parts)
+        pipe: Pipeline = getattr(diffusers, settings.family.pipeline).from_pretrained(folder, **options, **parts)
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = _scheduler(pipe, settings)
     if settings.lora:
         add_lora(pipe, locate(settings.lora), settings.lora_scale)
-    _tune(pipe, settings)
+    _configure(pipe, settings)
     return _placed(pipe, settings, device)
 
 
 def check_family(folder: Path, settings: DiffusionSettings) -> None:
     """Raise ModelError when a checkpoint is of another family than the recipe says, from its configurations alone."""
     family, kind = settings.family, settings.kind
-    found = read_config(folder, INDEX).get("_class_name")
-    if found not in family.accepts:
-        raise ModelError(f"'{folder}' is a {found}; models.outpainter '{kind}' wants {' or '.join(family.accepts)}")
+    class_name = read_config(folder, INDEX).get("_class_name")
+    if class_name not in family.accepts:
+        raise ModelError(
+            f"'{folder}' is a {class_name}; models.outpainter '{kind}' wants {' or '.join(family.accepts)}"
+        )
     config = read_config(folder / family.denoiser, "config.json")
     if config.get("in_channels") not in family.inputs:
         wanted = " or ".join(map(str, family.inputs))
@@ -67,9 +70,9 @@ def check_family(folder: Path, settings: DiffusionSettings) -> None:
         )
 
 
-def _text_encoders(folder: Path, dtype: torch.dtype, variant: str) -> dict[str, Any]:
-    """Parts that transformers loads, each with all its weights."""
-    parts = {}
+def _text_encoders(folder: Path, dtype: torch.dtype, variant: str) -> dict[str, object]:
+    """Text encoders by their name in the index, loaded by transformers, each with all its weights."""
+    parts: dict[str, object] = {}
     for name, about in read_config(folder, INDEX).items():
         if isinstance(about, list) and about[0] == "transformers" and name.startswith("text_encoder"):
             kind = getattr(transformers, str(about[1]), None)
@@ -77,12 +80,12 @@ def _text_encoders(folder: Path, dtype: torch.dtype, variant: str) -> dict[str, 
                 raise ModelError(
                     f"'{folder}' wants a transformers.{about[1]}, which this version of transformers lacks"
                 )
-            extra = {"variant": variant} if variant and list((folder / name).glob(f"*.{variant}.*")) else {}
-            parts[name] = pretrained(kind, folder / name, f"the {name}", dtype=dtype, **extra)
+            own_variant = variant if variant and list((folder / name).glob(f"*.{variant}.*")) else ""
+            parts[name] = pretrained(kind, folder / name, f"the {name}", dtype=dtype, variant=own_variant)
     return parts
 
 
-def _scheduler(pipe: Any, settings: DiffusionSettings) -> Any:
+def _scheduler(pipe: Pipeline, settings: DiffusionSettings) -> Scheduler:
     if not settings.scheduler and not settings.scheduler_options:
         return pipe.scheduler
     kind = getattr(diffusers, settings.scheduler, None) if settings.scheduler else type(pipe.scheduler)
@@ -94,7 +97,7 @@ def _scheduler(pipe: Any, settings: DiffusionSettings) -> Any:
     return kind.from_config(pipe.scheduler.config, **settings.scheduler_options)
 
 
-def _tune(pipe: Any, settings: DiffusionSettings) -> None:
+def _configure(pipe: Pipeline, settings: DiffusionSettings) -> None:
     if settings.vae_slicing:
         pipe.vae.enable_slicing()
     if settings.vae_tiling:
@@ -111,7 +114,7 @@ def _tune(pipe: Any, settings: DiffusionSettings) -> None:
             module.to(memory_format=torch.channels_last)
 
 
-def _placed(pipe: Any, settings: DiffusionSettings, device: str) -> Any:
+def _placed(pipe: Pipeline, settings: DiffusionSettings, device: str) -> Pipeline:
     if settings.offload != "none":
         if device == "cpu":
             raise UsageError(

@@ -1,39 +1,44 @@
-"""LoRA weights, added into a pipeline's own: the same sampler at no cost a step, and no further library.
+"""LoRA weights, added into a pipeline's own, so that steps cost what they did and no further library is needed.
 
 Hu et al., "LoRA: low-rank adaptation of large language models", 2021, section 4.1: W + (alpha / rank) B A.
 """
 
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError
 from stages.backends.base.checkpoint_files import files_of, loading
+from stages.backends.outpainters.diffusion.pipeline_types import Pipeline
 
 # (down, up) suffixes after diffusers has brought the file to its own names, of which it has had several.
 PAIRS = ((".lora_A.weight", ".lora_B.weight"), (".down.weight", ".up.weight"))
 _OLD = re.compile(r"(\.processor)?\.to_(q|k|v|out)_lora$")
 
 
-def add_lora(pipe: Any, where: Path, scale: float) -> int:
-    """Add the weights at ``where`` (folder or file; diffusers', PEFT's or kohya's names) times ``scale``; gives how many
-    layers changed. Raises ModelError when there are none, or one that the pipeline lacks or has at another size.
+def add_lora(pipe: Pipeline, where: Path, scale: float) -> int:
+    """Add LoRA weights into the pipeline's own; returns how many layers changed.
+
+    Raises ModelError when there are none, or one for a layer that the pipeline lacks or has at another size.
+
+    Args:
+        pipe: whose weights are changed.
+        where: folder or file, with diffusers', PEFT's or kohya's names.
+        scale: factor of the added weights.
     """
     file = where if where.is_file() else next((path for path in files_of(where) if path.suffix == ".safetensors"), None)
     if file is None:
         raise ModelError(f"no LoRA in '{where}': give a .safetensors file or a folder with one")
     with loading(f"the LoRA '{file}'"):
-        found = pipe.lora_state_dict(str(file.parent), weight_name=file.name, local_files_only=True)
-    weights, alphas = found if isinstance(found, tuple) else (found, None)
+        weights, alphas = _state_of(pipe, file)
     changed = 0
     for name, down in weights.items():
         for first, second in PAIRS:
             if name.endswith(first):
                 base = name.removesuffix(first)
-                known = {f"{base}.alpha", f"{name}.alpha"} & set(alphas or {})
+                known = {f"{base}.alpha", f"{name}.alpha"} & set(alphas)
                 alpha = float(alphas[known.pop()]) if known else down.shape[0]
                 layer = layer_name(base)
                 _add(_layer(pipe, layer, file), weights[base + second], down, alpha / down.shape[0] * scale, layer)
@@ -41,6 +46,13 @@ def add_lora(pipe: Any, where: Path, scale: float) -> int:
     if not changed:
         raise ModelError(f"the LoRA '{file}' has no pair of weights that this pipeline knows")
     return changed
+
+
+def _state_of(pipe: Pipeline, file: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Weights and alphas by diffusers' names; pipelines of some families return no alphas."""
+    state = pipe.lora_state_dict(str(file.parent), weight_name=file.name, local_files_only=True)
+    weights, alphas = state if isinstance(state, tuple) else (state, None)
+    return weights, alphas or {}
 
 
 def layer_name(base: str) -> str:
@@ -54,7 +66,7 @@ def layer_name(base: str) -> str:
     return f"{stem}.to_{which}" + (".0" if which == "out" else "")
 
 
-def _layer(pipe: Any, name: str, file: Path) -> nn.Module:
+def _layer(pipe: Pipeline, name: str, file: Path) -> nn.Module:
     part, _, inner = name.partition(".")
     try:
         layer: nn.Module = getattr(pipe, part).get_submodule(inner)

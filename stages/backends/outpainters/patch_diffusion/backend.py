@@ -1,21 +1,30 @@
 """The embedded out-painter: exact patch diffusion, which needs neither weights nor training."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.lazy_import import engine
+from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Image, PaintRequest
 
+if TYPE_CHECKING:
+    from stages.backends.outpainters.patch_diffusion.painting import Painter
+
+PAINTER: "LazyImport[type[Painter]]" = LazyImport("stages.backends.outpainters.patch_diffusion.painting:Painter")
 # Raised whenever the same request gives other pixels.
 CODE_VERSION = 3
 
 
 class PatchDiffusionSettings(BackendSettings):
-    """Exact patch diffusion: no weights, no training, any photo. steps: of the scheduler at each scale."""
+    """Exact patch diffusion: no weights, no training, any photo.
+
+    Args:
+        steps: of the scheduler at each scale.
+        max_side: larger canvases are painted with this long side in pixels and enlarged.
+    """
 
     kind: Literal["patch-diffusion"] = "patch-diffusion"
     steps: int = Field(6, ge=1, le=200)
@@ -27,31 +36,36 @@ class PatchDiffusionSettings(BackendSettings):
 
 
 class PatchOutpainter:
-    """Paints canvases from photos alone, one after another: a batch gives the same bytes as single requests."""
+    """Paints canvases from photos alone, one after another: a batch gives the same bytes as single requests.
+
+    Args:
+        steps: of the scheduler at each scale.
+        max_side: larger canvases are painted with this long side in pixels and enlarged.
+        device: a torch device.
+    """
 
     name = "patch-diffusion"
     licence = "MIT (no weights)"
 
     def __init__(self, *, steps: int = 6, max_side: int = 512, device: str = "cpu") -> None:
-        """steps: of the scheduler, at each scale. max_side: larger canvases are painted at this side and enlarged."""
         if steps < 1 or max_side < 16:
             raise ValueError(f"steps={steps}, max_side={max_side}: give at least 1 and 16")
         self.steps, self.max_side, self.device = steps, max_side, device
-        self._painter: Any = None
+        self._painter: Painter | None = None
 
     @property
     def digest(self) -> str:
         """16 hex digits of the settings and of the code's version; the device is not part of it."""
-        told = {"name": self.name, "code": CODE_VERSION, "steps": self.steps, "max_side": self.max_side}
-        return digest_of(told)[:16]
+        identity = {"name": self.name, "code": CODE_VERSION, "steps": self.steps, "max_side": self.max_side}
+        return digest_of(identity)[:16]
 
     def paint(self, requests: Sequence[PaintRequest], coarse: Sequence[Image] | None = None) -> list[Image]:
         """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``.
 
-        coarse: small canvases uint8 [h, w, 3] of the same requests, to begin from instead of the photos' edges.
+        Args:
+            requests: canvases to paint.
+            coarse: small canvases uint8 [h, w, 3] of the same requests, to start from instead of the photos' edges.
         """
         if self._painter is None:
-            load = engine("stages.backends.outpainters.patch_diffusion.painting:Painter")
-            self._painter = load(steps=self.steps, max_side=self.max_side, device=self.device)
-        painted: list[Image] = self._painter.paint(requests, coarse)
-        return painted
+            self._painter = PAINTER.load()(steps=self.steps, max_side=self.max_side, device=self.device)
+        return self._painter.paint(requests, coarse)

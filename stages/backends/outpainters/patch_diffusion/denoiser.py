@@ -5,8 +5,7 @@ e ~ N(0, diag(1 / w)). With d = x - s_j and, for each channel c, A_c = sum w d a
 
     log p(j | x) = log prior_j - (sum w d^2 - sum_c A_c^2 / B_c) / 2 + constant,      E[o_c | j, x] = A_c / B_c,
 
-and A_c is linear in s_j, so the posterior mean needs only the mean of s_j.
-Shapes: Q queries, N sources, K candidates of a query, P pixels of a patch.
+and A_c is linear in s_j, so the posterior mean needs only the mean of s_j. The package's docstring explains the letters.
 """
 
 from dataclasses import dataclass
@@ -17,9 +16,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Queries:
-    """Noisy patches and what is known of them.
+    """Noisy patches.
 
-    values: [Q, 3, P]. weight: [Q, P], inverse noise variance of each pixel. place: [Q, 2], fractions of the canvas.
+    Args:
+        values: [Q, 3, P], pixels.
+        weight: [Q, P], inverse noise variance of each pixel.
+        place: [Q, 2], (row, column) as fractions of the canvas.
     """
 
     values: Tensor
@@ -27,12 +29,15 @@ class Queries:
     place: Tensor
 
     def rows(self, index: Tensor) -> "Queries":
-        """Those at ``index``."""
+        """The queries at ``index`` [R]."""
         return Queries(self.values[index], self.weight[index], self.place[index])
 
 
 def likelihood(queries: Queries, patches: Tensor, shift: float) -> Tensor:
-    """Log-likelihood [Q, N] of every source [N, 3, P] for every query, up to a constant a query; as matrix products."""
+    """Log-likelihood [Q, N] of every source [N, 3, P] for every query, up to a constant a query, by matrix products.
+
+    shift: deviation of the colour offset.
+    """
     weight = queries.weight
     weighted = weight[:, None] * queries.values  # [Q, 3, P]
     out = weighted.flatten(1) @ patches.flatten(1).T
@@ -47,7 +52,7 @@ def likelihood(queries: Queries, patches: Tensor, shift: float) -> Tensor:
 
 
 def likelihood_even(queries: Queries, patches: Tensor, shift: float) -> Tensor:
-    """``likelihood`` for queries all of whose pixels have one and the same noise, in a single product."""
+    """``likelihood`` [Q, N] for queries whose pixels all have the same noise, in a single product."""
     weight = queries.weight[:1, :1]
     size = patches.shape[2]
     share = size * (size * weight) / (size * weight + shift**-2)
@@ -72,7 +77,7 @@ def likelihood_among(queries: Queries, patches: Tensor, shift: float) -> Tensor:
     return out + 0.5 * gap.square().sum(2) / (queries.weight.sum(1)[:, None] + shift**-2)
 
 
-def shifted(queries: Queries, mean: Tensor, shift: float) -> Tensor:
+def with_offset(queries: Queries, mean: Tensor, shift: float) -> Tensor:
     """The posterior mean [Q, 3, P], from the posterior mean of the source [Q, 3, P]: the expected offset is added."""
     weight = queries.weight[:, None]
     offset = (weight * (queries.values - mean)).sum(2, keepdim=True) / (weight.sum(2, keepdim=True) + shift**-2)

@@ -1,4 +1,4 @@
-"""Where in the photo each patch of a canvas comes from: carried from scale to scale, passed between neighbours."""
+"""Matches: the sources of each patch of a canvas, carried from scale to scale and passed between neighbours."""
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,10 @@ def refined(coarse: Tensor, coarse_grid: Grid, coarse_level: Level, grid: Grid, 
 
 
 def candidates(matches: Tensor, stride: int, grid: Grid, jitter: int, generator: torch.Generator) -> Tensor:
-    """[gy, gx, K + 6]: own matches, what the four neighbours' best imply here, two random moves of the own best."""
+    """[gy, gx, K + 6]: own matches, the four neighbours' best moved to this patch, and two random moves of the own best.
+
+    As in PatchMatch (Barnes et al., 2009): propagation and random search. jitter: largest random move in source pixels.
+    """
     best = matches[..., 0]
     padded = F.pad(best[None, None].double(), (1, 1, 1, 1), mode="replicate")[0, 0].long()
     around = [
@@ -63,7 +66,7 @@ def candidates(matches: Tensor, stride: int, grid: Grid, jitter: int, generator:
 
 
 def repeated(index: Tensor) -> Tensor:
-    """Where [Q, K] names a source that an earlier column of the row named already."""
+    """bool [Q, K]: whether an earlier column of the row holds the same source."""
     order = index.sort(dim=1, stable=True)
     twice = F.pad(order.values[:, 1:] == order.values[:, :-1], (1, 0))
     return torch.zeros_like(twice).scatter(1, order.indices, twice)

@@ -1,4 +1,4 @@
-"""Seamless colour: what the estimate gets wrong at the frame is taken off beyond it, fading with distance.
+"""Seamless colour: the error of the estimate at the frame is subtracted beyond it, fading with distance.
 
 A membrane over the unknown pixels with the error at the frame as boundary values, in closed form: mean-value
 interpolation (Farbman et al., "Coordinates for instant image cloning", 2009) reduced to inverse cubed distances.
@@ -9,14 +9,18 @@ from torch import Tensor
 
 from stages.backends.outpainters.patch_diffusion.pyramid import Level
 
-SEGMENTS = 160
+SEGMENTS = 160  # means of the outline, which bound the kernel [U, S] at any size of canvas
 
 
 class Membrane:
-    """Extends values on the photo's outermost pixels over the canvas of one level."""
+    """Extends values on the photo's outermost pixels over the canvas of one level.
+
+    Args:
+        level: the canvas.
+        reach: distance at which the extension has faded to 1 / e, as a fraction of the long side; None never fades.
+    """
 
     def __init__(self, level: Level, reach: float | None = None) -> None:
-        """reach: where the extension has faded to 1 / e, as a fraction of the long side; None never fades."""
         height, width = level.size
         self.shape = (height, width)
         self.ring = _ring(level)

@@ -1,4 +1,4 @@
-"""From requests to canvases: tensors in, the pipeline, pixels out."""
+"""From requests to canvases: pixels to tensors, the pipeline, tensors to pixels."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,10 @@ from stages.backends.outpainters.patch_diffusion.scene import Scene
 class Painter:
     """Paints requests one after another, each with its own generator.
 
-    steps: of the scheduler, at each scale. max_side: larger canvases are painted at this side and enlarged.
+    Args:
+        steps: of the scheduler, at each scale.
+        max_side: larger canvases are painted with this long side in pixels and enlarged.
+        device: a torch device.
     """
 
     def __init__(self, *, steps: int, max_side: int, device: str) -> None:
@@ -24,16 +27,16 @@ class Painter:
     def paint(self, requests: Sequence[PaintRequest], coarse: Sequence[Image] | None = None) -> list[Image]:
         """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``.
 
-        coarse: small canvases uint8 [h, w, 3] that another painter made of the requests, for this one to begin from.
+        coarse: small canvases uint8 [h, w, 3] of the same requests by another painter, to start from.
         """
         generators = [torch.Generator("cpu").manual_seed(request.seed) for request in requests]
         scenes = [self._scene(request) for request in requests]
-        begun = None if coarse is None else [_tensor(image, self._device) for image in coarse]
-        painted = self._pipeline(scenes, generators, num_inference_steps=self._steps, coarse=begun)
+        starts = None if coarse is None else [_tensor(image, self._device) for image in coarse]
+        painted = self._pipeline(scenes, generators, num_inference_steps=self._steps, coarse=starts)
         return [_finished(request, canvas) for request, canvas in zip(requests, painted, strict=True)]
 
     def _scene(self, request: PaintRequest) -> Scene:
-        """The request as tensors, shrunk to ``max_side``."""
+        """The request as tensors, at most ``max_side`` pixels long."""
         photo = _tensor(request.photo, self._device)
         subject = torch.zeros_like(photo[:, :1])
         if request.subject is not None:
@@ -59,7 +62,7 @@ def shrunk(scene: Scene, max_side: int) -> Scene:
 
 
 def _finished(request: PaintRequest, painted: torch.Tensor) -> Image:
-    """A painted canvas [1, 3, h, w] at the size asked, as uint8 [H, W, 3], the photo on it unchanged."""
+    """A painted canvas [1, 3, h, w] at the request's size, uint8 [H, W, 3], with the photo's own pixels."""
     full = resized(painted, (request.size[1], request.size[0]))
     pixels = ((full[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     out: Image = np.ascontiguousarray(pixels)

@@ -1,4 +1,4 @@
-"""The patches of a canvas: cut out for the denoiser, and put together again from its estimates."""
+"""The patches of a canvas: extracted for the denoiser, and averaged again from its estimates."""
 
 import torch
 import torch.nn.functional as F
@@ -7,10 +7,11 @@ from torch import Tensor
 from stages.backends.outpainters.patch_diffusion.denoiser import Queries
 from stages.backends.outpainters.patch_diffusion.pyramid import PATCH, Level
 
+# Noise of known pixels as a share of sigma, and its least value: with none at all, a single source would take all the weight.
 KNOWN_NOISE, LEAST_KNOWN_NOISE = 0.3, 0.02
-SEAM_VOTE = 3.0
-EDGE_MARGIN = 0.06
-# Neighbouring pixels tell much the same, so that a patch is worth fewer observations than it has values.
+SEAM_VOTE = 3.0  # weight of a patch in the average rises to 1 + this with its share of known pixels
+EDGE_MARGIN = 0.06  # of the canvas: patches above and below the photo look for sources this far inside its edge
+# Neighbouring pixels are correlated, so that a patch is worth fewer independent observations than it has values.
 REDUNDANCY = (3 * PATCH * PATCH) ** 0.5 / 4
 
 
@@ -33,9 +34,9 @@ class PatchGrid:
         self.votes = self.window * (1 + SEAM_VOTE * share[self.active, None, None])
 
     def _places(self) -> Tensor:
-        """Where each patch of the grid looks for its like, (row, column) as fractions [G, 2].
+        """Where the place prior of each patch is centred [G, 2], (row, column) as fractions of the canvas.
 
-        Above and below the photo that is at its edge.
+        For patches above and below the photo that is near the photo's edge.
         """
         height, width = self.level.size
         row = torch.arange(self.level.grid[0]) * self.level.stride / height
@@ -46,7 +47,7 @@ class PatchGrid:
         return torch.cartesian_prod(row, column)
 
     def queries(self, noisy: Tensor, sigma: float) -> Queries:
-        """Active patches of a canvas [1, 3, H, W] with noise ``sigma``; known pixels count as nearly exact."""
+        """Active patches of a canvas [1, 3, H, W] with noise ``sigma``; known pixels get far less noise."""
         values = F.unfold(noisy, PATCH, stride=self.level.stride)[0].T[self.active]
         known = max(LEAST_KNOWN_NOISE, KNOWN_NOISE * sigma)
         weight = torch.where(self.known, known**-2, sigma**-2) / REDUNDANCY
@@ -55,8 +56,8 @@ class PatchGrid:
     def blend(self, estimates: Tensor, canvas: Tensor, sharpness: float | None = None) -> Tensor:
         """Overlapping estimates [A, 3, P] averaged into [1, 3, H, W]; where there is none, ``canvas``.
 
-        The average has a Hann window, and patches that were held to known pixels count more; or, with ``sharpness``,
-        that power of the window, and all patches count alike.
+        The average has a Hann window, and patches with known pixels weigh more; or, with ``sharpness``, that power of the
+        window, and all patches weigh the same.
         """
         height, width = self.level.grid
         votes = self.votes if sharpness is None else self.window.pow(sharpness).expand(len(estimates), 1, -1)

@@ -1,4 +1,4 @@
-"""The scales of one canvas, coarse to fine, and what is known at each."""
+"""The scales of one canvas, coarse to fine, and the known pixels at each."""
 
 import math
 from dataclasses import dataclass
@@ -9,16 +9,20 @@ from torch import Tensor
 from pipeline.core.geometry import BoxPx
 from stages.backends.outpainters.patch_diffusion.scene import Scene
 
-PATCH = 7
-RATIO = 1.41
+PATCH = 7  # pixels, a side: the size that patch-based synthesis commonly uses
+RATIO = 1.41  # between scales: the square root of two, so that pixels double
 
 
 @dataclass(frozen=True)
 class Level:
     """A canvas at one scale.
 
-    photo: [1, 3, h, w] in -1..1, at the size of ``box``. subject: [1, 1, h, w] in 0..1. stride: pixels between patches.
-    true_size: (H, W) of the canvas at this scale.
+    Args:
+        photo: [1, 3, h, w] in -1..1, at the size of ``box``.
+        subject: [1, 1, h, w] in 0..1.
+        box: of the photo, in pixels of this scale.
+        true_size: (H, W) of the canvas at this scale.
+        stride: pixels between patches.
     """
 
     photo: Tensor
@@ -29,7 +33,7 @@ class Level:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) worked on: up to ``stride - 1`` more at bottom and right, so that patches cover the canvas."""
+        """(H, W) painted: up to ``stride - 1`` more at bottom and right, so that patches cover the canvas."""
         height, width = (self._covered(n) for n in self.true_size)
         return height, width
 
@@ -80,7 +84,7 @@ def level(scene: Scene, scale: float, stride: int) -> Level:
 
 
 def _span(start: int, end: int, full: int, length: int) -> tuple[int, int]:
-    """Where a photo's rows or columns lie at another scale: at least one, and borders stay if there is room."""
+    """The span of a photo's rows or columns at another scale: at least one, and borders are kept where they fit."""
     first = max(round(start * length / full), min(start, 1))
     last = min(round(end * length / full), length - min(full - end, 1))
     first = min(first, length - 1)

@@ -1,4 +1,4 @@
-"""What is to be painted: a photo, its subject and its place on a canvas."""
+"""The input of a painting: a photo, its subject and its place on a canvas."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,11 @@ from pipeline.core.geometry import BoxPx
 class Scene:
     """A canvas with its photo.
 
-    photo: [1, 3, h, w] in -1..1. subject: [1, 1, h, w] in 0..1, the parts that must not be repeated beyond the frame.
-    box: where the photo lies, in pixels of the canvas, of the size of ``photo``. size: (width, height) of the canvas.
+    Args:
+        photo: [1, 3, h, w] in -1..1.
+        subject: [1, 1, h, w] in 0..1, the parts that must not be repeated beyond the frame.
+        box: of the photo in pixels of the canvas, at the size of ``photo``.
+        size: (width, height) of the canvas in pixels.
     """
 
     photo: Tensor

@@ -1,4 +1,4 @@
-"""Two ways to find a patch's sources: among all of them, or among a few carried from the coarser scale."""
+"""Two searches for a patch's sources: among all of them, or among a few carried from the coarser scale."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +14,12 @@ from stages.backends.outpainters.patch_diffusion.pyramid import Level
 from stages.backends.outpainters.patch_diffusion.sources import Sources, rarity
 from stages.backends.outpainters.patch_diffusion.tuning import Tuning
 
-SHIFT = 0.06
-KEEP = 3
-JITTER = 3
-RARE_PENALTY, APART = 1.5, 0.2
-CHUNK = 2048
+SHIFT = 0.06  # deviation of a source's colour offset: 8 grey levels
+KEEP = 3  # sources carried to the next scale, a patch
+JITTER = 3  # pixels: largest random move of a match
+RARE_PENALTY = 1.5  # off the log-prior for each unit of rarity
+APART = 0.2  # of the canvas: how far away a patch must recur to count as common
+CHUNK = 2048  # queries of one matrix product, which bounds its memory
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,19 @@ class Search(Protocol):
 def place_prior(place: Tensor, sources: Tensor, spread: Tensor) -> Tensor:
     """Log-prior [Q, N] of sources at ``sources`` [N, 2] for patches at ``place`` [Q, 2], up to a constant a patch.
 
-    A patch belongs near its own row, and less so near its own column: within ``spread`` [2] or so.
+    A Gaussian around the patch's own place; ``spread`` [2] is its deviation in rows and columns.
     """
     scaled = sources / spread
     return torch.addmm(-0.5 * scaled.square().sum(1), place / spread, scaled.T)
 
 
 def place_prior_among(place: Tensor, sources: Tensor, spread: Tensor) -> Tensor:
-    """``place_prior`` for candidates of each patch's own, at ``sources`` [Q, K, 2]: [Q, K]."""
+    """``place_prior`` where each patch has its own candidates, at ``sources`` [Q, K, 2]: [Q, K]."""
     return -0.5 * ((place[:, None] - sources) / spread).square().sum(-1)
 
 
 class Exhaustive:
-    """The exact posterior over all sources of the photo; those without a like elsewhere in it are less likely."""
+    """The exact posterior over all sources of the photo; sources that do not recur elsewhere in it are less likely."""
 
     def __init__(self, level: Level, grid: PatchGrid, sources: Sources, tuning: Tuning) -> None:
         self.level, self.grid, self.sources = level, grid, sources
@@ -73,10 +74,10 @@ class Exhaustive:
         flat = self.sources.patches.flatten(1)
         for rows, logits in self._posterior(queries):
             out[rows] = (logits.softmax(1) @ flat).reshape(-1, *out.shape[1:])
-        return denoiser.shifted(queries, out, SHIFT)
+        return denoiser.with_offset(queries, out, SHIFT)
 
     def _posterior(self, queries: Queries) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows of the queries [R] and their log-probabilities [R, N], some at a time."""
+        """Rows of the queries [R] and their log-probabilities [R, N], in chunks."""
         for which, likelihood in ((~self.grid.seam, denoiser.likelihood_even), (self.grid.seam, denoiser.likelihood)):
             for rows in _chunks(which.nonzero()[:, 0]):
                 part = queries.rows(rows)
@@ -98,7 +99,7 @@ class Exhaustive:
 class Local:
     """The posterior over a few candidates: of the coarser scale, of neighbouring patches, and random moves nearby.
 
-    The rest of the sources has next to no probability at the low noise of the finer scales.
+    All other sources have almost no probability at the low noise of the finer scales.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Local:
         for rows in _chunks(torch.arange(len(drawn))):
             out[rows], best[rows] = self._mean(queries.rows(rows), drawn[rows])
         self.matches = _everywhere(self.level, self.grid, self.sources, best)
-        return denoiser.shifted(queries, out, SHIFT)
+        return denoiser.with_offset(queries, out, SHIFT)
 
     def _mean(self, queries: Queries, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """The mean source [Q, 3, P] of each query among its candidates ``drawn`` [Q, K], and the best [Q, KEEP]."""
@@ -142,12 +143,12 @@ class Local:
 
 
 def _chunks(index: Tensor) -> list[Tensor]:
-    """Parts of ``index`` small enough for a matrix of queries by sources; none of them empty."""
+    """Parts of ``index`` of at most ``CHUNK``; none of them empty."""
     return [index[start : start + CHUNK] for start in range(0, len(index), CHUNK)]
 
 
 def _everywhere(level: Level, grid: PatchGrid, sources: Sources, best: Tensor) -> Tensor:
-    """Best sources of active patches [A, KEEP] on the whole grid [gy, gx, KEEP]; the photo's patches are their own."""
+    """Best sources of active patches [A, KEEP] on the whole grid [gy, gx, KEEP]; patches wholly in the photo match themselves."""
     full = matches.in_place(level, sources.grid).reshape(-1, 1).repeat(1, KEEP)
     full[grid.active] = best
     return full.reshape(*level.grid, KEEP)

@@ -1,4 +1,4 @@
-"""The patch distribution of a photo at one scale: what the denoiser believes the world beyond the frame is made of."""
+"""The patch distribution of a photo at one scale: the denoiser's prior of what lies beyond the frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from stages.backends.outpainters.patch_diffusion.pyramid import PATCH, Level
 
-SUBJECT_PENALTY = 40.0
-FREE_SHARE = 0.15
-# Shares of the photo's left and right edges below which a subject is one, and from which it is scenery.
+SUBJECT_PENALTY = 40.0  # off the log-probability of the subject's patches: large against differences of log-likelihood
+FREE_SHARE = 0.15  # of the patches: with fewer outside the subject, its patches carry no penalty
+# Shares of the photo's left and right edges that a mask covers: up to the first it is a subject, from the second on scenery.
 SPANS = (0.1, 0.16)
 
 
@@ -19,8 +19,11 @@ SPANS = (0.1, 0.16)
 class Sources:
     """Clean patches of the photo and of its mirror image.
 
-    patches: [N, 3, PATCH * PATCH]. place: [N, 2], (row, column) of each patch as fractions of the canvas.
-    penalty: [N], what is taken off a patch's log-probability. grid: (planes, rows, columns), with N as their product.
+    Args:
+        patches: [N, 3, P], pixels.
+        place: [N, 2], (row, column) of each patch as fractions of the canvas.
+        penalty: [N], subtracted from a patch's log-probability.
+        grid: (planes, rows, columns), with N as their product.
     """
 
     patches: Tensor
@@ -30,7 +33,7 @@ class Sources:
 
 
 def collect(level: Level) -> Sources:
-    """All patches of the level's photo; those of the subject carry a penalty, unless almost nothing else is there."""
+    """All patches of the level's photo; those of the subject carry a penalty, unless they are nearly all."""
     photo, subject = _at_least_a_patch(level.photo), _at_least_a_patch(level.subject)
     patches = _patches(photo)
     subject = subject * _isolation(subject)
@@ -40,7 +43,7 @@ def collect(level: Level) -> Sources:
 
 
 def fine_patches(level: Level, blur: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``blur`` takes from the photo, in the order of ``collect``: [N, 3, PATCH * PATCH]."""
+    """Patches [N, 3, P] of the photo less its ``blur``, in the order of ``collect``."""
     photo = _at_least_a_patch(level.photo)
     return _patches(photo - blur(photo))
 
@@ -52,13 +55,13 @@ def _patches(photo: Tensor) -> Tensor:
 
 
 def _at_least_a_patch(image: Tensor) -> Tensor:
-    """Photos thinner than a patch repeat their last row or column."""
+    """Photos narrower than a patch, with their last row or column repeated."""
     down, right = max(0, PATCH - image.shape[2]), max(0, PATCH - image.shape[3])
     return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
 
 def _isolation(subject: Tensor) -> Tensor:
-    """1 for a subject within the photo, 0 for one that spans it from left to right, such as hills: that goes on."""
+    """1 for a subject within the photo, 0 for one that spans it from left to right, such as hills, which may continue."""
     mask = (subject[0, 0] > 0.5).float()
     span = torch.minimum(mask[:, 0].mean(), mask[:, -1].mean())
     return ((SPANS[1] - span) / (SPANS[1] - SPANS[0])).clamp(0, 1)
@@ -83,7 +86,7 @@ def rarity(sources: Sources, apart: float) -> Tensor:
     """How little each patch recurs elsewhere in the photo, [N], 0 for the typical patch and rising.
 
     The mean squared distance to the nearest patch at least ``apart`` (a fraction of the canvas) away, over its median.
-    A sun, a bee, a lamp has no like elsewhere; grass, sky and a horizon do.
+    High for a sun, a bee or a lamp; low for grass, sky and a horizon.
     """
     planes = sources.grid[0]
     count = len(sources.patches) // planes

@@ -1,4 +1,4 @@
-"""The numbers that patch diffusion was tuned by, on the ``train`` photographs alone."""
+"""Parameters of patch diffusion, tuned on the ``train`` photographs alone."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 class Tuning:
     """How canvases are painted.
 
-    coarsest: long side of the first scale, in pixels. exhaustive_side: scales up to this long side weigh every source,
-    larger ones a few carried candidates. fine_share: steps at those larger scales, as a share of the others'.
-    first_noise, least_first_noise: where a scale begins, at the coarsest and at least: little, so that what lies at the
-    frame goes on. spread: of the place prior, in rows and columns, as fractions of the canvas.
+    Args:
+        coarsest: long side of the first scale in pixels. At 36 the subject is not repeated beyond the frame.
+        exhaustive_side: scales up to this long side weigh every source, larger ones a few carried candidates.
+        fine_share: steps at those larger scales, as a share of the others'.
+        first_noise: noise that the coarsest scale starts with. It is low, so that structures at the frame continue.
+        least_first_noise: least noise that any scale starts with.
+        spread: deviation of the place prior in rows and columns, as fractions of the canvas.
     """
 
     coarsest: float = 36.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.audits.seam.patches import Scene, everywhere, lines, mask_of, sides
+from stages.audits.seam.patches import LabelledCanvas, everywhere, lines, mask_of, sides
 
 BOX = (33, 20, 97, 60)
 
@@ -12,7 +12,7 @@ def scene(key="a-00", width=150, height=90, box=BOX):
     """Red is the photo."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[box[1] : box[3], box[0] : box[2], 0] = 200
-    return Scene(key, key[0], pixels, mask_of(box, width, height))
+    return LabelledCanvas(key, key[0], pixels, mask_of(box, width, height))
 
 
 def test_sides_are_pure_and_balanced():

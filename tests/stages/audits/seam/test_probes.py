@@ -5,10 +5,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from stages.audits.seam.features import features_of, line_features_of
-from stages.audits.seam.metrics import auc, auc_by_photo
-from stages.audits.seam.patches import Scene, lines, mask_of, sides
-from stages.audits.seam.probes import folds_of, network, out_of_fold
-from stages.audits.seam.run import AuditSettings, holds, probe
+from stages.audits.seam.patches import LabelledCanvas, lines, mask_of, sides
+from stages.audits.seam.probes import auc, auc_by_photo, folds_of, network, out_of_fold
+from stages.audits.seam.run import AuditSettings, controls_hold, probe
 
 QUICK = AuditSettings(most=12, draws=100, network=False)
 
@@ -27,7 +26,7 @@ def scenes(change, photos=16, width=120, height=80):
         for variant in range(2):
             inside = np.roll(inside, (height // 2, width // 2), (0, 1))
             mixed = np.where(inside[..., None], np.asarray(picture), np.asarray(change(picture)))
-            found.append(Scene(f"{number:02d}-{variant:02d}", f"{number:02d}", mixed, inside))
+            found.append(LabelledCanvas(f"{number:02d}-{variant:02d}", f"{number:02d}", mixed, inside))
     return found
 
 
@@ -41,9 +40,9 @@ def test_a_random_box_is_chance_and_a_blurred_border_is_seen():
         assert nothing[name][1] <= 0.5 <= nothing[name][2], name
         assert plain[name][0] > 0.95, name
     assert plain["within"] > 0.95
-    assert holds({"random": nothing, "blurred": plain})
-    assert not holds({"random": plain, "blurred": plain})
-    assert not holds({"random": nothing, "blurred": nothing})
+    assert controls_hold({"random": nothing, "blurred": plain})
+    assert not controls_hold({"random": plain, "blurred": plain})
+    assert not controls_hold({"random": nothing, "blurred": nothing})
 
 
 def test_the_network_finds_a_blurred_border_and_repeats_itself():
@@ -77,7 +76,7 @@ def test_a_probe_is_never_asked_about_a_photo_that_it_has_seen():
 def test_features_are_finite_on_flat_and_on_clipped_patches():
     flat = np.full((80, 120, 3), 255, np.uint8)
     flat[:, 60:] = 0
-    scene = Scene("a-00", "a", flat, mask_of((60, 0, 120, 80), 120, 80))
+    scene = LabelledCanvas("a-00", "a", flat, mask_of((60, 0, 120, 80), 120, 80))
     for found in (features_of(sides([scene], 16, 9, 0)), line_features_of(lines([scene], 16, 9, 0))):
         assert len(found)
         assert np.isfinite(found).all()

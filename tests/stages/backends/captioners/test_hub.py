@@ -46,7 +46,7 @@ def test_a_question_of_its_own_is_asked_about_what_lies_beyond(checkpoints, pict
     captioner = settings_of(kind, checkpoints[kind], ask_beyond=ask, beyond="{caption}").build()
     (prompt,) = captioner.caption(pictures[:1], [""])
     engine = CaptionEngine(settings_of(kind, checkpoints[kind]))
-    assert prompt.beyond == engine.answers(pictures[:1], ask)[0] != ""
+    assert prompt.beyond == engine.captions(pictures[:1], ask)[0] != ""
     assert ask not in prompt.beyond[: len(ask)]
 
 
@@ -66,11 +66,11 @@ class Crowded:
 def test_out_of_memory_halves_the_batch(checkpoints, pictures):
     engine = CaptionEngine(settings_of("blip", checkpoints["blip"], batch=3))
     engine._model = Crowded(engine._model)
-    assert len(engine.answers(pictures, "")) == 3
+    assert len(engine.captions(pictures, "")) == 3
     assert engine._model.seen == [3, 1, 2, 1, 1]
     engine._model.generate = lambda **given: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(SampleError, match="no memory"):
-        engine.answers(pictures[:1], "")
+        engine.captions(pictures[:1], "")
 
 
 def test_the_digest_follows_weights_and_questions(checkpoints, tmp_path):

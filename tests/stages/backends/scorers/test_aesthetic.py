@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.core.errors import ModelError, SampleError
 from stages.backends.base.weight_files import read_weights
 from stages.backends.registry import ModelSettings
-from stages.backends.scorers.aesthetic_engine import AestheticEngine
-from stages.backends.scorers.aesthetic_heads import linear_chain, mean_of_distribution
+from stages.backends.scorers.aesthetic_engine import AestheticEngine, linear_chain, mean_of_distribution
 from tests import tiny_checkpoints as tiny
 
 # The files that LAION published, where the machine has them.
@@ -150,7 +149,7 @@ def test_laions_own_files_load_although_a_gpu_saved_them(name, widths):
 
 def test_a_picture_too_many_for_the_device_halves_the_batch(checkpoints, pictures):
     engine = AestheticEngine(settings_of("laion", checkpoints["laion"], batch=4))
-    judge, seen = engine._judge, []
+    judge, seen = engine._network, []
 
     def crowded(pixels):
         seen.append(len(pixels))
@@ -158,7 +157,7 @@ def test_a_picture_too_many_for_the_device_halves_the_batch(checkpoints, picture
             raise torch.OutOfMemoryError("CUDA out of memory")
         return judge(pixels)
 
-    engine._judge, room = crowded, 2
+    engine._network, room = crowded, 2
     assert [len(s) for s in engine.score(pictures, BOXES)] == [3, 1] and seen == [4, 2, 2]
     room = 0
     with pytest.raises(SampleError, match="no memory"):

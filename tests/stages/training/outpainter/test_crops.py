@@ -4,7 +4,7 @@ import torch
 
 from stages.backends.outpainters.small_diffusion.network import MULTIPLE
 from stages.backends.outpainters.small_diffusion.painting import ASPECTS, sizes_at
-from stages.training.outpainter.crops import Crops
+from stages.training.outpainter.crops import CanvasBatches
 from stages.training.scorer.photo_folder import Photograph
 
 
@@ -14,7 +14,7 @@ def crops(*, seed=0, purpose="train", size=32):
         Photograph(name, "train", rng.integers(0, 256, shape, np.uint8))
         for name, shape in (("wide", (60, 150, 3)), ("tall", (140, 70, 3)))
     ]
-    return Crops(photographs, size=size, batch=3, seed=seed, purpose=purpose)
+    return CanvasBatches(photographs, size=size, batch=3, seed=seed, purpose=purpose)
 
 
 @pytest.mark.parametrize("number", range(6))

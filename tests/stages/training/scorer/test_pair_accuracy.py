@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from stages.training.scorer.pair_accuracy import accuracy, judge
+from stages.training.scorer.pair_accuracy import accuracy, evaluate_scorer
 from stages.training.scorer.pairs import CUT, INSIDE, SHIFTED, TILTED, Example
 from tests.fakes import FakeScorer, FakeSegmenter
 
@@ -36,7 +36,7 @@ def examples() -> list[Example]:
 
 
 def of(scorer: FakeScorer, examples: list[Example]):
-    return judge(scorer, FakeSegmenter(), examples, lambda step, done, total: None)
+    return evaluate_scorer(scorer, FakeSegmenter(), examples, lambda step, done, total: None)
 
 
 def test_metrics_separate_good_contrary_and_indifferent_scorers(examples: list[Example]) -> None:

@@ -12,7 +12,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.resources import bundled
 from stages.backends.scorers.composition import CompositionScorer
 from stages.training.scorer.fitting import Fit
-from stages.training.scorer.train import ScorerTraining, train_scorer
+from stages.training.scorer.train import ScorerTraining, train_composition_scorer
 from tests.fakes import FakeOutpainter, FakeSegmenter
 
 TINY = ScorerTraining(
@@ -52,7 +52,9 @@ def test_trains_saves_and_reports_the_same_twice(photos: Path, tmp_path: Path) -
     steps: list[tuple[str, int, int]] = []
     painter, segmenter = FakeOutpainter(), FakeSegmenter()
     first, second = (
-        train_scorer(photos, tmp_path / name, TINY, outpainter=painter, segmenter=segmenter, progress=note(steps))
+        train_composition_scorer(
+            photos, tmp_path / name, TINY, outpainter=painter, segmenter=segmenter, progress=note(steps)
+        )
         for name in ("one", "two")
     )
     assert first["digest"] == second["digest"] and first["accuracy"] == second["accuracy"]
@@ -78,22 +80,24 @@ def note(steps: list[tuple[str, int, int]]) -> Callable[[str, int, int], None]:
 
 def test_resumed_training_has_the_same_digest(photos: Path, tmp_path: Path) -> None:
     out, segmenter = tmp_path / "out", FakeSegmenter()
-    whole = train_scorer(photos, out, TINY, outpainter=FakeOutpainter(), segmenter=segmenter)
+    whole = train_composition_scorer(photos, out, TINY, outpainter=FakeOutpainter(), segmenter=segmenter)
     before = (out / "model.safetensors").read_bytes()
     painter = CountingOutpainter()
     painter.limit = 2
     with pytest.raises(KeyboardInterrupt):
-        train_scorer(photos, out, TINY, outpainter=painter, segmenter=segmenter)
+        train_composition_scorer(photos, out, TINY, outpainter=painter, segmenter=segmenter)
     assert (out / "model.safetensors").read_bytes() == before
     painter.painted, painter.limit = 0, 10**9
-    again = train_scorer(photos, out, TINY, outpainter=painter, segmenter=segmenter)
+    again = train_composition_scorer(photos, out, TINY, outpainter=painter, segmenter=segmenter)
     assert painter.painted == len(SPLITS) - 2 and again["digest"] == whole["digest"]
 
 
 def test_unreadable_photographs_are_named(photos: Path, tmp_path: Path) -> None:
     whole = (photos / "drop.jpg").read_bytes()
     (photos / "torn.jpg").write_bytes(whole[: len(whole) // 2])
-    report = train_scorer(photos, tmp_path / "out", TINY, outpainter=FakeOutpainter(), segmenter=FakeSegmenter())
+    report = train_composition_scorer(
+        photos, tmp_path / "out", TINY, outpainter=FakeOutpainter(), segmenter=FakeSegmenter()
+    )
     assert report["unreadable"] == ["torn.jpg"]
 
 
@@ -101,7 +105,7 @@ def test_too_few_photographs_is_a_usage_error(photos: Path, tmp_path: Path) -> N
     (photos / "drop.jpg").unlink()
     (photos / "broken.png").write_bytes(b"")
     with pytest.raises(UsageError, match="1 photographs to train on and 1 held out, 1 unreadable"):
-        train_scorer(photos, tmp_path / "out", TINY, outpainter=FakeOutpainter(), segmenter=FakeSegmenter())
+        train_composition_scorer(photos, tmp_path / "out", TINY, outpainter=FakeOutpainter(), segmenter=FakeSegmenter())
 
 
 @pytest.mark.parametrize("photos", ["missing", "a-file.jpg"])

@@ -13,10 +13,9 @@ from pipeline.core.resources import bundled
 from stages.backends.base.protocols import PaintRequest
 from stages.backends.outpainters.patch_diffusion import denoiser, matches, pyramid
 from stages.backends.outpainters.patch_diffusion.backend import PatchOutpainter
-from stages.backends.outpainters.patch_diffusion.detail import with_detail
 from stages.backends.outpainters.patch_diffusion.membrane import Membrane
 from stages.backends.outpainters.patch_diffusion.patches import PatchGrid
-from stages.backends.outpainters.patch_diffusion.pipeline import PatchDiffusionPipeline
+from stages.backends.outpainters.patch_diffusion.pipeline import PatchDiffusionPipeline, with_detail
 from stages.backends.outpainters.patch_diffusion.scene import Scene
 from stages.backends.outpainters.patch_diffusion.sources import collect, rarity
 from stages.backends.registry import ModelSettings, models_of
@@ -89,7 +88,7 @@ def test_posterior_mean_equals_brute_force(even, shift):
         logits.append(denoiser.likelihood_even(queries, patches, shift))
     for found in logits:
         mean = (found.softmax(1) @ patches.flatten(1)).reshape(5, 3, 9)
-        torch.testing.assert_close(denoiser.shifted(queries, mean, shift), truth, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(denoiser.with_offset(queries, mean, shift), truth, atol=2e-5, rtol=1e-4)
 
 
 # ---- its parts

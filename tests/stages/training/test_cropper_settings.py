@@ -5,8 +5,7 @@ from pydantic import ValidationError
 
 from pipeline.app.cropper.train import train_config_of
 from procrop_model.network.config import CropperConfig, published_config
-from stages.training.cropper_settings import TrainSettings
-from stages.training.network_settings import NetworkSettings
+from stages.training.cropper_settings import NetworkSettings, TrainSettings
 
 
 def test_what_is_not_named_keeps_the_architectures_own_sizes():
