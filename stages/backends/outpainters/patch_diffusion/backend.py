@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PAINTER: "LazyImport[type[Painter]]" = LazyImport("stages.backends.outpainters.patch_diffusion.painting:Painter")
 # Raised whenever the same request gives other pixels.
-CODE_VERSION = 3
+CODE_VERSION = 4
 
 
 class PatchDiffusionSettings(BackendSettings):
@@ -23,16 +23,14 @@ class PatchDiffusionSettings(BackendSettings):
 
     Args:
         steps: of the scheduler at each scale.
-        max_side: larger canvases are painted with this long side in pixels and enlarged.
     """
 
     kind: Literal["patch-diffusion"] = "patch-diffusion"
     steps: int = Field(6, ge=1, le=200)
-    max_side: int = Field(512, ge=16)
 
     def build(self) -> "PatchOutpainter":
         """The backend; nothing is loaded yet."""
-        return PatchOutpainter(steps=self.steps, max_side=self.max_side)
+        return PatchOutpainter(steps=self.steps)
 
 
 class PatchOutpainter:
@@ -40,24 +38,22 @@ class PatchOutpainter:
 
     Args:
         steps: of the scheduler at each scale.
-        max_side: larger canvases are painted with this long side in pixels and enlarged.
         device: a torch device.
     """
 
     name = "patch-diffusion"
     licence = "MIT (no weights)"
 
-    def __init__(self, *, steps: int = 6, max_side: int = 512, device: str = "cpu") -> None:
-        if steps < 1 or max_side < 16:
-            raise ValueError(f"steps={steps}, max_side={max_side}: give at least 1 and 16")
-        self.steps, self.max_side, self.device = steps, max_side, device
+    def __init__(self, *, steps: int = 6, device: str = "cpu") -> None:
+        if steps < 1:
+            raise ValueError(f"steps={steps}: give at least 1")
+        self.steps, self.device = steps, device
         self._painter: Painter | None = None
 
     @property
     def digest(self) -> str:
         """16 hex digits of the settings and of the code's version; the device is not part of it."""
-        identity = {"name": self.name, "code": CODE_VERSION, "steps": self.steps, "max_side": self.max_side}
-        return digest_of(identity)[:16]
+        return digest_of({"name": self.name, "code": CODE_VERSION, "steps": self.steps})[:16]
 
     def paint(self, requests: Sequence[PaintRequest], coarse: Sequence[Image] | None = None) -> list[Image]:
         """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``.
@@ -67,5 +63,5 @@ class PatchOutpainter:
             coarse: small canvases uint8 [h, w, 3] of the same requests, to start from instead of the photos' edges.
         """
         if self._painter is None:
-            self._painter = PAINTER.load()(steps=self.steps, max_side=self.max_side, device=self.device)
+            self._painter = PAINTER.load()(steps=self.steps, device=self.device)
         return self._painter.paint(requests, coarse)

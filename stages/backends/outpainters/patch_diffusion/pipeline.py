@@ -12,6 +12,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor
 
 from stages.backends.outpainters.patch_diffusion import pyramid
+from stages.backends.outpainters.patch_diffusion.full_size import at_full_size
 from stages.backends.outpainters.patch_diffusion.membrane import Membrane
 from stages.backends.outpainters.patch_diffusion.patches import PatchGrid
 from stages.backends.outpainters.patch_diffusion.pyramid import Level
@@ -75,6 +76,7 @@ class PatchDiffusionPipeline(DiffusionPipeline):
     def _paint(self, scene: Scene, generator: torch.Generator, steps: int, canvas: Tensor | None) -> Tensor:
         if scene.box == (0, 0, *scene.size):
             return scene.photo
+        full, scene = scene, pyramid.shrunk(scene, self.tuning.search_side)
         coarser: Search | None = None
         # A device context makes every call of torch slower, and on the CPU it changes nothing.
         with nullcontext() if scene.photo.device.type == "cpu" else scene.photo.device:
@@ -88,8 +90,9 @@ class PatchDiffusionPipeline(DiffusionPipeline):
                 coarser = search
             assert canvas is not None
             assert coarser is not None
-            best = coarser.carried().matches[..., 0].flatten()[grid.active]
-            return with_detail(canvas, level, grid, best)
+            carried = coarser.carried()
+            canvas = with_detail(canvas, level, grid, carried.matches[..., 0].flatten()[grid.active])
+            return canvas if scene is full else at_full_size(full, canvas, carried)
 
     def _search(
         self, level: Level, grid: PatchGrid, sources: Sources, coarser: Search | None, generator: torch.Generator

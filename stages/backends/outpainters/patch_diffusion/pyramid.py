@@ -63,6 +63,19 @@ class Level:
         return F.pad(image, (x1, self.size[1] - x2, y1, self.size[0] - y2))
 
 
+def shrunk(scene: Scene, max_side: int) -> Scene:
+    """The scene with a long side of at most ``max_side`` pixels."""
+    scale = max_side / max(scene.size)
+    if scale >= 1:
+        return scene
+    width, height = (max(1, round(n * scale)) for n in scene.size)
+    x1, x2 = (round(x * width / scene.size[0]) for x in scene.box[::2])
+    y1, y2 = (round(y * height / scene.size[1]) for y in scene.box[1::2])
+    box = (min(x1, width - 1), min(y1, height - 1), max(x2, x1 + 1), max(y2, y1 + 1))
+    size = (box[3] - box[1], box[2] - box[0])
+    return Scene(resized(scene.photo, size), resized(scene.subject, size), box, (width, height))
+
+
 def scales(scene: Scene, coarsest: float) -> list[float]:
     """Fractions of the full size, ascending to 1.0, about ``RATIO`` apart.
 

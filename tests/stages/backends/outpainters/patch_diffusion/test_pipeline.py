@@ -228,11 +228,11 @@ def test_any_rectangle_on_any_canvas_keeps_its_pixels(photo_size, box, size):
     np.testing.assert_array_equal(canvas[box[1] : box[3], box[0] : box[2]], photo)
 
 
-def test_large_canvases_are_painted_smaller():
-    photo = photograph("fog", (120, 90))
-    (canvas,) = PatchOutpainter(steps=2, max_side=48).paint([request(photo, (40, 30, 160, 120), (200, 150))])
-    assert canvas.shape == (150, 200, 3)
-    np.testing.assert_array_equal(canvas[30:120, 40:160], photo)
+def test_a_canvas_above_the_search_keeps_the_photo():
+    photo = photograph("fog", (240, 180))
+    (canvas,) = PatchOutpainter(steps=2).paint([request(photo, (80, 60, 320, 240), (401, 300))])
+    assert canvas.shape == (300, 401, 3)
+    np.testing.assert_array_equal(canvas[60:240, 80:320], photo)
 
 
 @pytest.mark.parametrize("kind", ["gradient", "grey", "black"])
@@ -276,7 +276,7 @@ def test_the_adapter_is_picklable_and_its_settings_are_digested():
         PatchOutpainter(steps=0)
 
 
-def test_a_recipe_sets_steps_and_size():
-    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion", "steps": 3, "max_side": 64}})
-    assert models_of(chosen).outpainter.digest == PatchOutpainter(steps=3, max_side=64).digest
+def test_a_recipe_sets_the_steps():
+    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion", "steps": 3}})
+    assert models_of(chosen).outpainter.digest == PatchOutpainter(steps=3).digest
     assert models_of(ModelSettings()).outpainter.digest == PatchOutpainter().digest
