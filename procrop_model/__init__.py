@@ -6,6 +6,8 @@ The names are imported on first use, so that importing a part that needs no torc
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import pipeline as pipeline  # before torch: it sets how threads wait
+
 if TYPE_CHECKING:
     from procrop_model.crop import Crop
     from procrop_model.cropper import Cropper

@@ -1,0 +1,72 @@
+"""What this process may use of the processor, and how its threads wait. Imports nothing heavy: it is asked before torch loads."""
+
+import os
+from collections.abc import MutableMapping
+from functools import cache
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+# Instructions for products of bf16, by the names that Linux gives them on x86 and on ARM.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Processor cores that this process may use, at least 1: its affinity, or fewer where a control group limits its time."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = _time_limit(cgroup)
+    return max(1, min(affinity, affinity if limit is None else int(limit)))
+
+
+def _time_limit(cgroup: Path) -> float | None:
+    """Cores' worth of time that the control group (version 2, then 1) grants; None for no limit."""
+    for quota, period in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = (cgroup / quota).read_text().split()
+            words += (cgroup / period).read_text().split() if period else []
+            microseconds, every = float(words[0]), float(words[1])
+        except (OSError, ValueError, IndexError):  # no such file, or "max": unlimited
+            continue
+        if microseconds > 0 and every > 0:
+            return microseconds / every
+    return None
+
+
+def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set how OpenMP's threads wait and how many there are, unless the user did; has no effect once torch is loaded.
+
+    Threads that wait actively use up the cores that another process needs: two croppers at once took three times as long.
+    A process starts no more threads than it may use cores: OpenMP sees the affinity, but not a control group's limit.
+    """
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+
+
+@cache
+def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the processor has instructions for bf16. Without them torch emulates it, which is slower than fp32.
+
+    False where the operating system does not say.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next(
+        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), []
+    )
+    return not BF16_FLAGS.isdisjoint(flags)
+
+
+def precision_for(wanted: str, device: str, cpuinfo: Path = CPUINFO) -> str:
+    """``fp32`` or ``bf16`` for ``wanted``, which may be ``auto``: bf16 on a GPU, or on a processor that has it."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if device.startswith("cuda") or has_bf16(cpuinfo) else "fp32"
+
+
+def slow_precision(precision: str, device: str, cpuinfo: Path = CPUINFO) -> str:
+    """A warning, in one line, for a precision that is slower than fp32 on ``device``; empty where there is none."""
+    if precision != "bf16" or device != "cpu" or has_bf16(cpuinfo):
+        return ""
+    return "precision bf16: this processor has no instructions for it, so fp32 is faster (measured: 2.2 times)"
