@@ -22,7 +22,7 @@ def pair(levels):
     return ours.eval(), theirs.eval()
 
 
-@pytest.mark.parametrize("levels", [(0, 1, 2, 3), (1, 2, 3), (2,), (3,)])
+@pytest.mark.parametrize("levels", [(0, 1, 2, 3), (1, 2, 3), (3,)])
 def test_names_and_maps_are_timms_to_the_bit(levels):
     ours, theirs = pair(levels)
     assert list(ours.state_dict()) == list(theirs.state_dict())
