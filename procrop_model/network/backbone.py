@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -79,6 +78,8 @@ def load_backbone(
     if name == "lite0":
         chosen = [LITE0_STRIDES.index(stride) for stride in strides]
         return Backbone(load_lite0(chosen), [CHANNELS[level] for level in chosen], trainable, fixed=fixed)
+    import timm  # takes as long as torch itself to import, and the embedded network does without
+
     try:
         net: Any = timm.create_model(name, pretrained=False, features_only=True)
         known = net.feature_info.reduction()

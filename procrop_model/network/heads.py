@@ -5,10 +5,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import xyxy_to_cxcywh
+from procrop_model.network.roi_align import roi_align
 
 PRIOR = 0.01  # probability of a good crop at the start (RetinaNet, section 3.3)
 SURROUNDINGS = 1.4  # the second RoI is the box enlarged by this factor, since what a crop leaves out matters as much
@@ -72,8 +72,8 @@ class RoiScoreHead(nn.Module):
         cells = boxes * extent.repeat(1, 2)[:, None].to(boxes.dtype)  # [B, N, 4]
         image = torch.arange(len(grid), device=grid.device, dtype=boxes.dtype)[:, None, None]
         rois = torch.cat([image.expand(-1, boxes.shape[1], -1), cells], -1).flatten(0, 1)  # [B N, 5]
-        sampled = roi_align(grid, rois, self.cells, sampling_ratio=1, aligned=True)
-        return cast(Tensor, sampled.reshape(*boxes.shape[:2], -1))  # [B, N, C * cells * cells]
+        sampled = roi_align(grid, rois, self.cells, samples=1)
+        return sampled.reshape(*boxes.shape[:2], -1)  # [B, N, C * cells * cells]
 
 
 def replicate_edge(grid: Tensor, valid: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import ModelError
 from pipeline.core.resources import file_digest
 from procrop_model.network.lite0_files import CHANNELS, STRIDES, encoder_digest, lite0_side, weights_path
+from procrop_model.network.lite0_layers import Lite0
 
 __all__ = ["CHANNELS", "STRIDES", "Lite0Encoder", "file_digest", "load_lite0", "resize", "to_input", "weights_path"]
 
@@ -27,17 +27,14 @@ def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None
 
     levels: indices into ``CHANNELS``. Input: [B, 3, H, W] as ``to_input`` makes it.
     """
-    model = timm.create_model(
-        "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=tuple(level + 1 for level in levels)
-    )
+    model = Lite0(levels)
     state = load_file(str(weights or weights_path()))
     known = model.state_dict()
     missing = [key for key in known if key not in state and not key.endswith("num_batches_tracked")]
     if missing:
         raise ValueError(f"lite0 weights lack {len(missing)} tensors, first {missing[0]}")
     model.load_state_dict({key: value for key, value in state.items() if key in known}, strict=False)
-    network: nn.Module = model.eval()
-    return network
+    return model.eval()
 
 
 def to_input(image: NDArray[np.uint8]) -> Tensor:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from procrop_model.network.lite0 import load_lite0, resize, to_input
+from procrop_model.network.roi_align import roi_align
 from stages.backends.base.protocols import Image
 from stages.backends.scorers.border_features import WIDTH as BORDER_WIDTH
 from stages.backends.scorers.border_features import border_features
@@ -106,7 +106,8 @@ def _align(known: Tensor, boxes: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     _, height, width = known.shape
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * ((cells + 2) / cells)
     pixels = torch.cat([centre - half, centre + half], 1) * torch.tensor([width, height, width, height])
-    grid = roi_align(known[None], [pixels.float()], (cells + 2, cells + 2), sampling_ratio=2, aligned=True).double()
+    rois = torch.cat([torch.zeros(len(pixels), 1, dtype=pixels.dtype), pixels], 1)  # all of the one picture
+    grid = roi_align(known[None], rois.float(), cells + 2, samples=2).double()
     values, cover = grid[:, :-1], grid[:, -1:]  # [N, K, G, G], [N, 1, G, G]
     mean = values[:, :, 1:-1, 1:-1].mean((2, 3), keepdim=True)
     sides = (cover[:, 0, 1:-1, 0], cover[:, 0, 1:-1, -1], cover[:, 0, 0, 1:-1], cover[:, 0, -1, 1:-1])
