@@ -4,6 +4,7 @@ Notation: H x W is the canvas at full size, h x w the photo on it; gy x gx is th
 """
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from stages.backends.outpainters.patch_diffusion.matches import unravel
@@ -14,6 +15,11 @@ from stages.backends.outpainters.patch_diffusion.search import Carried
 # Neighbouring patches cross-fade over a third of their distance: over all of it the detail of two sources that do not agree
 # would average to a blur, over nothing the border between them would show.
 FEATHER = 1 / 3
+BANDS = (
+    1.0,
+    3.0,
+    9.0,
+)  # pixels: standard deviations that the error at the frame is split by, and how far each part reaches
 
 
 def at_full_size(scene: Scene, canvas: Tensor, carried: Carried) -> Tensor:
@@ -38,9 +44,34 @@ def at_full_size(scene: Scene, canvas: Tensor, carried: Carried) -> Tensor:
             y, x = y.clamp(0, planes.shape[2] - 1), x.clamp(0, planes.shape[3] - 1)
             full += planes[plane, :, y, x].permute(2, 0, 1) * (row_weight[:, None] * column_weight)
     x1, y1, x2, y2 = scene.box
+    full += _frame_error(scene.photo - full[:, :, y1:y2, x1:x2], scene)
     full = full.clamp(-1, 1)
     full[:, :, y1:y2, x1:x2] = scene.photo
     return full
+
+
+def _frame_error(error: Tensor, scene: Scene) -> Tensor:
+    """What the copies get wrong at the frame, carried outward from its nearest pixel and fading: [1, 3, H, W].
+
+    error: [1, 3, h, w], photo less copy, inside the frame, where the patches that lie across it say what they would paint. Its
+    coarse parts reach further than its fine ones, as they are wrong further out.
+    """
+    x1, y1, x2, y2 = scene.box
+    row, column = torch.arange(scene.size[1]), torch.arange(scene.size[0])
+    near_row, near_column = row.clamp(y1, y2 - 1), column.clamp(x1, x2 - 1)
+    distance = torch.hypot((row - near_row).float()[:, None], (column - near_column).float()[None])  # [H, W]
+    total, finer = torch.zeros(1, 3, len(row), len(column)), error
+    for sigma in BANDS:
+        coarser = _smooth(error, sigma)
+        total += (finer - coarser)[:, :, near_row - y1][..., near_column - x1] * torch.exp(-distance / sigma)
+        finer = coarser
+    return total + finer[:, :, near_row - y1][..., near_column - x1] * torch.exp(-distance / (2 * BANDS[-1]))
+
+
+def _smooth(image: Tensor, sigma: float) -> Tensor:
+    """[1, 3, h, w] under a Gaussian of ``sigma`` pixels, edges repeated."""
+    values = image[0].permute(1, 2, 0).numpy()
+    return torch.from_numpy(gaussian_filter(values, (sigma, sigma, 0), mode="nearest")).permute(2, 0, 1)[None]
 
 
 class _Axis:
