@@ -35,6 +35,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Let the interpreter collect them when it ends: libraries report what is left then as leaked."""
+    gc.unfreeze()
+
+
 def _forbid_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """A skip of what this machine should be able to run becomes a failure."""
     if FORBID_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
