@@ -23,7 +23,7 @@ def recipe_for(config: str, overrides: Sequence[str], plan: "Plan | None" = None
         data = recipe_files.read_recipe_mapping(config or DEFAULT_CONFIG)
         origin = f"'{config or DEFAULT_CONFIG}'"
     else:
-        data, origin = dict(plan.config), f"of '{plan.name}' in plan.json"
+        data, origin = recipe_files.without_removed(plan.config), f"of '{plan.name}' in plan.json"
     return with_kept_batch(recipe_files.parse(Recipe, recipe_files.override(data, overrides), origin), plan)
 
 

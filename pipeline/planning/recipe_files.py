@@ -13,6 +13,8 @@ from pipeline.core.resources import bundled
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_DEPTH = 8  # of ``base:`` inheritance
+# Settings that earlier versions had. A run directory that records one stays readable; a recipe file that has one is refused.
+REMOVED = ("models.outpainter.max_side",)
 
 
 def recipe_names() -> list[str]:
@@ -65,6 +67,22 @@ def merge(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]
 def _same_kind(mine: Mapping[str, Json], over: Mapping[str, Json]) -> bool:
     """Whether both are of one ``kind``: a backend of another kind has other parameters, which must not be inherited."""
     return bool(over.get("kind", mine.get("kind")) == mine.get("kind"))
+
+
+def without_removed(data: Mapping[str, Json]) -> dict[str, Json]:
+    """A recorded recipe without the settings that are no longer there; the mapping itself is not changed."""
+    kept = dict(data)
+    for name in REMOVED:
+        kept = _without(kept, name.split("."))
+    return kept
+
+
+def _without(data: Mapping[str, Json], path: Sequence[str]) -> dict[str, Json]:
+    first, *inner = path
+    value = data.get(first)
+    if inner and isinstance(value, Mapping):
+        return {**data, first: _without(value, inner)}
+    return dict(data) if inner else {key: value for key, value in data.items() if key != first}
 
 
 def override(data: Mapping[str, Json], assignments: Sequence[str]) -> dict[str, Json]:

@@ -73,3 +73,14 @@ def test_another_kind_of_model_does_not_inherit_parameters():
     merged = recipe_files.merge({"m": {"kind": "a", "size": 3}}, {"m": {"kind": "b"}})
     assert merged == {"m": {"kind": "b"}}
     assert recipe_files.merge({"m": {"kind": "a", "size": 3}}, {"m": {"size": 4}}) == {"m": {"kind": "a", "size": 4}}
+
+
+def test_settings_of_earlier_versions_are_dropped_from_records():
+    recorded = {"seed": 3, "models": {"outpainter": {"kind": "patch-diffusion", "max_side": 512}, "scorer": {}}}
+    before = str(recorded)
+    kept = recipe_files.without_removed(recorded)
+    assert kept == {"seed": 3, "models": {"outpainter": {"kind": "patch-diffusion"}, "scorer": {}}}
+    assert str(recorded) == before
+    assert recipe_files.without_removed({"models": {}}) == {"models": {}}
+    with pytest.raises(UsageError, match="max_side"):
+        recipe_files.parse(Recipe, {"name": "x", **recorded}, "'x'")
