@@ -1,4 +1,8 @@
-"""Filter: the verdict on each canvas and at most m distinct crops of it, by thresholds calibrated on the run itself."""
+"""Filter: the verdict on each canvas and at most m distinct crops of it.
+
+Crops are compared with the pseudo-label of their own canvas, because scores of one picture compare better than scores of
+two; canvases are compared with the run.
+"""
 
 import json
 from array import array
@@ -22,7 +26,9 @@ class FilterSettings(Settings):
     """Rules for canvases and their crops.
 
     Args:
-        crop_quantile: crops that score under this quantile of the run's crops are dropped.
+        crop_margin: crops that score this much less than the pseudo-label of their canvas, or even less, are dropped; in points
+            of 0..10.
+        crop_quantile: crops that score under this quantile of the run's crops are dropped as well; 0 drops none.
         canvas_quantile: canvases whose pseudo-label scores under this quantile of the run's pseudo-labels are rejected.
         max_crops: crops kept beside the pseudo-label, at most.
         min_crops: a canvas with fewer crops beside the pseudo-label is rejected.
@@ -36,7 +42,8 @@ class FilterSettings(Settings):
         max_cut_subject: largest share of the subject that the photo's frame cuts off.
     """
 
-    crop_quantile: float = Field(0.25, ge=0, le=1)
+    crop_margin: float = Field(1.5, ge=0, le=10)
+    crop_quantile: float = Field(0.0, ge=0, le=1)
     canvas_quantile: float = Field(0.03, ge=0, le=1)
     max_crops: int = Field(4, ge=0, le=64)
     min_crops: int = Field(0, ge=0, le=64)
@@ -62,7 +69,7 @@ class Filter(Stage[_Refinement]):
     """Calibrates its thresholds in the prologue, then judges one canvas a task."""
 
     name = "filter"
-    version = 1
+    version = 2
     record = Crops
     reasons = ("low_score", "no_distinct_crop", "subject_cut", "bad_outpaint")
     micro_batch = 256
@@ -137,6 +144,7 @@ class Filter(Stage[_Refinement]):
     def _crops(self, row: Refined, kept: Sequence[float], threshold: float) -> list[int]:
         """Indices of the crops to keep: the pseudo-label, then the best that pass every rule."""
         s, label = self._settings, row.boxes[0]
+        threshold = max(threshold, row.scores[0] - s.crop_margin)
         chosen = [0]
         for i in sorted(range(1, len(row.boxes)), key=lambda i: -row.scores[i]):
             if len(chosen) > s.max_crops or row.scores[i] < threshold:

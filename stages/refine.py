@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.core.geometry import Box, shift_inside, snap_aspect
+from pipeline.core.geometry import Box, cover, shift_inside, snap_aspect
 from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Canvas, Proposals, Refined
 from pipeline.core.seeds import seed_for
@@ -39,8 +39,10 @@ class RefineSettings(Settings):
         moves: local moves tried for each box.
         step: largest move in round 1, as a share of the box; halved each round.
         min_gain: a canvas whose round gained less (mean score of the beam, 0..10) is left unchanged by later rounds.
-        distinct_iou: boxes of the beam overlap with an IoU below this.
+        distinct_iou: boxes of the beam, the pseudo-label among them, overlap with an IoU below this.
         min_subject: least share of the subject that a moved box, or a box of the cropper, keeps.
+        min_cover: least share of the pseudo-label that a box of the beam covers, as in ``FilterSettings``: without it the
+            search ends at the best-scored place of the whole canvas, which may be paint, and ``filter`` drops what it gave.
         aspects: width over height that moves snap to, used as they are and inverted.
         cropper: folder of a trained cropper whose boxes join the first round; "" for none.
         cropper_boxes: number of its best boxes.
@@ -54,6 +56,7 @@ class RefineSettings(Settings):
     min_gain: float = Field(0.05, ge=0)
     distinct_iou: float = Field(0.8, gt=0, le=1)
     min_subject: float = Field(0.8, ge=0, le=1)
+    min_cover: float = Field(0.7, ge=0, le=1)
     aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
     cropper: str = ""
     cropper_boxes: int = Field(8, ge=1)
@@ -90,7 +93,7 @@ def round_name(number: int) -> str:
 class RefineRound(Stage[_Candidates]):
     """One round; a run has ``settings.rounds`` of them, each reading the one before."""
 
-    version = 1
+    version = 2
     record = Refined
 
     def __init__(
@@ -119,7 +122,8 @@ class RefineRound(Stage[_Candidates]):
         canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
         proposals = {row.key: row for row in shard.rows("propose", Proposals)}
         first = self.round == 1
-        before = [_unscored(row) for row in proposals.values()] if first else shard.rows(self._previous, Refined)
+        least = self._settings.min_cover
+        before = [_unscored(row, least) for row in proposals.values()] if first else shard.rows(self._previous, Refined)
         return [Task(row.key, _Candidates(row, canvases[row.key], proposals[row.key].subject_grid)) for row in before]
 
     def run(self, tasks: Sequence[Task[_Candidates]], shard: Shard) -> list[Outcome]:
@@ -161,7 +165,7 @@ class RefineRound(Stage[_Candidates]):
             size = (canvas.width, canvas.height)
             whole = [_whole_pixels(box, size) for box in proposed.tolist()]
             kept = SubjectGrid(task.payload.subject_grid, *size).kept(whole) if whole else []
-            fit = [box for box, share in zip(whole, kept, strict=True) if share >= self._settings.min_subject]
+            fit = [box for box, share in zip(whole, kept, strict=True) if self._is_valid(row.boxes[0], box, share)]
             known = len(row.boxes)
             fresh = [fit[i - known] for i in choose_distinct([*map(tuple, row.boxes), *fit], SAME_IOU) if i >= known]
             boxes = [*row.boxes, *map(list, fresh)]
@@ -170,14 +174,17 @@ class RefineRound(Stage[_Candidates]):
 
     def _select(self, boxes: Sequence[Scored]) -> list[Scored]:
         """The pseudo-label, then the best distinct boxes, best first; ties go to the one found first."""
-        ranked = sorted(boxes[1:], key=lambda item: -item.score)
-        chosen = choose_distinct([item.box for item in ranked], self._settings.distinct_iou, self._settings.beam)
-        return [boxes[0], *(ranked[i] for i in chosen)]
+        ranked = [boxes[0], *sorted(boxes[1:], key=lambda item: -item.score)]
+        chosen = choose_distinct([item.box for item in ranked], self._settings.distinct_iou, self._settings.beam + 1)
+        return [ranked[i] for i in chosen]
+
+    def _is_valid(self, label: Box, box: Box, subject_kept: float) -> bool:
+        return subject_kept >= self._settings.min_subject and cover(label, box) >= self._settings.min_cover
 
     def _moves(
         self, task: Task[_Candidates], beam: Sequence[Scored], run_seed: int
     ) -> Iterator[tuple[tuple[float, ...], str]]:
-        """Local moves of each beam box, the pseudo-label's among them, that keep the subject."""
+        """Local moves of each beam box, the pseudo-label's among them, that keep the subject and cover the pseudo-label."""
         canvas = task.payload.canvas
         size = (canvas.width, canvas.height)
         rng = random.Random(seed_for(run_seed, self.name, task.key))
@@ -189,7 +196,7 @@ class RefineRound(Stage[_Candidates]):
         ]  # fmt: skip
         kept = SubjectGrid(task.payload.subject_grid, *size).kept([box for box, _ in tried])
         for (box, origin), share in zip(tried, kept, strict=True):
-            if share >= self._settings.min_subject:
+            if self._is_valid(beam[0].box, box, share):
                 yield box, origin if origin.endswith("+moved") else f"{origin}+moved"
 
     def _record(self, row: Refined, before: Sequence[Scored], after: Sequence[Scored]) -> Refined:
@@ -211,9 +218,11 @@ def _mean_score(beam: Sequence[Scored]) -> float:
     return float(np.mean([item.score for item in beam[1:] or beam]))
 
 
-def _unscored(row: Proposals) -> Refined:
-    """The proposals of a canvas as round 0, without scores."""
-    return Refined(row.key, row.photo, 0, row.boxes, row.origins, [], gain=0.0, active=True)
+def _unscored(row: Proposals, min_cover: float) -> Refined:
+    """The proposals of a canvas that cover its pseudo-label as round 0, without scores."""
+    valid = [i for i, box in enumerate(row.boxes) if cover(row.boxes[0], box) >= min_cover]
+    boxes, origins = [row.boxes[i] for i in valid], [row.origins[i] for i in valid]
+    return Refined(row.key, row.photo, 0, boxes, origins, [], gain=0.0, active=True)
 
 
 def _carried(row: Refined, number: int) -> Refined:

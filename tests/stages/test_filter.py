@@ -54,8 +54,15 @@ def test_rounds_keep_the_pseudo_label_and_never_lose_score(session):
         if not first[key]["active"]:
             assert row["boxes"] == first[key]["boxes"] and row["gain"] == 0 and not row["active"]
     assert np.mean([row["gain"] for row in first.values()]) > 0.05
-    beams = [row["boxes"][1:] for row in second.values()]
+    beams = [row["boxes"] for row in second.values()]
     assert all(iou(a, b) < 0.8 for beam in beams for i, a in enumerate(beam) for b in beam[:i])
+
+
+def test_every_box_of_a_beam_covers_the_pseudo_label(session):
+    least = session.recipe.refine.min_cover
+    found = rows(session, "refine/round-02")
+    covers = [cover(row["boxes"][0], box) for row in found.values() for box in row["boxes"][1:]]
+    assert len(covers) > len(found) and min(covers) >= least - 1e-9
 
 
 def test_verdicts_keep_distinct_crops_that_pass_every_rule(session):
@@ -65,6 +72,7 @@ def test_verdicts_keep_distinct_crops_that_pass_every_rule(session):
     for row in found.values():
         boxes = row["boxes"]
         assert 1 <= len(boxes) <= settings.max_crops + 1 and row["origins"][0] == "photo"
+        assert min(row["scores"]) >= row["scores"][0] - settings.crop_margin
         for i, box in enumerate(boxes[1:], 1):
             assert cover(boxes[0], box) >= settings.min_cover
             assert all(iou(box, other) < settings.distinct_iou for other in boxes[:i])
