@@ -34,10 +34,16 @@ class ReadyShards:
         stages: of one segment.
         shards: the shard numbers of a stage.
         is_done: whether a shard that became ready is done already.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], shards: Callable[[Stage], Sequence[int]], is_done: Callable[[Stage, int], bool]
+        self,
+        stages: Sequence[Stage],
+        shards: Callable[[Stage], Sequence[int]],
+        is_done: Callable[[Stage, int], bool],
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stages = {stage.name: stage for stage in stages}
         self._reads = {stage.name: [name for name in stage.upstream if name in self.stages] for stage in stages}
@@ -45,6 +51,7 @@ class ReadyShards:
         self._ready: dict[str, deque[int]] = {stage.name: deque() for stage in stages}
         self._later: list[tuple[float, str, int]] = []
         self._is_done = is_done
+        self._now = now
         for name, reads in self._reads.items():
             for shard in [] if reads else sorted(self._open[name]):  # readers follow when a shard is done
                 self._consider(name, shard)
@@ -79,7 +86,7 @@ class ReadyShards:
 
     def waiting(self, name: str) -> int:
         """Shards of a stage that could begin now."""
-        now = time.monotonic()
+        now = self._now()
         for entry in [entry for entry in self._later if entry[0] <= now]:
             self._later.remove(entry)
             self._ready[entry[1]].append(entry[2])
@@ -95,7 +102,7 @@ class ReadyShards:
 
     def put_back(self, name: str, shard: int, after: float = 0.0) -> None:
         """Queue a shard that was taken but not done again, after ``after`` seconds."""
-        self._later.append((time.monotonic() + after, name, shard))
+        self._later.append((self._now() + after, name, shard))
 
     def done(self, receipt: Receipt) -> None:
         """A shard was committed."""

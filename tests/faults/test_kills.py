@@ -1,6 +1,7 @@
 """Random kills of a whole run, as ``bench faults`` does two hundred times, and signals that end one well."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,11 +36,17 @@ class Slow(Poisoned):
 if __name__ == "__main__":
     from pipeline.core.errors import ProcropError
     try:
-        do(Slow(images=True), Path(sys.argv[-1]))
+        do(Slow(images=True, samples=2000), Path(sys.argv[-1]))  # over a minute of work, if no signal comes
     except ProcropError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
 """
+
+
+def signals_pending(pid):
+    """Whether a signal was sent to the process that it has not received yet."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return any(int(mask, 16) for mask in re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)", status, flags=re.M))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -53,7 +60,8 @@ def test_signals_end_the_run_with_130_and_keep_what_is_done(tmp_path, number):
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, number)  # to the whole group, as Ctrl-C and a batch system do
-    time.sleep(0.05)
+    while signals_pending(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.strip().endswith("run the same command to go on")

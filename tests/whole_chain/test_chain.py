@@ -120,13 +120,13 @@ def test_adding_photos_touches_only_their_shards(photos, tmp_path):
     assert results == {"ingest": 1, "dedup": 1, "caption": 1, "outpaint": 1, "propose": 1}
 
 
-def kill_script(source: Path, work: Path) -> str:
+def kill_script(source: Path, work: Path, paint_seconds: float = 0.02) -> str:
     return (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
         "from tests.chain import recipe_for, run_chain, session_for\n"
         "if __name__ == '__main__':\n"
-        f"    run_chain(session_for(recipe_for(Path({str(source)!r})), Path({str(work)!r}), 0.02), workers=2)\n"
+        f"    run_chain(session_for(recipe_for(Path({str(source)!r})), Path({str(work)!r}), {paint_seconds}), workers=2)\n"
     )
 
 
@@ -152,7 +152,7 @@ def test_kill_nine_and_rerun_give_identical_bytes(finished, photos, tmp_path, af
 def test_sigterm_finishes_the_micro_batch_and_exits_for_a_rerun(finished, photos, tmp_path):
     work = tmp_path / "work"
     script = tmp_path / "go.py"
-    script.write_text(kill_script(photos, work))
+    script.write_text(kill_script(photos, work, paint_seconds=1.0))  # out-painting lasts long after its first micro-batch
     process = subprocess.Popen([sys.executable, str(script), str(ROOT)], stderr=subprocess.PIPE, text=True)
     while not list(work.glob("outpaint/journal/*.jsonl")) and process.poll() is None:
         time.sleep(0.01)

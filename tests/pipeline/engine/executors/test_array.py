@@ -175,10 +175,10 @@ from tests.faults.poison import Poisoned, run_in
 class Slow(Poisoned):
     def run(self, tasks, shard):
         (Path(sys.argv[1]) / "begun").touch()
-        time.sleep(0.4 if os.environ.get("SLOW") else 0)
+        time.sleep(0.4 if os.environ.get("SLOW") else 0)  # a shard of 50 micro-batches lasts 20 s, if no signal comes
         return super().run(tasks, shard)
 if __name__ == "__main__":
-    run, stage = run_in(Path(sys.argv[1]) / "work"), Slow(images=True)
+    run, stage = run_in(Path(sys.argv[1]) / "work"), Slow(images=True, samples=400)
     try:
         with LocalExecutor(run, [stage], workers=1, on_event=lambda event: None) as executor:
             share = share_from_environment(os.environ)
@@ -208,7 +208,7 @@ def test_the_slurm_script_requeues_an_interrupted_task(tmp_path):
     os.kill(task.pid, signal.SIGUSR1)  # to the batch shell alone, as --signal=B:USR1 does
     assert end(task)[0] == 130 and (tmp_path / "requeued").read_text() == "requeue 77_0\n"
     journal = tmp_path / "work/poisoned/journal/000000.jsonl"
-    assert len(journal.read_bytes().splitlines()) == 2 and os.listdir(tmp_path / "work/locks") == []
+    assert 2 <= len(journal.read_bytes().splitlines()) < 50 and os.listdir(tmp_path / "work/locks") == []
     for index in (0, 1):
         assert end(start(("bash", SBATCH, "run"), **slurm(index, [0, 1]), **place))[0] == 0
     done = sorted(path.name for path in (tmp_path / "work/poisoned").glob("*.receipt.json"))
