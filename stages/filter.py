@@ -170,9 +170,9 @@ def quantile(values: "array[float]", share: float) -> float:
     """
     if not len(values):
         return 0.0
-    found = np.frombuffer(values, np.float32)
-    at = share * (len(found) - 1)
-    low = min(int(at), len(found) - 1)
-    high = min(low + 1, len(found) - 1)
-    found.partition((low, high))
-    return float(found[low]) + (float(found[high]) - float(found[low])) * (at - low)
+    array = np.frombuffer(values, np.float32)
+    at = share * (len(array) - 1)
+    low = min(int(at), len(array) - 1)
+    high = min(low + 1, len(array) - 1)
+    array.partition((low, high))
+    return float(array[low]) + (float(array[high]) - float(array[low])) * (at - low)

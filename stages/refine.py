@@ -158,9 +158,9 @@ class RefineRound(Stage[_Candidates]):
     ) -> list[Refined]:
         """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
         rows = [task.payload.boxes for task in tasks]
-        found = cropper.propose(images, [{row.photo} for row in rows])
+        proposed_boxes = cropper.propose(images, [{row.photo} for row in rows])
         joined = []
-        for task, row, proposed in zip(tasks, rows, found, strict=True):
+        for task, row, proposed in zip(tasks, rows, proposed_boxes, strict=True):
             canvas = task.payload.canvas
             size = (canvas.width, canvas.height)
             whole = [_whole_pixels(box, size) for box in proposed.tolist()]

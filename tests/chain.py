@@ -1,5 +1,7 @@
 """A whole recipe with stand-in models, for tests of the machine."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,12 @@ from PIL import Image
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import refresh_sources
 from pipeline.app.session import Session
+from pipeline.core.stage import Stage
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options, run_stages
+from pipeline.engine.shard_runner import Control, Event, run_shard
 from pipeline.runs.plan import Plan, freeze_plan
+from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 from pipeline.storage.open_store import open_store
 from stages.backends.captioners.template import CaptionSettings, TemplateCaptioner
@@ -60,15 +65,27 @@ def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpaint
     return Session(recipe, Run(store, plan), stages)
 
 
-def run_chain(session: Session, workers: int = 1, until: str = "", **options):
-    """All stages, or those up to ``until``; ``options`` are the runner's."""
+class InProcessExecutor:
+    """Does shards one after the other in this process: no start of a worker, which takes longer than a small run."""
+
+    def __init__(self, run: Run, on_event: Callable[[Event], None]) -> None:
+        self._run, self._control = run, Control(report=on_event)
+
+    def map(self, stage: Stage, shards: Sequence[int]) -> Iterator[Receipt]:
+        """Receipts in the order of the shards."""
+        return (run_shard(stage, self._run, shard, self._control) for shard in shards)
+
+
+def run_chain(session: Session, workers: int = 0, until: str = "", **options):
+    """All stages, or those up to ``until``; workers: processes, 0 for this one; ``options`` are the runner's."""
     display = Display(quiet=True)
     refresh_sources(session, display)
     stages = session.stages
     if until:
         last = max(i for i, stage in enumerate(stages) if stage.verb == until)
         stages = stages[: last + 1]
-    with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
+    local = LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) if workers else None
+    with local or nullcontext(InProcessExecutor(session.run, display.on_event)) as executor:
         return run_stages(
             stages,
             session.run,

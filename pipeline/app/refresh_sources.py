@@ -24,20 +24,20 @@ def refresh_sources(session: Session, display: Display) -> int:
     settings, run = session.recipe.ingest, session.run
     known = _known(run, SCANNED_FILES)
     with display.counting("looking at input files") as tick:
-        found = scan_sources(
+        scan = scan_sources(
             settings.source, run.plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick,
             known=known,
         )  # fmt: skip
-    if known is None or not found.files.equals(known):
-        run.store.write(SEEN, parquet.encode_table(found.files))
-    fresh, gone = found.digest, 0
+    if known is None or not scan.files.equals(known):
+        run.store.write(SEEN, parquet.encode_table(scan.files))
+    fresh, gone = scan.digest, 0
     if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
-        gone = _gone(run, found.sources)
-        run.store.write(f"{SOURCES}.parquet", parquet.encode_table(found.sources, ROWS_A_GROUP))
-        run.plan = replace(run.plan, sources=len(found), sources_digest=fresh)
+        gone = _gone(run, scan.sources)
+        run.store.write(f"{SOURCES}.parquet", parquet.encode_table(scan.sources, ROWS_A_GROUP))
+        run.plan = replace(run.plan, sources=len(scan), sources_digest=fresh)
         store_plan(run.store, run.plan)
         run.forget_sources()
-    del known, found
+    del known, scan
     give_back()
     return gone
 

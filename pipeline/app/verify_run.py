@@ -54,7 +54,9 @@ def _sources_were_edited(session: Session) -> bool:
     return bool(table.schema.names != SCHEMA.names or digest_of_rows(table) != run.plan.sources_digest)
 
 
-def repair_session(session: Session, found: "Verification", workers: int, *, quiet: bool = False) -> "list[Finding]":
+def repair_session(
+    session: Session, verification: "Verification", workers: int, *, quiet: bool = False
+) -> "list[Finding]":
     """Make damaged and stale shards again; gives notes on bytes that changed.
 
     Raises RefusedError, with nothing changed, if the recipe or the photographs are not those of the run.
@@ -66,16 +68,16 @@ def repair_session(session: Session, found: "Verification", workers: int, *, qui
     from pipeline.runs.run_directory import SOURCES
 
     run, display = session.run, Display(quiet=quiet)
-    if any(finding.stage in (SOURCES, "ingest") for finding in found.findings):
+    if any(finding.stage in (SOURCES, "ingest") for finding in verification.findings):
         _require_same_photos(session, display)
-    if any(finding.stage == SOURCES for finding in found.findings):
+    if any(finding.stage == SOURCES for finding in verification.findings):
         run.store.remove(f"{SOURCES}.parquet")
         refresh_sources(session, display)
 
     def executor(stages: "Sequence[Stage]") -> "LocalExecutor":
         return LocalExecutor(run, stages, workers=worker_count(workers), on_event=display.on_event)
 
-    return repair(run, session.stages, found, RepairTools(executor, display))
+    return repair(run, session.stages, verification, RepairTools(executor, display))
 
 
 def _require_same_photos(session: Session, display: "Display") -> None:

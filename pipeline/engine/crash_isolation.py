@@ -78,10 +78,10 @@ def run_isolated(stage: Stage, run: Run, shard: int, attempt_in_process: Callabl
         result = attempt_in_process(())
         if result.receipt is not None:
             return result.receipt
-        found = result.start >= 0 and record_crashing(
+        crashing = result.start >= 0 and record_crashing(
             stage, run, shard, result.start, lambda keys: attempt_in_process(keys).death
         )
-        tries = 0 if found else tries + 1
+        tries = 0 if crashing else tries + 1
     raise workers_died(stage.name)
 
 
@@ -96,12 +96,12 @@ def record_crashing(stage: Stage, run: Run, shard: int, start: int, kills: Kills
     keys = [task.key for task in stage.tasks(run.shard(stage, shard))]
     batch = [key for key in keys[start : start + stage.micro_batch] if key not in known]
     others = [key for key in keys if key not in known and key not in batch]
-    found = bisect_crashes(batch, kills)
-    if len(found) == len(batch) and (kills(others[:1]) if others else len(batch) > 1):
+    crashing = bisect_crashes(batch, kills)
+    if len(crashing) == len(batch) and (kills(others[:1]) if others else len(batch) > 1):
         raise workers_died(stage.name)
-    if found:
-        add_crashed(run.store, stage.name, shard, identity, found)
-    return bool(found)
+    if crashing:
+        add_crashed(run.store, stage.name, shard, identity, crashing)
+    return bool(crashing)
 
 
 def bisect_crashes(batch: Sequence[str], kills: Kills) -> dict[str, str]:
@@ -110,11 +110,11 @@ def bisect_crashes(batch: Sequence[str], kills: Kills) -> dict[str, str]:
         deaths = [kills(batch), kills(batch)]
         return {batch[0]: deaths[-1]} if all(deaths) else {}
     half = len(batch) // 2
-    found: dict[str, str] = {}
+    crashing: dict[str, str] = {}
     for part in (batch[:half], batch[half:]):
         if part and (len(part) == 1 or kills(part)):
-            found.update(bisect_crashes(part, kills))
-    return found
+            crashing.update(bisect_crashes(part, kills))
+    return crashing
 
 
 def try_samples(stage: Stage, run: Run, shard: int, keys: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ MOST = 5
 
 def read_cad(root: Path | str, split: str = "") -> LabelledSet:
     """All pictures, or those of a split. Raises UsageError and DamagedDataError."""
-    found = LabelledSet("cad")
+    labelled = LabelledSet("cad")
     for part, picture, text in split_files(folder_of(root, "the set"), split):
         size, rows = image_size(picture), number_rows(text, 5, LINE)
         if len(rows) > MOST:
@@ -29,11 +29,11 @@ def read_cad(root: Path | str, split: str = "") -> LabelledSet:
         for line, (*box, score) in rows:
             if not 0 <= score <= 10:
                 raise DamagedDataError(f"{text}:{line}: score {score:g}: expected 0 to 10, in lines of {LINE}")
-            boxes.append(checked_box(box, size, f"{text}:{line}", found.skipped))
+            boxes.append(checked_box(box, size, f"{text}:{line}", labelled.skipped))
             scores.append(score)
-        found.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
-    found.notes.append(", ".join(f"{name} {count}" for name, count in found.splits().items()))
-    return found
+        labelled.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
+    labelled.notes.append(", ".join(f"{name} {count}" for name, count in labelled.splits().items()))
+    return labelled
 
 
 def cad_lines(boxes: Sequence[Sequence[float]], scores: Sequence[float]) -> str:

@@ -135,9 +135,9 @@ class Pictures:
         return len(set(self._found.values()))
 
 
-def require_some(found: Sequence[object], missing: Sequence[str], where: Sequence[Path]) -> None:
+def require_some(images: Sequence[object], missing: Sequence[str], where: Sequence[Path]) -> None:
     """Raises UsageError when pictures are listed and none is there."""
-    if missing and not found:
+    if missing and not images:
         places = ", ".join(map(str, where))
         raise UsageError(
             f"none of the {len(missing)} listed pictures is in {places} (the first is {missing[0]}): get them first"

@@ -25,23 +25,23 @@ WISH = '{"scores": [[...], ...], "bboxes": [[x1, y1, x2, y2], ...]}'
 
 def read_cpc(root: Path | str, split: str = "") -> LabelledSet:
     """All pictures, or those of a split. Raises UsageError and DamagedDataError."""
-    folder, found, unusual = folder_of(root, "CPC"), LabelledSet("cpc"), 0
+    folder, labelled, unusual = folder_of(root, "CPC"), LabelledSet("cpc"), 0
     pictures = Pictures([folder / "images"])
     for name, where, about in _entries(folder):
         path = pictures.find(name)
         if path is None:
-            found.missing.append(name)
+            labelled.missing.append(name)
             continue
         part = path.parent.name if path.parent.name in SPLITS else "train"
         if split in ("", part):
-            image = _image(name, path, part, about, where, found)
+            image = _image(name, path, part, about, where, labelled)
             unusual += len(image.boxes) != CROPS
-            found.images.append(image)
-    require_some(found.images, found.missing, pictures.folders)
-    found.notes.append(", ".join(f"{name} {count}" for name, count in found.splits().items()) or "no pictures")
+            labelled.images.append(image)
+    require_some(labelled.images, labelled.missing, pictures.folders)
+    labelled.notes.append(", ".join(f"{name} {count}" for name, count in labelled.splits().items()) or "no pictures")
     if unusual:
-        found.notes.append(f"{unusual} pictures have another number of crops than {CROPS}")
-    return found
+        labelled.notes.append(f"{unusual} pictures have another number of crops than {CROPS}")
+    return labelled
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, str, Any]]:
@@ -58,7 +58,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, str, Any]]:
         raise UsageError(f"'{folder}' has neither '{RAW}' with a text a picture nor '{COLLECTED}'")
 
 
-def _image(name: str, path: Path, split: str, about: Any, where: str, found: LabelledSet) -> LabelledImage:
+def _image(name: str, path: Path, split: str, about: Any, where: str, labelled: LabelledSet) -> LabelledImage:
     if not isinstance(about, dict) or not about.get("bboxes") or not about.get("scores"):
         raise DamagedDataError(f"{where}: expected {WISH}, found {str(about)[:60]}")
     boxes = about["bboxes"]
@@ -73,5 +73,5 @@ def _image(name: str, path: Path, split: str, about: Any, where: str, found: Lab
             f"{where}: scores of shape {list(votes.shape)} for {len(boxes)} boxes: expected people x boxes"
         )
     size = image_size(path)
-    checked = [checked_box(box, size, f"{where}, box {i}", found.skipped) for i, box in enumerate(boxes, 1)]
+    checked = [checked_box(box, size, f"{where}, box {i}", labelled.skipped) for i, box in enumerate(boxes, 1)]
     return LabelledImage(name, path, split, *size, tuple(checked), tuple(votes.mean(0).tolist()))

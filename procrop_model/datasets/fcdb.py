@@ -22,7 +22,7 @@ OPINION = 10.0
 
 def read_fcdb(root: Path | str, split: str = "") -> LabelledSet:
     """The crops: one box of score 10 a picture. Raises UsageError and DamagedDataError."""
-    folder, found = folder_of(root, "FCDB"), LabelledSet("fcdb")
+    folder, labelled = folder_of(root, "FCDB"), LabelledSet("fcdb")
     pictures = Pictures([folder / "data", folder / "images", folder])
     files = {part: folder / name for part, name in CROPS.items() if split in ("", part) and (folder / name).is_file()}
     if not files:
@@ -31,32 +31,32 @@ def read_fcdb(root: Path | str, split: str = "") -> LabelledSet:
         )
     for part, file in files.items():
         listed = _entries(file, ("crop",))
-        for where, name, path, about in _present(file, listed, pictures, found.missing):
+        for where, name, path, about in _present(file, listed, pictures, labelled.missing):
             size = image_size(path)
-            box = checked_box(_xyxy(about["crop"], where), size, where, found.skipped)
-            found.images.append(LabelledImage(name, path, part, *size, (box,), (OPINION,)))
-        found.notes.append(f"{part}: {len(listed)} pictures listed{_which(len(listed)) if part == 'test' else ''}")
-    require_some(found.images, found.missing, pictures.folders)
-    return found
+            box = checked_box(_xyxy(about["crop"], where), size, where, labelled.skipped)
+            labelled.images.append(LabelledImage(name, path, part, *size, (box,), (OPINION,)))
+        labelled.notes.append(f"{part}: {len(listed)} pictures listed{_which(len(listed)) if part == 'test' else ''}")
+    require_some(labelled.images, labelled.missing, pictures.folders)
+    return labelled
 
 
 def read_fcdb_pairs(root: Path | str, split: str = "") -> LabelledSet:
     """The compared pairs of boxes; pictures have pairs and no other boxes. Raises UsageError and DamagedDataError."""
-    folder, found = folder_of(root, "FCDB"), LabelledSet("fcdb-pairs")
+    folder, labelled = folder_of(root, "FCDB"), LabelledSet("fcdb-pairs")
     file = folder / PAIRS
     if not file.is_file():
         raise UsageError(f"'{folder}' has no {PAIRS}: FCDB's compared pairs")
     pictures = Pictures([folder / "data", folder / "images", folder])
     listed = _entries(file, ("crops",))
-    for where, name, path, about in _present(file, listed, pictures, found.missing):
+    for where, name, path, about in _present(file, listed, pictures, labelled.missing):
         size = image_size(path)
-        pairs = tuple(_pair(pair, size, f"{where}, pair {i}", found) for i, pair in enumerate(about["crops"], 1))
-        found.images.append(LabelledImage(name, path, "train", *size, (), (), pairs))
-    require_some(found.images, found.missing, pictures.folders)
-    found.notes.append(
-        f"{len(listed)} pictures listed, {sum(len(image.pairs) for image in found.images)} pairs of those here"
+        pairs = tuple(_pair(pair, size, f"{where}, pair {i}", labelled) for i, pair in enumerate(about["crops"], 1))
+        labelled.images.append(LabelledImage(name, path, "train", *size, (), (), pairs))
+    require_some(labelled.images, labelled.missing, pictures.folders)
+    labelled.notes.append(
+        f"{len(listed)} pictures listed, {sum(len(image.pairs) for image in labelled.images)} pairs of those here"
     )
-    return found
+    return labelled
 
 
 def _which(count: int) -> str:
@@ -102,11 +102,11 @@ def _xyxy(box: Any, where: str) -> list[float]:
     return [x, y, x + width, y + height]
 
 
-def _pair(pair: Any, size: tuple[int, int], where: str, found: LabelledSet) -> Pair:
+def _pair(pair: Any, size: tuple[int, int], where: str, labelled: LabelledSet) -> Pair:
     try:
         votes = [int(pair[f"vote_for_{i}"]) for i in (0, 1)]
         given = [pair[f"crop_{i}"] for i in (0, 1)]
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedDataError(f"{where}: expected crop_0, crop_1, vote_for_0, vote_for_1; {error!r}") from error
-    boxes: list[BoxXyxy] = [checked_box(_xyxy(box, where), size, where, found.skipped) for box in given]
+    boxes: list[BoxXyxy] = [checked_box(_xyxy(box, where), size, where, labelled.skipped) for box in given]
     return Pair(boxes[0], boxes[1], votes[0], votes[1])

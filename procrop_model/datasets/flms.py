@@ -23,7 +23,7 @@ def read_flms(root: Path | str, split: str = "") -> LabelledSet:
     """All pictures (the only split is ``test``); one whose annotations are all absent is left out. Raises UsageError and
     DamagedDataError.
     """
-    folder, found = folder_of(root, "FLMS"), LabelledSet("flms")
+    folder, labelled = folder_of(root, "FLMS"), LabelledSet("flms")
     if split not in ("", "test"):
         raise UsageError(f"FLMS has the split 'test' alone, no '{split}': it is for testing only")
     if not (folder / FILE).is_file():
@@ -32,23 +32,23 @@ def read_flms(root: Path | str, split: str = "") -> LabelledSet:
     for where, name, rows in _entries(folder / FILE):
         path = pictures.find(name)
         if path is None:
-            found.missing.append(name)
+            labelled.missing.append(name)
             continue
         size, boxes = image_size(path), []
         for number, (y1, x1, y2, x2) in enumerate(rows, 1):
             if min(y1, x1, y2, x2) < 0:
-                found.skipped["absent annotations (a negative coordinate)"] += 1
+                labelled.skipped["absent annotations (a negative coordinate)"] += 1
             else:
-                boxes.append(checked_box((x1, y1, x2, y2), size, f"{where}, row {number}", found.skipped))
+                boxes.append(checked_box((x1, y1, x2, y2), size, f"{where}, row {number}", labelled.skipped))
         if boxes:
             image = LabelledImage(name, path, "test", *size, tuple(boxes), (OPINION,) * len(boxes))
-            found.images.append(image)
+            labelled.images.append(image)
         else:
-            found.skipped["pictures without any annotation"] += 1
-    require_some(found.images, found.missing, pictures.folders)
-    listed = len(found.images) + len(found.missing) + found.skipped["pictures without any annotation"]
-    found.notes.append(f"{listed} pictures listed{'' if listed == COUNT else f', the published set has {COUNT}'}")
-    return found
+            labelled.skipped["pictures without any annotation"] += 1
+    require_some(labelled.images, labelled.missing, pictures.folders)
+    listed = len(labelled.images) + len(labelled.missing) + labelled.skipped["pictures without any annotation"]
+    labelled.notes.append(f"{listed} pictures listed{'' if listed == COUNT else f', the published set has {COUNT}'}")
+    return labelled
 
 
 def _entries(file: Path) -> Iterator[tuple[str, str, list[list[float]]]]:

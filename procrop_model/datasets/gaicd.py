@@ -18,25 +18,25 @@ COUNTS = {"v1": {"train": 1036, "test": 200}, "v2": {"train": 2636, "val": 200, 
 
 def read_gaicd(root: Path | str, split: str = "") -> LabelledSet:
     """All pictures, or those of a split; one whose crops are all unscored is left out. Raises UsageError and DamagedDataError."""
-    found = LabelledSet("gaicd")
+    labelled = LabelledSet("gaicd")
     for part, picture, text in split_files(folder_of(root, "GAICD"), split):
         size, boxes, scores = image_size(picture), [], []
         for line, (y1, x1, y2, x2, score) in number_rows(text, 5, LINE):
             where = f"{text}:{line}"
             if score != UNSCORED and not 1 <= score <= 5:
                 raise DamagedDataError(f"{where}: score {score:g}: expected a mean opinion of 1 to 5, or -2 for none")
-            box = checked_box((x1, y1, x2, y2), size, where, found.skipped)
+            box = checked_box((x1, y1, x2, y2), size, where, labelled.skipped)
             if score == UNSCORED:
-                found.skipped["crops without a score (-2)"] += 1
+                labelled.skipped["crops without a score (-2)"] += 1
                 continue
             boxes.append(box)
             scores.append(score)
         if not boxes:
-            found.skipped["pictures without any scored crop"] += 1
+            labelled.skipped["pictures without any scored crop"] += 1
             continue
-        found.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
-    found.notes.append(_version(found.splits(), split))
-    return found
+        labelled.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
+    labelled.notes.append(_version(labelled.splits(), split))
+    return labelled
 
 
 def _version(counts: dict[str, int], split: str) -> str:

@@ -64,9 +64,12 @@ class LabelledSet:
         return lines
 
 
-def only(found: LabelledSet, names: Sequence[str]) -> LabelledSet:
+def only(labelled: LabelledSet, names: Sequence[str]) -> LabelledSet:
     """The pictures of a list of names (with or without suffix), in the set's order; the number is noted."""
     wanted = {Path(name).stem for name in names}
-    images = [image for image in found.images if Path(image.name).stem in wanted]
-    notes = [*found.notes, f"{len(images)} pictures of the {len(wanted)} names given, {len(found.images)} in the set"]
-    return LabelledSet(found.name, images, found.skipped, found.missing, notes)
+    images = [image for image in labelled.images if Path(image.name).stem in wanted]
+    notes = [
+        *labelled.notes,
+        f"{len(images)} pictures of the {len(wanted)} names given, {len(labelled.images)} in the set",
+    ]
+    return LabelledSet(labelled.name, images, labelled.skipped, labelled.missing, notes)

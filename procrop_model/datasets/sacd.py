@@ -22,7 +22,7 @@ WISH = '{"best_box": [[x1, y1, x2, y2]], "crop_box": [[x1, y1, x2, y2], ...], "m
 
 def read_sacd(root: Path | str, split: str = "") -> LabelledSet:
     """All annotated subjects, or those of a split. Raises UsageError and DamagedDataError."""
-    folder, found = folder_of(root, "SACD"), LabelledSet("sacd")
+    folder, labelled = folder_of(root, "SACD"), LabelledSet("sacd")
     lists = {part: folder / f"{part}.json" for part in SPLITS if split in ("", part)}
     if not any(path.is_file() for path in lists.values()):
         raise UsageError(
@@ -36,16 +36,18 @@ def read_sacd(root: Path | str, split: str = "") -> LabelledSet:
             stem = annotation.stem
             path = pictures.find(stem, stem.rsplit("_", 1)[0])
             if path is None:
-                found.missing.append(f"{stem}.jpg")
+                labelled.missing.append(f"{stem}.jpg")
             elif not annotation.is_file():
                 raise DamagedDataError(f"{file}: lists '{name}', but {annotation} does not exist")
             else:
-                found.images.append(_image(annotation, path, part, masks, found))
-    require_some(found.images, found.missing, pictures.folders)
-    found.notes.append(", ".join(f"{name} {count}" for name, count in found.splits().items()) + " annotated subjects")
+                labelled.images.append(_image(annotation, path, part, masks, labelled))
+    require_some(labelled.images, labelled.missing, pictures.folders)
+    labelled.notes.append(
+        ", ".join(f"{name} {count}" for name, count in labelled.splits().items()) + " annotated subjects"
+    )
     if not len(masks):
-        found.notes.append("no folder 'masks': subjects are known by their boxes alone")
-    return found
+        labelled.notes.append("no folder 'masks': subjects are known by their boxes alone")
+    return labelled
 
 
 def _listed(file: Path) -> list[str]:
@@ -56,14 +58,14 @@ def _listed(file: Path) -> list[str]:
     return names
 
 
-def _image(file: Path, path: Path, split: str, masks: Pictures, found: LabelledSet) -> LabelledImage:
+def _image(file: Path, path: Path, split: str, masks: Pictures, labelled: LabelledSet) -> LabelledImage:
     about, size = read_json(file), image_size(path)
     if not isinstance(about, dict) or not isinstance(about.get("best_box"), list) or not about["best_box"]:
         raise DamagedDataError(f"{file}: expected {WISH}")
     given = [about["best_box"][0], *_boxes(about.get("crop_box", []), file)]
-    boxes = [checked_box(box, size, f"{file}, box {i}", found.skipped) for i, box in enumerate(given, 1)]
+    boxes = [checked_box(box, size, f"{file}, box {i}", labelled.skipped) for i, box in enumerate(given, 1)]
     unique = tuple(dict.fromkeys(boxes))
-    subject, mask = _subject(about.get("mask_box"), size, file, found), masks.find(file.stem)
+    subject, mask = _subject(about.get("mask_box"), size, file, labelled), masks.find(file.stem)
     scores = (OPINION,) * len(unique)
     return LabelledImage(f"{file.stem}.jpg", path, split, *size, unique, scores, mask=mask, subject_box=subject)
 
@@ -74,11 +76,11 @@ def _boxes(value: Any, file: Path) -> list[Any]:
     return value
 
 
-def _subject(value: Any, size: tuple[int, int], file: Path, found: LabelledSet) -> BoxXyxy | None:
+def _subject(value: Any, size: tuple[int, int], file: Path, labelled: LabelledSet) -> BoxXyxy | None:
     if value is None:
         return None
     try:
         x, y, width, height = (float(v) for v in (json.loads(value) if isinstance(value, str) else value))
     except (TypeError, ValueError) as error:
         raise DamagedDataError(f"{file}: mask_box {str(value)[:40]}: expected [x, y, width, height]") from error
-    return checked_box((x, y, x + width, y + height), size, f"{file}, mask_box", found.skipped)
+    return checked_box((x, y, x + width, y + height), size, f"{file}, mask_box", labelled.skipped)

@@ -23,7 +23,7 @@ def split_files(root: Path, split: str = "") -> Iterator[tuple[str, Path, Path]]
     if not images.is_dir() or not labels.is_dir():
         raise UsageError(f"'{root}' has no folders 'images' and 'annotations': expected images/train/NAME.jpg beside "
                          "annotations/train/NAME.txt, or lists of names train.txt, test.txt beside them")  # fmt: skip
-    by_split = {name: found for name in SPLITS if (found := _pictures(root, images, name))}
+    by_split = {name: paths for name in SPLITS if (paths := _pictures(root, images, name))}
     if not by_split:
         raise UsageError(f"'{images}' has no pictures in train, val or test, and '{root}' no lists train.txt, test.txt")
     if split and split not in by_split:
@@ -45,10 +45,10 @@ def _pictures(root: Path, images: Path, split: str) -> list[Path]:
         return []
     beside = {path.stem: path for path in images.iterdir() if is_picture(path)}
     names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-    found = []
+    paths = []
     for line, name in enumerate(names, 1):
         stem = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
         if stem not in beside:
             raise DamagedDataError(f"{listed}:{line}: '{name}' is listed, but {images} has no such picture")
-        found.append(beside[stem])
-    return found
+        paths.append(beside[stem])
+    return paths

@@ -49,7 +49,7 @@ def fit_margin(masks: Sequence[NDArray[np.float32]], wanted: Sequence[Box]) -> f
 
 def finders(segment: Segment | None = None, margin: float = MARGIN) -> dict[str, Finder]:
     """Baselines that look at the picture. segment: soft masks of pictures (``Segmenter.segment``); without it, smartcrop alone."""
-    found: dict[str, Finder] = {"smartcrop": smartcrop_box}
+    by_name: dict[str, Finder] = {"smartcrop": smartcrop_box}
     if segment is not None:
-        found = {"saliency_box": lambda image: saliency_box(segment([image])[0], margin), **found}
-    return found
+        by_name = {"saliency_box": lambda image: saliency_box(segment([image])[0], margin), **by_name}
+    return by_name

@@ -93,7 +93,7 @@ class _Case:
 
 def evaluate_set(
     cropper: CropperLike,
-    found: LabelledSet,
+    labelled: LabelledSet,
     protocol: str,
     *,
     finders: Mapping[str, Finder] | None = None,
@@ -104,7 +104,7 @@ def evaluate_set(
 
     Args:
         cropper: the model.
-        found: the set.
+        labelled: the set.
         protocol: a key of PROTOCOLS.
         finders: baselines that use the image, by name.
         keys: content key of each image file, so that an image is never a reference of its own crop.
@@ -115,10 +115,10 @@ def evaluate_set(
     judge = _JUDGES.get(protocol)
     if judge is None:
         raise UsageError(f"no protocol '{protocol}': known are {', '.join(PROTOCOLS)}")
-    usable = [image for image in found.images if (ordered(image.pairs) if protocol == PAIRS else image.boxes)]
+    usable = [image for image in labelled.images if (ordered(image.pairs) if protocol == PAIRS else image.boxes)]
     if not usable:
         raise UsageError(
-            f"'{found.name}' has no picture that the protocol '{protocol}' can judge: {'; '.join(found.remarks())}"
+            f"'{labelled.name}' has no picture that the protocol '{protocol}' can judge: {'; '.join(labelled.remarks())}"
         )
     watch, results = Stopwatch(), []
     for number, image in enumerate(usable, 1):
@@ -133,9 +133,9 @@ def evaluate_set(
     methods = [MODEL, *NORM, *(finders or {})]
     photos = [str(image.path) for image in usable]
     figures = {method: _summary(results, method, photos, protocol) for method in methods}
-    splits = found.splits()
+    splits = labelled.splits()
     return {
-        "dataset": found.name,
+        "dataset": labelled.name,
         "protocol": PROTOCOLS[protocol],
         "split": "+".join(splits) or "all",
         "n": len(usable),
@@ -143,7 +143,7 @@ def evaluate_set(
         "clear_of": clear_of(figures),
         "differences": differences([result.figures for result in results], list(results[0].figures[MODEL]), photos),
         "cost": watch.cost(cropper),
-        "remarks": found.remarks(),
+        "remarks": labelled.remarks(),
         "images": [result.as_json(image) for result, image in zip(results, usable, strict=True)],
     }
 

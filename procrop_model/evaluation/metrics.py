@@ -69,8 +69,8 @@ def _climb(box: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.
     while step >= 1 / 512:
         moves = [np.clip(box + step * sign * axis, 0, 1) for axis in np.eye(4) for sign in (-1, 1)]
         best = max(moves, key=lambda moved: _mean_iou(moved, wanted))
-        if (found := _mean_iou(best, wanted)) > value + 1e-12:
-            box, value = best, found
+        if (overlap := _mean_iou(best, wanted)) > value + 1e-12:
+            box, value = best, overlap
         else:
             step /= 2
     return box

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor
 
 
-def in_fp32(found: Any) -> Any:
+def in_fp32(value: Any) -> Any:
     """A tree of dataclasses with its floating-point tensors in fp32."""
-    if isinstance(found, Tensor):
-        return found.float() if found.is_floating_point() else found
-    if hasattr(found, "__dataclass_fields__"):
-        return replace(found, **{field.name: in_fp32(getattr(found, field.name)) for field in fields(found)})
-    return found
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if hasattr(value, "__dataclass_fields__"):
+        return replace(value, **{field.name: in_fp32(getattr(value, field.name)) for field in fields(value)})
+    return value

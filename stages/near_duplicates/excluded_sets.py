@@ -22,16 +22,16 @@ def excluded_files(folders: Sequence[str]) -> list[tuple[str, InputFile]]:
     files: list[tuple[str, InputFile]] = []
     for folder in folders:
         try:
-            found = sorted(list_inputs(folder), key=lambda item: item.uri)
+            items = sorted(list_inputs(folder), key=lambda item: item.uri)
         except (UsageError, OSError) as error:
             raise UsageError(
                 f"--exclude-near '{folder}': no such folder; give the folder, glob, .parquet of URLs or .tar of a test set"
             ) from error
-        if not found:
+        if not items:
             raise UsageError(
                 f"--exclude-near '{folder}': no picture there, so nothing would be excluded; is it the right folder?"
             )
-        files += [(folder, item) for item in found]
+        files += [(folder, item) for item in items]
     return files
 
 

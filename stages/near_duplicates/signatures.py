@@ -104,13 +104,13 @@ _ARRAYS = ("keys", "pixels", "codes", "mirrored", "vectors")
 
 def _put(table: pa.Table, target: NDArray[np.intp], columns: dict[str, Any]) -> None:
     """Puts rows of a table where they belong in the columns of a ``Signatures``, which are made with the first."""
-    found = {
+    arrays = {
         "pixels": table["pixels"].to_numpy(),
         "codes": _numbers(table["phash"].to_pylist()),
         "mirrored": _numbers(table["mirrored"].to_pylist()),
         "vectors": np.stack([np.frombuffer(value, np.float16) for value in table["vector"].to_pylist()]),
     }
-    for name, values in found.items():
+    for name, values in arrays.items():
         if name not in columns:
             columns[name] = np.zeros((len(columns["splits"]), *values.shape[1:]), values.dtype)
         columns[name][target] = values

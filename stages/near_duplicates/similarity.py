@@ -132,14 +132,14 @@ def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tu
     counts = ends - starts
     same = np.flatnonzero(counts > 1)
     del both, starts
-    found = {
+    close = {
         (min(a, b) % len(codes), max(a, b) % len(codes))
         for u, v in [*near_pairs(unique, SURE_BITS), *zip(same, same, strict=True)]
         for a in order[ends[u] - counts[u] : ends[u]].tolist() for b in order[ends[v] - counts[v] : ends[v]].tolist()
         if min(a, b) < len(codes)
     }  # fmt: skip
-    pairs = np.array(sorted({(min(p), max(p)) for p in found if p[0] != p[1]}), np.int64).reshape(-1, 2)
-    del order, unique, ends, counts, found
+    pairs = np.array(sorted({(min(p), max(p)) for p in close if p[0] != p[1]}), np.int64).reshape(-1, 2)
+    del order, unique, ends, counts, close
     give_back()
     return pairs[:, 0], pairs[:, 1]
 

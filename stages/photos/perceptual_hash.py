@@ -27,8 +27,8 @@ def near_groups(items: Sequence[tuple[str, str, int]], limit: int) -> dict[str, 
     """For each duplicate the key of its original; items: (key, hash, pixels). See ``near_originals``."""
     keys = np.array([key.encode() for key, _, _ in items], np.bytes_)
     codes = np.array([int(code, 16) for _, code, _ in items], np.uint64)
-    found = near_originals(keys, codes, np.array([pixels for _, _, pixels in items], np.int64), limit)
-    return {items[row][0]: items[other][0] for row, other in enumerate(found.tolist()) if other != row}
+    matches = near_originals(keys, codes, np.array([pixels for _, _, pixels in items], np.int64), limit)
+    return {items[row][0]: items[other][0] for row, other in enumerate(matches.tolist()) if other != row}
 
 
 def near_originals(
@@ -66,20 +66,20 @@ def near_pairs(codes: NDArray[np.uint64], limit: int) -> NDArray[np.intp]:
     Of limit + 1 bands of bits at least one is equal in such a pair, so only codes that share a band are compared.
     """
     edges = np.linspace(0, BITS, limit + 2).astype(int)
-    found = []
+    matches = []
     for low, high in itertools.pairwise(edges.tolist()):
         band = (codes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         order = np.argsort(band, kind="stable")
         starts = np.flatnonzero(np.diff(band[order], prepend=band[order[:1]] + np.uint64(1)))
         for rows in np.split(order, starts[1:]):
-            found += _within(codes, rows, limit)
-    pairs = np.concatenate([np.zeros((0, 2), np.intp), *found])
+            matches += _within(codes, rows, limit)
+    pairs = np.concatenate([np.zeros((0, 2), np.intp), *matches])
     return np.unique(pairs, axis=0)
 
 
 def _within(codes: NDArray[np.uint64], rows: NDArray[np.intp], limit: int) -> list[NDArray[np.intp]]:
     """Near pairs among some rows, ascending, compared block with block: memory does not grow with their number."""
-    found = []
+    matches = []
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     for number, block in enumerate(blocks):
         for other in blocks[number:]:
@@ -87,5 +87,5 @@ def _within(codes: NDArray[np.uint64], rows: NDArray[np.intp], limit: int) -> li
             a, b = np.nonzero(distances <= limit)
             ordered = block[a] < other[b]
             if ordered.any():
-                found.append(np.stack([block[a][ordered], other[b][ordered]], axis=1))
-    return found
+                matches.append(np.stack([block[a][ordered], other[b][ordered]], axis=1))
+    return matches

@@ -25,13 +25,13 @@ def list_folder(url: str) -> list[tuple[str, str, int]]:
     fs, root = open_filesystem(url)
     how = {} if protocol_of(url) in WHOLE_LISTINGS else {"on_error": "raise"}  # else what cannot be listed is left out
     try:
-        found: dict[str, Any] = call_store(url, lambda: fs.find(root, detail=True, **how))
+        entries: dict[str, Any] = call_store(url, lambda: fs.find(root, detail=True, **how))
     except FileNotFoundError:
         return []
     start = root.strip("/")
     rows = [
         (name.strip("/").removeprefix(start).lstrip("/"), *_stamp(about))
-        for name, about in found.items() if about.get("type") != "directory"
+        for name, about in entries.items() if about.get("type") != "directory"
     ]  # fmt: skip
     return sorted(rows)
 

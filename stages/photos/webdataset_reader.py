@@ -15,19 +15,19 @@ Members = list[tuple[str, bytes]]
 
 def pictures_in(spec: str, extensions: tuple[str, ...]) -> Members:
     """The first picture of every sample of the tars that ``spec`` names. Raises UsageError for keys with dots."""
-    found: Members = []
+    members: Members = []
     with_dots: list[str] = []
     for sample in _samples(spec):
         image = next((ext for ext in sample if f".{ext.lower()}" in extensions), None)
         with_dots += [f"{sample['__key__']}.{ext}" for ext in sample if "." in ext and ext.lower().endswith(extensions)]
         if image is not None:
-            found.append((f"{sample['__url__']}#{sample['__key__']}.{image}", bytes(sample[image])))
+            members.append((f"{sample['__url__']}#{sample['__key__']}.{image}", bytes(sample[image])))
     if with_dots:
         raise UsageError(
             f"'{spec}' has '{with_dots[0]}', a key with a dot: WebDataset readers cut a name at its first dot; rename "
             f"{'it' if len(with_dots) == 1 else f'the {len(with_dots)} such members'}"
         )
-    return found
+    return members
 
 
 @lru_cache(maxsize=2)

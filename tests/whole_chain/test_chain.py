@@ -152,7 +152,9 @@ def test_kill_nine_and_rerun_give_identical_bytes(finished, photos, tmp_path, af
 def test_sigterm_finishes_the_micro_batch_and_exits_for_a_rerun(finished, photos, tmp_path):
     work = tmp_path / "work"
     script = tmp_path / "go.py"
-    script.write_text(kill_script(photos, work, paint_seconds=1.0))  # out-painting lasts long after its first micro-batch
+    script.write_text(
+        kill_script(photos, work, paint_seconds=1.0)
+    )  # out-painting lasts long after its first micro-batch
     process = subprocess.Popen([sys.executable, str(script), str(ROOT)], stderr=subprocess.PIPE, text=True)
     while not list(work.glob("outpaint/journal/*.jsonl")) and process.poll() is None:
         time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 
 import pyarrow.parquet as pq
@@ -46,13 +47,19 @@ def tars(work):
     return {str(p.relative_to(work)): p.read_bytes() for p in work.glob("dataset/shards/*.tar")}
 
 
-@pytest.fixture
-def home(tmp_path):
-    make_photos(tmp_path / "src", 12)
-    recipe = recipe_for(tmp_path / "src")
-    first = run_chain(session_for(recipe, tmp_path / "work"))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with photographs, ``src``, and a whole run on them, ``work``; tests change copies of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    first = run_chain(session_for(recipe_for(make_photos(folder / "src", 12)), folder / "work"))
     assert not next(r for r in first if r.stage == "build").changes
-    return tmp_path, recipe
+    return folder
+
+
+@pytest.fixture
+def home(finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path, recipe_for(tmp_path / "src")
 
 
 def keys_by_name(home):

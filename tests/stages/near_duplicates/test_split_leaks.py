@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from stages.near_duplicates.similarity import THUMB, find_similar, part_match, s
 from stages.near_duplicates.split_leaks import find_leaks
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeEncoder
+
+KEEP_ALL = {"near_duplicate_bits": 0}  # ingest leaves near-duplicates to build
 
 
 def made(key, bits=0, *, split="train", pixels=100, base=0):
@@ -156,17 +159,22 @@ def first_of(session, split):
     return next(row for row in kept_rows(session, "ingest") if row["split"] == split)
 
 
-def planted(home, edit, split="test", **build):
-    """A run, then the same source with an edited copy of a photo of ``split`` that credits put into train."""
-    make_photos(home / "src", 12)
-    ingest = {"near_duplicate_bits": 0}
-    session = session_for(recipe_for(home / "src", ingest=ingest), home / "work")
-    run_chain(session)
-    original = first_of(session, split)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with photographs, ``src``, and a whole run on them, ``work``; tests change copies of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    run_chain(session_for(recipe_for(make_photos(folder / "src", 12), ingest=KEEP_ALL), folder / "work"))
+    return folder
+
+
+def planted(finished, home, edit):
+    """A run, then the same source with an edited copy of a photo of the test split that credits put into train."""
+    shutil.copytree(finished, home, dirs_exist_ok=True)
+    session = session_for(recipe_for(home / "src", ingest=KEEP_ALL), home / "work")
+    original = first_of(session, "test")
     with Image.open(home / "src" / original["uri"]) as image:
         write(edit(image), home / "src" / "planted.jpg")
     (home / "src" / "credits.csv").write_text("file,split\nplanted.jpg,train\n")
-    session = session_for(recipe_for(home / "src", ingest=ingest, build=build), home / "work")
     return original, session, {r.stage: r for r in run_chain(session)}
 
 
@@ -175,8 +183,8 @@ def shards_text(work):
 
 
 @pytest.mark.parametrize("edit", [lambda image: image, ImageOps.mirror], ids=["re-encoded", "mirrored"])
-def test_a_copy_of_a_test_photo_in_train_is_dropped_and_reported(tmp_path, edit):
-    original, session, results = planted(tmp_path, edit)
+def test_a_copy_of_a_test_photo_in_train_is_dropped_and_reported(finished, tmp_path, edit):
+    original, session, results = planted(finished, tmp_path, edit)
     copy = next(r for r in kept_rows(session, "ingest") if r["uri"] == "planted.jpg")
     told = summary_of(results["build"])
     kept = sum(r.n_kept for r in results["filter"].receipts)
@@ -251,7 +259,7 @@ def test_the_report_shows_both_pictures_of_a_pair(tmp_path):
     source = make_photos(tmp_path / "src", 8)
     with Image.open(source / "photo 2.jpg") as image:
         image.resize((300, 225)).save(source / "photo 2 again.jpg", quality=60)
-    session = session_for(recipe_for(source, ingest={"near_duplicate_bits": 0}), tmp_path / "work")
+    session = session_for(recipe_for(source, ingest=KEEP_ALL), tmp_path / "work")
     run_chain(session, until="build")
     page = write_report(
         session.run, session.stages, models_dir=tmp_path, crops_dir=tmp_path, out=tmp_path / "report" / "index.html"

@@ -164,7 +164,7 @@ def start_actor(spec: ActorSpec, resources: ActorResources, *, once: bool = Fals
 def cause_of_death(error: RayError) -> str:
     """How an actor died, in a few words: Ray reports no signal and no exit code, but usually a failed import."""
     text = str(error)
-    found = re.search(r"\w*(Import|NotFound)Error: .*", text)
-    if found:
-        return found.group(0)[:200]
+    match = re.search(r"\w*(Import|NotFound)Error: .*", text)
+    if match:
+        return match.group(0)[:200]
     return "Ray lost its process" if "Worker exit" in text else text.strip().splitlines()[-1][:200]
