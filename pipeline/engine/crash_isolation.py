@@ -107,8 +107,8 @@ def record_crashing(stage: Stage, run: Run, shard: int, start: int, kills: Kills
 def bisect_crashes(batch: Sequence[str], kills: Kills) -> dict[str, str]:
     """The samples of a crashing micro-batch that crash a process alone, twice; key -> how it died."""
     if len(batch) == 1:
-        deaths = [kills(batch), kills(batch)]
-        return {batch[0]: deaths[-1]} if all(deaths) else {}
+        death = kills(batch) and kills(batch)
+        return {batch[0]: death} if death else {}
     half = len(batch) // 2
     crashing: dict[str, str] = {}
     for part in (batch[:half], batch[half:]):

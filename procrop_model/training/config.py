@@ -24,13 +24,36 @@ NOT_SHAPING = ("checkpoint_seconds", "workers", "sets", "init_from", "model")
 class TrainConfig:
     """Settings of a run; every field is part of its identity except those of ``NOT_SHAPING``.
 
-    mode: weak labels of a run; ``supervised``: the crops that people judged in ``sets``, folders of converted public sets;
-    ``mixed``: both, ``annotated_share`` of what is shown being annotated. init_from: a cropper's model folder to start from;
-    init: the folder of a Conditional DETR in the hub's layout whose weights to start from (``published/coco.py``).
-    average: decay of the moving average of weights, which is what is validated and saved. patience: epochs without a better
-    IoU on ``val_split`` after which to stop, 0 for never. schedule: ``cosine``, or ``step`` with a tenth after each of
-    ``drops`` (shares of the run). precision: ``fp32`` or ``bf16``. accumulate: parts that a batch goes through the network in.
-    compiler: a torch.compile backend, "" for none. workers: threads that decode and augment ahead.
+    Args:
+        seed: of the initial weights, the order of samples, augmentation and dropout.
+        epochs: passes over the training split.
+        learning_rate: of all weights but the backbone's, after the warm-up.
+        backbone_rate: learning rate of the backbone.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        warmup: share of the run in which the learning rates rise linearly, 0..1.
+        schedule: ``cosine``, or ``step``: a tenth of the rate after each of ``drops``.
+        drops: shares of the run, 0..1.
+        average: decay of the moving average of weights, which is what is validated and saved.
+        patience: epochs without a better IoU on ``val_split`` after which to stop, 0 for never.
+        checkpoint_seconds: between two checkpoints.
+        device: of PyTorch, such as ``cpu`` or ``cuda``.
+        init: the folder of a Conditional DETR in the hub's layout whose weights to start from (``published/coco.py``).
+        mode: ``weak``: the labels of a run; ``supervised``: the crops that people judged in ``sets``; ``mixed``: both.
+        sets: folders of converted public sets.
+        annotated_share: in ``mixed``, the share of annotated samples, between 0 and 1.
+        val_split: on which the epoch is chosen.
+        init_from: a cropper's model folder to start from.
+        precision: ``fp32`` or ``bf16``.
+        accumulate: parts in which a batch goes through the network.
+        compiler: a torch.compile backend, "" for none.
+        workers: threads that decode and augment ahead.
+        model: the network's settings.
+        batch: the make-up of a batch.
+        loss: weights of the loss terms.
+        augment: ranges of the augmentation.
+        targets: which crops of an annotated image the queries are matched with.
+        teacher: settings of the EMA teacher.
     """
 
     seed: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-Say = Callable[[str, str, str], None]
+Report = Callable[[str, str, str], None]
 IMAGES = {
     "jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tif": "TIFF", "tiff": "TIFF",
     "ppm": "PPM", "pgm": "PPM", "pbm": "PPM",
@@ -27,38 +27,38 @@ PARSER_ERRORS = (
 LONGEST_NPY_HEADER = 65_536
 
 
-def check_content(extension: str, data: bytes, say: Say) -> None:
+def check_content(extension: str, data: bytes, report: Report) -> None:
     """Check a member by the last part of its extension; never raises for any bytes. JSON is checked by ``json_schema``."""
     last = extension.rsplit(".", 1)[-1].lower()
     if last in PICKLES:
-        say("no-pickle", f".{last} is read by unpickling", UNPICKLE)
+        report("no-pickle", f".{last} is read by unpickling", UNPICKLE)
     elif data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
-        say("no-pickle", f"the bytes of this .{last} are a pickle", UNPICKLE)
+        report("no-pickle", f"the bytes of this .{last} are a pickle", UNPICKLE)
     elif last in IMAGES:
-        _check_image(IMAGES[last], data, say)
+        _check_image(IMAGES[last], data, report)
     elif last == "npy":
         problem = npy_problem(data)
         if problem:
-            say("no-pickle" if "pickle" in problem else "npy", problem, UNPICKLE if "pickle" in problem else DAMAGED)
+            report("no-pickle" if "pickle" in problem else "npy", problem, UNPICKLE if "pickle" in problem else DAMAGED)
     elif last == "npz":
-        _check_npz(data, say)
+        _check_npz(data, report)
 
 
-def _check_image(kind: str, data: bytes, say: Say) -> None:
+def _check_image(kind: str, data: bytes, report: Report) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 actual, size = image.format, image.size
     except PARSER_ERRORS as error:
-        say("image", f"does not open as an image: {' '.join(str(error).split(' at 0x')[0].split())[:120]}", DAMAGED)
+        report("image", f"does not open as an image: {' '.join(str(error).split(' at 0x')[0].split())[:120]}", DAMAGED)
         return
     if actual != kind and not (actual == "MPO" and kind == "JPEG"):
-        say("image", f"is {actual}, its extension says {kind}", "rename it, or convert the image")
+        report("image", f"is {actual}, its extension says {kind}", "rename it, or convert the image")
     elif min(size) < 1:
-        say("image", f"has {size[0]} x {size[1]} pixels", DAMAGED)
+        report("image", f"has {size[0]} x {size[1]} pixels", DAMAGED)
     elif kind == "JPEG" and b"\xff\xd9" not in data[-65_536:]:
-        say("image", "ends before the JPEG's end mark: it is cut", DAMAGED)
+        report("image", "ends before the JPEG's end mark: it is cut", DAMAGED)
 
 
 def npy_problem(data: bytes) -> str:
@@ -86,13 +86,13 @@ def npy_problem(data: bytes) -> str:
     return ""
 
 
-def _check_npz(data: bytes, say: Say) -> None:
+def _check_npz(data: bytes, report: Report) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             heads = {info.filename: archive.open(info).read(LONGEST_NPY_HEADER) for info in archive.infolist()[:100]}
     except (*PARSER_ERRORS, NotImplementedError) as error:
-        say("npy", f"not an .npz file: {' '.join(str(error).split())[:100]}", DAMAGED)
+        report("npy", f"not an .npz file: {' '.join(str(error).split())[:100]}", DAMAGED)
         return
     for name, head in heads.items():
         if "pickle" in npy_problem(head):
-            say("no-pickle", f"{name!r} in it is an array of Python objects, which is a pickle", UNPICKLE)
+            report("no-pickle", f"{name!r} in it is an array of Python objects, which is a pickle", UNPICKLE)

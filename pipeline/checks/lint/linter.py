@@ -171,22 +171,22 @@ class Linter:
             self._add(path, "member-name", member.offset, f"{member.name[:200]!r}: {problem}", fix)
 
     def _check_bytes(self, path: Path, file: BinaryIO, member: Member, extension: str) -> None:
-        def say(rule: str, what: str, fix: str) -> None:
+        def report(rule: str, what: str, fix: str) -> None:
             self._add(path, rule, member.offset, f"{member.name[:200]!r}: {what}", fix)
 
         if member.size > MAX_CHECKED_BYTES:
-            say("huge-member", f"{member.size} bytes: not checked", "keep samples small")
+            report("huge-member", f"{member.size} bytes: not checked", "keep samples small")
             return
         try:
             data = read_member(file, member, member.size)
         except OSError as error:
-            say("readable", f"cannot be read: {error.strerror or error}", "check the disk, or copy the shard again")
+            report("readable", f"cannot be read: {error.strerror or error}", "check the disk, or copy the shard again")
             return
         if extension.lower() == "json" or extension.lower().endswith(".json"):
             schema = self._schemas.setdefault(extension.lower(), JsonSchema())
-            schema.check(data, f"{member.name[:200]!r} of {path.name}", say)
+            schema.check(data, f"{member.name[:200]!r} of {path.name}", report)
         else:
-            check_content(extension, data, say)
+            check_content(extension, data, report)
 
     def _finish(self, path: Path, sample: _Sample | None, here: dict[str, set[str]]) -> None:
         """Check a complete sample: its parts against the first sample's, its key against all keys."""

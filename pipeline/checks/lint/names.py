@@ -15,8 +15,8 @@ TEMPORARY = re.compile(
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 # Where the files that belong beside shards are, as 'build' lays them out.
 FOLDERS_BESIDE = {"metadata", "index", "checksums", ".nv-meta"}
-# say(file, rule, what, fix)
-Say = Callable[[Path, str, str, str], None]
+# report(file, rule, what, fix)
+Report = Callable[[Path, str, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -68,36 +68,36 @@ def _in_folder(folder: Path, shards: Shards) -> list[Path]:
     return hits
 
 
-def check_names(shards: Shards, say: Say) -> None:
+def check_names(shards: Shards, report: Report) -> None:
     """Check names and numbers of shards, and the other files in their folders."""
     groups: dict[tuple[Path, str], dict[int, Path]] = {}
     for path in shards.tars:
         match = SHARD.match(path.name)
         if path.name.endswith(PACKED):
-            say(path, "plain-tar", "a compressed tar", "unpack it: random access needs a plain tar")
+            report(path, "plain-tar", "a compressed tar", "unpack it: random access needs a plain tar")
         elif TEMPORARY.search(path.name):
             what = "a temporary name that ends in .tar: readers take it for a shard"
-            say(path, "temporary-name", what, "remove it, or finish writing and rename it")
+            report(path, "temporary-name", what, "remove it, or finish writing and rename it")
         elif match is None:
             what = "not <name>-<split>-000000.tar with split train, val or test"
-            say(path, "shard-name", what, "rename it: readers tell splits by the name")
+            report(path, "shard-name", what, "rename it: readers tell splits by the name")
         else:
             groups.setdefault((path.parent, path.name[: match.start("number")]), {})[int(match["number"])] = path
     for (folder, stem), numbers in groups.items():
-        _check_numbers(stem, numbers, folder in shards.whole, say)
+        _check_numbers(stem, numbers, folder in shards.whole, report)
     for path in shards.beside:
         if TEMPORARY.search(path.name) or ".tar." in path.name:
-            say(path, "left-over", "seems to be an unfinished shard", "remove it when no process is writing it")
+            report(path, "left-over", "seems to be an unfinished shard", "remove it when no process is writing it")
         elif path.parent.name not in FOLDERS_BESIDE and path.name not in ("README.md", "sha256sum.txt"):
-            say(path, "beside", "lies among the shards", "keep indexes and tables in a folder beside them")
+            report(path, "beside", "lies among the shards", "keep indexes and tables in a folder beside them")
 
 
-def _check_numbers(stem: str, numbers: dict[int, Path], whole: bool, say: Say) -> None:
+def _check_numbers(stem: str, numbers: dict[int, Path], whole: bool, report: Report) -> None:
     """Numbers of one split follow one another, from 0 when the whole folder was listed."""
     ordered = sorted(numbers)
     for before, number in _gaps(ordered, whole):
         missing = f"{stem}{before + 1:06d}" + (f" to {number - 1:06d}" if number - 1 > before + 1 else "")
-        say(
+        report(
             numbers[number], "shard-numbers", f"{missing} is missing before it", "copy it again, or renumber the shards"
         )
 
