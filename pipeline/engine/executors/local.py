@@ -16,11 +16,11 @@ from pipeline.core.errors import InterruptedRunError
 from pipeline.core.stage import Stage
 from pipeline.engine.crash_isolation import Attempt, DeathCounter, run_isolated
 from pipeline.engine.executors.process_worker import SIGNALS, Job, SignalHandler, Worker, WorkerMessage, error_of
+from pipeline.engine.executors.worker_environment import worker_environment
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LISTEN_S = 0.2
 _log = logging.getLogger(__name__)
 
@@ -32,8 +32,7 @@ class LocalExecutor:
     """
 
     def __init__(self, run: Run, stages: Sequence[Stage], *, workers: int, on_event: Callable[[Event], None]) -> None:
-        for name in THREAD_VARIABLES:
-            os.environ[name] = "1"  # inherited by the workers, before they import numpy or torch
+        os.environ.update(worker_environment())  # inherited by the workers, before they import numpy or torch
         self._run = run
         self._stages = {stage.name: stage for stage in stages}
         self._limit = workers

@@ -13,11 +13,11 @@ from pipeline.core.actor_resources import ActorResources
 from pipeline.core.errors import ProcropError
 from pipeline.engine.executors.process_worker import WorkerMessage
 from pipeline.engine.executors.ray.shard_actor import ActorSpec, ShardActor
+from pipeline.engine.executors.worker_environment import worker_environment
 
 IN_FLIGHT = 2  # the second is queued at the actor, so that the actor never waits for the command
 TASK_RETRIES = 1
 FAILED_STARTS = 3
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 CheckIn = tuple[str, str, WorkerMessage]
 AnyRef: TypeAlias = "ray.ObjectRef[CheckIn] | ray.ObjectRef[WorkerMessage]"
 _log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def start_actor(spec: ActorSpec, resources: ActorResources, *, once: bool = Fals
             max_restarts=0 if once else resources.restarts,
             max_task_retries=0 if once else TASK_RETRIES,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": THREADS},
+            runtime_env={"env_vars": worker_environment()},
             **more,
         )
         .remote(spec)

@@ -22,6 +22,7 @@ from pipeline.engine import environment_digest
 from pipeline.engine.ready_shards import ReadyShards
 from pipeline.shards import parquet
 from tests.faults.poison import Poisoned, do, run_in
+from tests.thread_stage import CountThreads
 
 ray = pytest.importorskip("ray")
 
@@ -308,3 +309,12 @@ def test_a_signal_lets_the_micro_batch_end_and_a_rerun_goes_on(nodes, tmp_path):
     assert list((tmp_path / "work/poisoned/journal").glob("*.jsonl")) and os.listdir(tmp_path / "work/locks") == []
     (seen / "go").touch()
     assert {shard: r.n_kept for shard, r in on_ray(stage, tmp_path / "work").items()} == {0: 600, 1: 600}
+
+
+def test_actors_compute_with_a_thread_each(nodes, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    on_ray(CountThreads(), tmp_path / "work")
+    rows = [
+        row for path in (tmp_path / "work/count-threads").glob("*.parquet") for row in parquet.decode(path.read_bytes())
+    ]
+    assert [(row["torch_threads"], row["wait_policy"]) for row in rows] == [(1, "PASSIVE")] * 2
