@@ -8,21 +8,36 @@ BIN = $(VENV)/bin
 RUN = $(BIN)/procrop-data
 AT = --work $(WORK) $(if $(CONFIG),--config $(CONFIG))
 READY = $(VENV)/.ready
+READY_DEV = $(VENV)/.ready-dev
+CONSTRAINTS ?= constraints.txt
+# pip's own settings hold (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, pip.conf). Not compiled: the demo imports a tenth of it.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(CONSTRAINTS) --editable
 
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-.PHONY: help setup test test-long check bench eval report clean demo outpaint refine-proposals build train-weak
+.PHONY: help setup setup-models setup-dev test test-long check bench eval report clean demo outpaint refine-proposals build train-weak
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 	@echo "  options: WORK=folder (default work) CONFIG=recipe (default: default, or what WORK was made with)"
+	@echo "  of set-up: CONSTRAINTS=file (default constraints.txt) VENV=folder (default .venv) PYTHON=interpreter; docs/setup.md"
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $(READY)
+	$(INSTALL) .
+	@touch $@
 
-setup: $(READY) ## make .venv with pinned, tested versions
+$(READY_DEV): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) '.[dev]'
+	@touch $(READY) $@
+
+setup: $(READY) ## make .venv with what running needs: pinned, tested versions
+
+setup-models: $(READY) ## add SAM's own checkpoints, NIMA and timm backbones
+	$(INSTALL) '.[models]'
+
+setup-dev: $(READY_DEV) ## add what tests, checks and benchmarks need
 
 demo: setup ## photographs to dataset to cropper to report, about 5 minutes
 	$(RUN) run --config demo --work $(DEMO_WORK)
@@ -53,18 +68,18 @@ eval: setup ## the cropper on held-out photographs, beside baselines
 report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
-test: setup ## the quick tests, about 5 minutes
+test: setup-dev ## the quick tests, about 5 minutes
 	$(PYTEST) -m "not long"
 
-test-long: setup ## the long tests, about 5 minutes
+test-long: setup-dev ## the long tests, about 5 minutes
 	$(PYTEST) -m long
 
-check: setup ## format, lint, types
+check: setup-dev ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## every benchmark, one RESULT line each (long: see BENCHMARKS.md)
+bench: setup-dev ## every benchmark, one RESULT line each (long: see BENCHMARKS.md)
 	PYTHONPATH=. $(BIN)/python benchmarks/outpaint_card.py
 	@for name in $$($(RUN) bench --names); do $(RUN) bench $$name || exit 1; done
 

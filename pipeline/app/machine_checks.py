@@ -5,12 +5,14 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LEAST = {"torch": "2.11", "diffusers": "0.35", "transformers": "4.56"}
-OPTIONAL = ("torchvision", "segment-anything", "xformers")
+MODELS_EXTRA = ("segment-anything", "timm")
+ABSENT = "not installed: the embedded models do not need it"
 PROBE_MB = 64
 
 
@@ -35,7 +37,9 @@ def check_machine(work: str) -> list[Check]:
     """All checks, in the order that they are printed. work: run directory, or where it would be."""
     checks = [Check("python", platform.python_version(), sys.version_info >= (3, 11))]
     checks += [_package(name, least) for name, least in LEAST.items()]
-    checks += [Check(name, _version(name) or "not installed (not needed by the embedded models)") for name in OPTIONAL]
+    checks.append(check_torchvision(_version("torchvision"), _import_torchvision))
+    checks += [Check(name, _version(name) or f"{ABSENT} (extra 'models')") for name in MODELS_EXTRA]
+    checks.append(Check("xformers", _version("xformers") or ABSENT))
     checks += _devices()
     checks.append(_memory())
     return [*checks, *_disk(work)]
@@ -53,6 +57,36 @@ def _package(name: str, least: str) -> Check:
     if installed and _numbers(installed) >= _numbers(least):
         return Check(name, installed)
     return Check(name, f"{installed or 'not installed'}: want {least} or newer", False)
+
+
+def check_torchvision(installed: str, load: Callable[[], object]) -> Check:
+    """Whether torchvision is of the build that torch is of.
+
+    A torchvision built for CUDA cannot be imported beside a torch built for processors, nor the reverse, and then transformers
+    and diffusers cannot be imported either.
+
+    Args:
+        installed: version of torchvision; empty when it is not installed.
+        load: imports it.
+    """
+    if not installed:
+        return Check("torchvision", f"{ABSENT} (extra 'models')")
+    try:
+        load()
+    except (ImportError, RuntimeError, OSError) as error:  # for example "operator torchvision::nms does not exist"
+        problem = " ".join(str(error).split())[:100]
+        found = (
+            f"{installed} does not fit torch {_version('torch')} ({problem}): install both from one source "
+            "('pip install --force-reinstall torch torchvision'), or 'pip uninstall torchvision'"
+        )
+        return Check("torchvision", found, False)
+    return Check("torchvision", installed)
+
+
+def _import_torchvision() -> object:
+    import torchvision
+
+    return torchvision.ops.nms
 
 
 def _numbers(text: str) -> tuple[int, ...]:
