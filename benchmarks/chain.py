@@ -4,9 +4,9 @@
     procrop-data bench chain --against ../older-checkout
 
 Each stage is a command of its own with one worker and one thread; its user and system time is that of all its processes. A run of
-``--photos`` photographs is compared with a run of one photograph: the difference, divided by the difference in canvases, is the cost
-of a canvas, and what is left of the small run is the start (imports, loading of models). Processor time hardly depends on what else
-the machine does.
+``--photos`` photographs is compared with a run of one photograph. The cost of a canvas is the difference in seconds divided by the
+difference in canvases; the rest of the small run is the start (imports, loading of models). With more photographs the cost is
+more exact, because the time of a start changes by tenths of a second from command to command.
 """
 
 import argparse
@@ -32,7 +32,7 @@ MAIN = "from pipeline.cli import main; main()"
 # Every version of the command line registers the stages in the order of the recipe.
 LIST_VERBS = "from pipeline.cli.app import app; print(*(command.name for command in app.registered_commands))"
 FIRST, LAST = "ingest", "filter"
-PAINTING, JUDGING = "painting", "judging"
+SUMS = PAINTING, JUDGING, ALL = "painting", "judging", "all"
 GROUPS = {"outpaint": PAINTING, "perceive": JUDGING, "propose": JUDGING, "refine": JUDGING, "filter": JUDGING}
 
 
@@ -72,23 +72,31 @@ def stage_costs(checkout: Path, photos: int, long_side: int) -> dict[str, StageC
     """The cost of each stage by two runs of a checkout, of one photograph and of ``photos``."""
     with tempfile.TemporaryDirectory(prefix="procrop-chain-") as folder:
         home, runs = Path(folder), []
-        for count in (1, photos):
+        for count in (photos, 1):  # the small run last: a first run also compiles modules and reads files from disk
             source = home / f"photos-{count}"
             source.mkdir()
             for path in sorted((bundled("assets") / "photos").glob("*.jpg"))[:count]:
                 shutil.copy(path, source)
             runs.append(run_stages(checkout, source, home / f"work-{count}", long_side))
-    (small, few), (large, many) = runs
+    large, small = runs
+    return costs_by_difference(small, large)
+
+
+def costs_by_difference(
+    small: tuple[Mapping[str, float], int], large: tuple[Mapping[str, float], int]
+) -> dict[str, StageCost]:
+    """The cost of each stage by two runs, each as ``run_stages`` gives it. Raises UsageError for runs of equally many canvases."""
+    (less, few), (more, many) = small, large
     if many <= few:
-        raise UsageError(f"{photos} photographs gave {many} canvases, one gave {few}: give more --photos")
-    canvas = {verb: (large[verb] - small[verb]) / (many - few) for verb in small}
-    return {verb: StageCost(small[verb] - few * canvas[verb], canvas[verb]) for verb in small}
+        raise UsageError(f"the larger run gave {many} canvases, that of one photograph {few}: give more --photos")
+    canvas = {verb: (more[verb] - less[verb]) / (many - few) for verb in less}
+    return {verb: StageCost(round(less[verb] - few * canvas[verb], 6), round(canvas[verb], 6)) for verb in less}
 
 
 def summed(stages: Mapping[str, float]) -> dict[str, float]:
     """Seconds a canvas by stage, and the sums: of painting, of judging (perceive to filter), and of all."""
     sums = {group: sum(stages[verb] for verb in stages if GROUPS.get(verb) == group) for group in (PAINTING, JUDGING)}
-    return {**stages, **sums, "all": sum(stages.values())}
+    return {**stages, **sums, ALL: sum(stages.values())}
 
 
 def _python(checkout: Path, code: str, *words: str) -> str:
@@ -113,16 +121,15 @@ def _median_costs(rounds: Sequence[Mapping[str, StageCost]]) -> tuple[dict[str, 
     return {name: round(value, 4) for name, value in summed(canvas).items()}, round(start, 2)
 
 
-def _table(columns: Mapping[str, Mapping[str, float]]) -> str:
-    """Seconds a canvas by stage, one column a checkout; with two, how many times less the first takes."""
+def table(columns: Mapping[str, Mapping[str, float]]) -> str:
+    """Seconds a canvas by stage, one column a checkout; beside another's, how many times those of ours."""
     ours, *others = columns.values()
-    names = list(dict.fromkeys(name for column in columns.values() for name in column))
-    names.sort(key=[*(name for name in names if name not in summed({})), *summed({})].index)
+    stages = dict.fromkeys(name for column in columns.values() for name in column if name not in SUMS)
     lines = ["processor seconds a canvas", "".join(["stage".ljust(12), *(name[:14].rjust(16) for name in columns)])]
-    for name in names:
+    for name in (*stages, *SUMS):
         cells = [f"{column[name]:16.4f}" if name in column else "-".rjust(16) for column in columns.values()]
-        times = [f"   {other[name] / ours[name]:.2f} times" for other in others if ours.get(name, 0) > 0 and name in other]
-        lines.append("".join([name.ljust(12), *cells, *times]))
+        both = [other for other in others if name in other and ours.get(name, 0) > 0]
+        lines.append("".join([name.ljust(12), *cells, *(f"  {other[name] / ours[name]:.2f} times" for other in both)]))
     return "\n".join(lines)
 
 
@@ -150,7 +157,7 @@ def main(arguments: Sequence[str]) -> None:
     figures = alternate({name: lambda name=name: once(name) for name in checkouts}, options.rounds, warm_up=0)
     medians = {name: _median_costs(rounds) for name, rounds in costs.items()}
     columns = {name: canvas for name, (canvas, _) in medians.items()}
-    print(_table(columns))
+    print(table(columns))
     finish(
         result(
             "chain", "CPU s/canvas", figures, higher_is_better=False,

@@ -58,9 +58,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     seconds: dict[str, dict[str, list[float]]] = {name: {"alone": [], "two": []} for name in POLICIES}
     with tempfile.TemporaryDirectory(prefix="procrop-contention-") as folder:
-        for path in sorted((bundled("assets") / "photos").glob("*.jpg"))[: options.photos]:
-            shutil.copy(path, folder)
         photos = Path(folder)
+        chosen = sorted((bundled("assets") / "photos").glob("*.jpg"))[: options.photos]
+        for path in chosen:
+            shutil.copy(path, photos)
 
         def slowdown(name: str) -> float:
             took = [crop_seconds(photos, POLICIES[name], commands) for commands in (1, 2)]
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         figures = alternate({name: lambda name=name: slowdown(name) for name in POLICIES}, options.rounds, warm_up=0)
     report = result(
         "contention", "two at once / one alone", figures, higher_is_better=False,
-        env={"photos": len(list(bundled("assets").glob("photos/*.jpg"))[: options.photos])}, most=MOST, seconds=seconds,
+        env={"photos": len(chosen)}, most=MOST, seconds=seconds,
     )  # fmt: skip
     for name, value in {OURS: report[OURS], **report["peers"]}.items():
         print(f"OMP_WAIT_POLICY={POLICIES[name]}: two croppers at once take {value:.2f} times one alone")

@@ -78,8 +78,10 @@ def load_backbone(
     if name == "lite0":
         chosen = [LITE0_STRIDES.index(stride) for stride in strides]
         return Backbone(load_lite0(chosen), [CHANNELS[level] for level in chosen], trainable, fixed=fixed)
-    import timm  # takes as long as torch itself to import, and the embedded network does without
-
+    try:
+        import timm  # takes as long as torch itself to import, and the embedded network does without
+    except ImportError as error:
+        raise ModelError(f"the backbone '{name}' needs the package timm: pip install 'procrop-data[models]'") from error
     try:
         net: Any = timm.create_model(name, pretrained=False, features_only=True)
         known = net.feature_info.reduction()

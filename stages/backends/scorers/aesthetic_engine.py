@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from PIL import Image as Pillow
 from torch import Tensor, nn
@@ -91,6 +90,10 @@ def _siglip(settings: AestheticSettings, device: str, dtype: torch.dtype) -> Loa
 
 def _nima(settings: AestheticSettings, device: str, dtype: torch.dtype) -> Loaded:
     """Talebi and Milanfar, "NIMA: neural image assessment", 2018: the mean of ten softmax bins, 1 to 10."""
+    try:
+        import timm  # of the extra 'models': the other scorers do without
+    except ImportError as error:
+        raise ModelError("the scorer nima needs the package timm: pip install 'procrop-data[models]'") from error
     state = read_weights(locate(settings.head))
     if not timm.is_model(settings.model):
         raise ModelError(f"models.scorer.model '{settings.model}': timm has no network of this name")

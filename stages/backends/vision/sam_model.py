@@ -74,8 +74,8 @@ class _Official:
             build = BUILD_SAM.load()
         except ImportError as error:
             raise ModelError(
-                f"'{file}' is an official checkpoint, which needs the packages segment-anything and torchvision: install them, "
-                "or use a folder in the hub's layout"
+                f"'{file}' is an official checkpoint, which needs the packages segment-anything and torchvision: "
+                "pip install 'procrop-data[models]', or use a folder in the hub's layout"
             ) from error
         model = build(*encoder_sizes(state, str(file)))
         with loading(f"SAM in '{file}'"):
