@@ -30,7 +30,9 @@ def test_two_local_workers_compute_with_a_thread_each(tmp_path, environment):
     environment.setenv("OMP_NUM_THREADS", "2")
     do(CountThreads(), tmp_path)
     rows = [
-        row for shard in (0, 1) for row in parquet.decode((tmp_path / f"count-threads/{shard:06d}.parquet").read_bytes())
+        row
+        for shard in (0, 1)
+        for row in parquet.decode((tmp_path / f"count-threads/{shard:06d}.parquet").read_bytes())
     ]
     assert len({row["worker"] for row in rows}) == 2
     assert [(row["torch_threads"], row["wait_policy"]) for row in rows] == [(1, "PASSIVE")] * 2
