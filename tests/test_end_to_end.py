@@ -72,12 +72,14 @@ def trained(work):
     return work
 
 
+@pytest.mark.long
 def test_a_finished_run_does_nothing_in_seconds(work):
     again = json.loads(program("run", "--work", work, "--json").stdout)
     assert all(stage["done_now"] == 0 for stage in again["stages"])
     assert {s["stage"]: s["kept"] for s in again["stages"]}["ingest"] == 8
 
 
+@pytest.mark.long
 def test_canvases_keep_their_photograph(work):
     import io
 
@@ -99,6 +101,7 @@ def test_canvases_keep_their_photograph(work):
     assert seen == 16
 
 
+@pytest.mark.long
 def test_status_tells_the_funnel(work):
     told = json.loads(program("status", "--work", work, "--json").stdout)
     by_stage = {s["stage"]: s for s in told["stages"]}
@@ -107,6 +110,7 @@ def test_status_tells_the_funnel(work):
     assert "outpaint" in program("status", "--work", work).stdout
 
 
+@pytest.mark.long
 def test_evaluation_prints_the_model_beside_its_baselines(trained):
     told = json.loads(program("eval", "--work", trained, "--json").stdout)
     assert told["split"] == "test" and told["photos"] == 2
@@ -116,6 +120,7 @@ def test_evaluation_prints_the_model_beside_its_baselines(trained):
         assert 0 <= low <= mean <= high <= 1
 
 
+@pytest.mark.long
 def test_crops_have_the_exact_size_and_come_from_the_original(trained, tmp_path):
     photo = ROOT / "assets" / "photos" / "seeding.jpg"
     strange = tmp_path / "Ünï code photo.v2.jpg"
@@ -136,6 +141,7 @@ def test_crops_have_the_exact_size_and_come_from_the_original(trained, tmp_path)
     assert [size_of(path) for path in written] == [(200, 250)] * len(entry["crops"])
 
 
+@pytest.mark.long
 def test_a_bad_photo_is_named_and_the_others_are_cropped(trained, tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     shutil.copy(ROOT / "assets" / "photos" / "coffee.jpg", tmp_path)
@@ -145,6 +151,7 @@ def test_a_bad_photo_is_named_and_the_others_are_cropped(trained, tmp_path):
     assert "text.jpg" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_the_report_is_one_page_with_pictures(trained):
     program("report", "--work", trained)
     page = (trained / "report" / "index.html").read_text()
@@ -172,7 +179,7 @@ def test_a_run_ends_with_a_table_of_files_without_a_photograph(home, tmp_path):
         (["run", "--config", "nosuch"], 2, "no config named 'nosuch'"),
         (["run", "outpaint.variant=3"], 2, "unknown key 'outpaint.variant'"),
         (["run", "ingest.source=/no/such/folder"], 2, "no such folder"),
-        (["build", "--shards", "999"], 2, "ask for a number between"),
+        pytest.param(["build", "--shards", "999"], 2, "ask for a number between", marks=pytest.mark.long),
         (["status"], 2, "no run in"),
         (["run", "--until", "nosuch"], 2, "stages are ingest"),
         (["crop", "nosuch.jpg"], 2, "no photographs at 'nosuch.jpg'"),
@@ -181,8 +188,9 @@ def test_a_run_ends_with_a_table_of_files_without_a_photograph(home, tmp_path):
         (["train"], 2, "run 'procrop-data run'"),
     ],
 )
-def test_mistakes_get_one_line_and_their_code(arguments, code, message, tmp_path, work):
-    where = ["--work", str(work if arguments[0] == "build" else tmp_path / "work")]
+def test_mistakes_get_one_line_and_their_code(arguments, code, message, tmp_path, request):
+    work = request.getfixturevalue("work") if arguments[0] == "build" else tmp_path / "work"  # 'build' needs a whole run
+    where = ["--work", str(work)]
     accept = ["--accept-change"] if arguments[0] == "build" else []
     done = program(*arguments, *where, *accept, check=code)
     assert message in done.stderr and "Traceback" not in done.stderr
