@@ -189,7 +189,9 @@ def test_a_run_ends_with_a_table_of_files_without_a_photograph(home, tmp_path):
     ],
 )
 def test_mistakes_get_one_line_and_their_code(arguments, code, message, tmp_path, request):
-    work = request.getfixturevalue("work") if arguments[0] == "build" else tmp_path / "work"  # 'build' needs a whole run
+    work = (
+        request.getfixturevalue("work") if arguments[0] == "build" else tmp_path / "work"
+    )  # 'build' needs a whole run
     where = ["--work", str(work)]
     accept = ["--accept-change"] if arguments[0] == "build" else []
     done = program(*arguments, *where, *accept, check=code)

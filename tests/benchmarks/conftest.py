@@ -1,5 +1,5 @@
 """The tiny dataset of the cropper's tests."""
 
-from tests.procrop_model.conftest import _one_thread, workplace
+from tests.procrop_model.conftest import _one_thread, tiny, workplace
 
-__all__ = ["_one_thread", "workplace"]
+__all__ = ["_one_thread", "tiny", "workplace"]
