@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         exported = Path(options.exported) if options.exported else work / "onnx"
         if not options.exported:
             export_cropper(load_model(folder), exported)
-        croppers = {"onnx": Cropper.load(exported), "torch": Cropper.load(folder)}
+        croppers = {"onnx": Cropper.load(exported), "torch": Cropper.load(folder, precision="fp32")}
         check_equal(croppers, files[:8])
         runs = {name: partial(rate, cropper, files, options.batch) for name, cropper in croppers.items()}
         written = partial(rate, croppers["onnx"], files, options.batch, work / "crops")

@@ -25,7 +25,7 @@ Pixels, Boxes = NDArray[np.uint8], NDArray[np.float32]
 def roi_against_passes(count: int, side: int, *, pictures: int = 4, rounds: int = 3) -> dict[str, object]:
     """Boxes a second of both, their ratio, and Spearman's correlation of their scores, averaged over pictures."""
     torch.set_num_threads(1)
-    cropper = Cropper.load(bundled("assets") / "models" / "cropper")
+    cropper = Cropper.load(bundled("assets") / "models" / "cropper", precision="fp32")
     photos = _photos(pictures, side)
     boxes = _boxes(count, side)
     scores: dict[str, list[Boxes]] = {}

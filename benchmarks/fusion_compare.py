@@ -117,7 +117,9 @@ def run(options: argparse.Namespace, contender: str, fold: Fold, out: Path) -> l
     config = config_of(contender, options)
     summary = train(config, fold.dataset, retrieve_dir=fold.retrieve, out_dir=out)
     if not file.exists():
-        file.write_text(json.dumps(measured(Cropper.load(out / "cropper"), fold.dataset, options.split)))
+        file.write_text(
+            json.dumps(measured(Cropper.load(out / "cropper", precision="fp32"), fold.dataset, options.split))
+        )
     rows: list[dict[str, Any]] = json.loads(file.read_text())
     said = ", ".join(f"{name} {np.mean([row[name] for row in rows]):.3f}" for name in MEASURES)
     print(
@@ -132,7 +134,12 @@ def baselines(fold: Fold, split: str, cropper: Path) -> dict[str, list[dict[str,
     """The same figures of methods that learn nothing here, by name: what ``eval`` shows beside a model. Measured once."""
     file = fold.dataset / f"baselines-{split}.json"
     if not file.exists():
-        found = evaluate(Cropper.load(cropper), fold.dataset, split, finders=finders(U2NetSegmenter().segment, MARGIN))
+        found = evaluate(
+            Cropper.load(cropper, precision="fp32"),
+            fold.dataset,
+            split,
+            finders=finders(U2NetSegmenter().segment, MARGIN),
+        )
         methods = [name for name in found["rows"] if name != MODEL]
         rows = {
             name: [{"key": row["key"], "photo": row["photo"], **row[name]} for row in found["images"]]

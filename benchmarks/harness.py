@@ -2,13 +2,14 @@
 
 import gc
 import json
-import os
 import platform
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from pipeline.core.processor import usable_cores
 
 OURS = "ours"
 
@@ -66,8 +67,12 @@ def result(
 
 def environment(*packages: str) -> dict[str, Any]:
     """Python, machine, cores, and the versions of packages."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"python": platform.python_version(), "machine": platform.machine(), "cores": cores, **versions(*packages)}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": usable_cores(),
+        **versions(*packages),
+    }
 
 
 def versions(*packages: str) -> dict[str, str]:

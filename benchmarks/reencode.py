@@ -77,7 +77,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     settings = parse_treatment(options.treat)
-    cropper = Cropper.load(Path(options.model) if options.model else bundled("assets") / "models" / "cropper")
+    cropper = Cropper.load(
+        Path(options.model) if options.model else bundled("assets") / "models" / "cropper", precision="fp32"
+    )
     splits, evaluations = canvases(options.work), {}
     for name, change in (("stored", None), ("ours", settings)):
         with tempfile.TemporaryDirectory() as folder:

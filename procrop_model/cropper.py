@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
 from pipeline.core.geometry import BoxPx, is_distinct, to_px
+from pipeline.core.processor import PRECISIONS, precision_for
 from procrop_model.crop import Crop, CropReference
 from procrop_model.inference.aspect_search import AspectSearch, Ranked
 from procrop_model.inference.attention_maps import attention_maps_of
@@ -33,7 +34,7 @@ class Cropper:
     """A trained cropper for any photograph, with live retrieval of references."""
 
     def __init__(
-        self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
+        self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "auto"
     ) -> None:
         """Raises UsageError for an unknown precision, ModelError when the encoder is missing or another one.
 
@@ -41,12 +42,12 @@ class Cropper:
             saved: a loaded model folder.
             device: torch device.
             encoder: encoder of new images, for references that were not made with the bundled Lite0.
-            precision: ``fp32``, or ``bf16`` for the backbone, which takes most of the time. Exported croppers have fp32 only.
+            precision: ``fp32``; ``bf16`` for the backbone, which takes most of the time; or ``auto``, bf16 where the device has
+                instructions for it. Exported croppers have fp32 only.
         """
-        if precision not in ("fp32", "bf16") or (precision == "bf16" and not isinstance(saved.network, CropNetwork)):
-            raise UsageError(f"precision '{precision}': croppers compute in fp32 or bf16, exported ones in fp32 alone")
+        self.precision = _resolved(precision, device, exported=not isinstance(saved.network, CropNetwork))
         if isinstance(saved.network, CropNetwork):
-            saved.network.reduced = precision == "bf16"
+            saved.network.reduced = self.precision == "bf16"
             fold_batchnorms(saved.network.extractor.backbone)
         self.config = saved.config
         self.trained = saved.trained
@@ -55,7 +56,7 @@ class Cropper:
 
     @staticmethod
     def load(
-        path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
+        path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "auto"
     ) -> "Cropper":
         """The cropper in a folder, trained or exported to ONNX.
 
@@ -63,7 +64,7 @@ class Cropper:
             path: the model folder.
             device: torch device; exported croppers run on "cpu" only.
             encoder: any object with ``digest`` and ``encode(images)``, for references that were not made with the bundled Lite0.
-            precision: fp32 or bf16.
+            precision: auto, fp32 or bf16.
 
         Raises ModelError when the folder is missing, damaged or not a cropper, or when the encoder is missing or another one.
         """
@@ -175,6 +176,13 @@ class Cropper:
             {"title": entry.title, "author": entry.author, "similarity": round(similarity, 4)}
             for entry, similarity in zip(entries, neighbours.similarities, strict=True)
         ]
+
+
+def _resolved(precision: str, device: str, *, exported: bool) -> str:
+    """``fp32`` or ``bf16``; raises UsageError for any other precision, and for bf16 of an exported cropper."""
+    if precision not in PRECISIONS or (exported and precision == "bf16"):
+        raise UsageError(f"precision '{precision}': croppers compute in fp32 or bf16, exported ones in fp32 alone")
+    return "fp32" if exported else precision_for(precision, device)
 
 
 def _distinct_crops(base: Crop, ranked: Ranked, constraints: CropConstraints, top: int) -> list[Crop]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pipeline.core.processor import usable_cores
+
 LEAST = {"torch": "2.11", "diffusers": "0.35", "transformers": "4.56"}
 MODELS_EXTRA = ("segment-anything", "timm")
 ABSENT = "not installed: the embedded models do not need it"
@@ -114,7 +116,7 @@ def _memory() -> Check:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    return Check("memory", f"{free:.1f} GiB free, {os.cpu_count()} cores", free > 2)
+    return Check("memory", f"{free:.1f} GiB free, {usable_cores()} of {os.cpu_count()} cores usable", free > 2)
 
 
 def _disk(work: str) -> list[Check]:

@@ -47,7 +47,7 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
         return
     from procrop_model import Cropper  # imports torch, so only if there is something to crop
 
-    cropper = Cropper.load(folder)
+    cropper = Cropper.load(folder, precision="fp32")
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.jpg"):
         old.unlink()  # its photograph may have been taken down

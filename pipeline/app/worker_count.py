@@ -3,15 +3,15 @@
 import os
 from typing import TYPE_CHECKING
 
+from pipeline.core.processor import usable_cores
+
 if TYPE_CHECKING:
     from stages.recipe import Recipe
 
 
 def worker_count(workers: int) -> int:
-    """How many worker processes an option asks for; 0 means one a core that this process may use."""
-    return (
-        workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
-    )
+    """How many worker processes an option sets; 0 means one for each core that this process may use."""
+    return workers or usable_cores()
 
 
 def workers_for(recipe: "Recipe", workers: int) -> int:

@@ -49,7 +49,9 @@ Xmp = Annotated[bool, typer.Option("--xmp", help="Write NAME.xmp with the best c
 Again = Annotated[bool, typer.Option("--again", help="Crop photos again whose crops are in --out already.")]
 Batch = Annotated[int, typer.Option(help="Photos in one pass of the network.", min=1, max=256)]
 Checkpoint = Annotated[str, typer.Option(help="Checkpoint of the encoder, where the model's references need one.")]
-Precision = Annotated[str, typer.Option(help="fp32, or bf16 for the backbone: faster on processors that support it.")]
+Precision = Annotated[
+    str, typer.Option(help="Of the backbone: fp32, bf16, or auto, bf16 where the device has instructions for it.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +63,7 @@ def crop_command(
     photos: Photos, aspect: Aspect = "", size: Size = "", top: Top = 0, out: Out = "crops", model: Model = "",
     min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto",
     margin: Margin = None, explain: Explain = False, reference_photos: ReferencePhotos = "", csv: Csv = "",
-    xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
+    xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "auto",
     work: Work = "work", save: Save = True, device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Crop photographs: writes the best crops from the full-resolution originals and prints a table."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+PRECISIONS = ("auto", "fp32", "bf16")
 # Instructions for products of bf16, by the names that Linux gives them on x86 and on ARM.
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
 

@@ -2,22 +2,28 @@
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
 from procrop_model.network.backbone import Backbone
+from procrop_model.network.lite0_layers import Lite0
 
 SIDES = (64, 96)  # of what both are tried on
 
 
 def fold_batchnorms(backbone: Backbone) -> bool:
-    """Fold the batch norms of a backbone in place; whether it could be done.
+    """Fold the batch norms of a backbone in place; whether it could be done. Lite0 also takes the channels-last layout.
 
     Its tensors then have other names and cannot be saved or trained. A network that cannot be traced, or gives other maps
     when it was, stays as it is; so does one without plain ``BatchNorm2d``. Maps differ by rounding alone.
     """
     net = backbone.net.eval()
+    if isinstance(net, Lite0):
+        backbone.trainable = False
+        net.to(memory_format=torch.channels_last)
+        return net.fold_norms()
     if not any(type(module) is nn.BatchNorm2d for module in net.modules()):
         return False
+    from torch.fx.experimental.optimization import fuse  # loads a tracer that the embedded network does without
+
     layout = torch.channels_last if _is_channels_last(net) else torch.contiguous_format
     try:
         folded = fuse(net).to(memory_format=layout)

@@ -8,7 +8,9 @@ Notation: [B, C, H, W] is a batch of maps.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,6 +45,14 @@ class SameConv2d(nn.Conv2d):
             total = max((-(-size // self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - size, 0)
             padding += [total // 2, total - total // 2]
         return super().forward(F.pad(maps, padding))
+
+    @torch.no_grad()
+    def absorb(self, norm: nn.BatchNorm2d) -> None:
+        """Multiply the batch norm that follows into weight and bias; ``norm`` must have statistics and be removed then."""
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        self.weight = nn.Parameter(self.weight * scale[:, None, None, None], requires_grad=False)
+        self.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
 
 
 class NormAct(nn.BatchNorm2d):
@@ -124,3 +134,17 @@ class Lite0(nn.Module):
             if index in self._taken:
                 taken.append(maps)
         return taken
+
+    def fold_norms(self) -> bool:
+        """Replace each convolution and its batch norm by one convolution, for inference alone; false where that was done before.
+
+        Parameters then have other names, so the network cannot be saved. Maps change by rounding.
+        """
+        folded = False
+        for block in list(self.modules()):
+            for (_, convolution), (name, norm) in pairwise(list(block.named_children())):
+                if isinstance(convolution, SameConv2d) and isinstance(norm, NormAct):
+                    convolution.absorb(norm)
+                    setattr(block, name, nn.Identity() if norm.linear else nn.ReLU6(inplace=True))
+                    folded = True
+        return folded

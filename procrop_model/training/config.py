@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.core.errors import UsageError
+from pipeline.core.processor import PRECISIONS
 from pipeline.core.seeds import digest_of
 from procrop_model.network.config import CropperConfig
 from procrop_model.retrieval.database import ReferenceDatabase
@@ -44,7 +45,7 @@ class TrainConfig:
         annotated_share: in ``mixed``, the share of annotated samples, between 0 and 1.
         val_split: on which the epoch is chosen.
         init_from: a cropper's model folder to start from.
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16``, or ``auto``, the faster of them (``train.py``).
         accumulate: parts in which a batch goes through the network.
         compiler: a torch.compile backend, "" for none.
         workers: threads that decode and augment ahead.
@@ -75,7 +76,7 @@ class TrainConfig:
     annotated_share: float = 0.5
     val_split: str = "val"
     init_from: str = ""
-    precision: str = "fp32"
+    precision: str = "auto"
     accumulate: int = 1
     compiler: str = ""
     workers: int = 0
@@ -89,7 +90,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _one_of("mode", self.mode, (WEAK, SUPERVISED, MIXED))
         _one_of("schedule", self.schedule, ("cosine", "step"))
-        _one_of("precision", self.precision, ("fp32", "bf16"))
+        _one_of("precision", self.precision, PRECISIONS)
         if self.val_split in ("test", "train"):
             raise UsageError(
                 f"train: val_split '{self.val_split}': the epoch is never chosen on the {self.val_split} split; "

@@ -10,6 +10,7 @@ from statistics import median
 import torch
 
 from pipeline.core.errors import UsageError
+from pipeline.core.processor import precision_for
 from pipeline.core.seeds import seed_for
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.model_folder.digest import model_digest
@@ -51,6 +52,7 @@ def train(
     Raises MissingUpstreamError without data, RefusedError when ``out_dir`` holds a run of other settings or data, UsageError
     for data that must not be trained on, InterruptedRunError after SIGINT or SIGTERM.
     """
+    config = replace(config, precision=precision_for(config.precision, config.device))  # part of the identity
     data = read_data(config, dataset_dir)
     database = ReferenceDatabase.load(references_of(retrieve_dir))
     start = load_model(config.init_from) if config.init_from else None

@@ -1,6 +1,5 @@
 """Smoke test: each model of a recipe is loaded and makes one sample, which is checked (``procrop-data doctor``)."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from PIL import Image as Pillow
 
 from pipeline.core.errors import ProcropError, SampleError
 from pipeline.core.json_types import Json
+from pipeline.core.processor import usable_cores
 from pipeline.core.resources import bundled
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.devices import pick_device
@@ -114,7 +114,7 @@ def _tried(role: str, settings: BackendSettings, model: Model, make_sample: Call
         device=device,
         name=model.name,
         digest=digest,
-        cores=os.cpu_count(),
+        cores=usable_cores(),
     )
     remember_measurement(f"{role}/{settings.kind}", measured)
     return Trial(role, model.name, True, found, first, rate, memory)

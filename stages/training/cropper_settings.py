@@ -107,7 +107,7 @@ class TrainSettings(Settings):
         average: decay of the weights' moving average, a step.
         patience: epochs without a better IoU on val_split after which training stops; 0 for never.
         k: references of a canvas; 0 for the model without retrieval.
-        precision: of the network's computations.
+        precision: of the network's computations; ``auto`` is bf16 where the device has instructions for it, else fp32.
         compiler: a backend of ``torch.compile`` such as ``inductor``; empty for none.
         workers: threads that load canvases ahead; 0 for none.
         init: folder of a downloaded COCO Conditional DETR in the hub's layout to start from; the model folder's ``init.txt``
@@ -136,7 +136,7 @@ class TrainSettings(Settings):
     average: float = Field(0.99, ge=0, lt=1)
     patience: int = Field(15, ge=0)
     k: int = Field(5, ge=0, le=100)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     compiler: str = ""
     workers: int = Field(0, ge=0)
     init: str = ""

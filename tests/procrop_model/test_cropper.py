@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.core.geometry import iou
+from pipeline.core.processor import has_bf16
 from pipeline.core.resources import bundled
 from procrop_model import Cropper
 from procrop_model.cropper import DISTINCT_IOU, open_upright, parse_aspect, parse_size
@@ -35,7 +36,7 @@ def folder(tiny: CropperConfig, workplace: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def cropper(folder: Path) -> Cropper:
-    return Cropper.load(folder)
+    return Cropper.load(folder, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +176,10 @@ def test_missing_foreign_and_damaged_folders(folder: Path, tmp_path: Path) -> No
 def test_bf16_gives_nearly_the_same_crops(cropper: Cropper, photo: Path) -> None:
     folder = bundled("assets") / "models" / "cropper"
     reduced = Cropper.load(folder, precision="bf16")
-    exact = Cropper.load(folder)
+    exact = Cropper.load(folder, precision="fp32")
     (plain,), (quick,) = exact(photo, top=1), reduced(photo, top=1)
     assert iou(plain.box_px, quick.box_px) > 0.8
     assert plain.score != quick.score and abs(plain.score - quick.score) < 0.1
+    assert Cropper.load(folder).precision == ("bf16" if has_bf16() else "fp32")
     with pytest.raises(UsageError, match="fp32 or bf16"):
         Cropper.load(folder, precision="int8")

@@ -1,5 +1,6 @@
 """Crop anybody's photographs with a trained cropper, and continue after an interruption."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from pipeline.app.crop_files.entries import PhotoRecord
 from pipeline.app.crop_files.inputs import find_encoder, find_model, find_photos, read_regions, thumbnails_of
 from pipeline.app.crop_files.resume import CropLedger
 from pipeline.core.errors import UsageError
+from pipeline.core.processor import precision_for, slow_precision
 from pipeline.core.resources import file_digest
 from pipeline.core.seeds import digest_of
 
 if TYPE_CHECKING:
     from procrop_model.cropper import Cropper, Limits
 
+_log = logging.getLogger("procrop-data")
 AUTO_SHARE = 0.9  # of the subject that a crop keeps at a fixed aspect ratio, where the plain cropper may cut through it
 
 
@@ -44,7 +47,7 @@ class CropRequest:
         again: crop photographs again whose crops are in ``out`` already.
         batch: photographs in one pass of the network.
         encoder_checkpoint: checkpoint of the encoder, if the model's references need one.
-        precision: ``fp32``, or ``bf16`` for the backbone.
+        precision: ``fp32``, ``bf16`` for the backbone, or ``auto``: bf16 where the device has instructions for it.
         device: ``auto`` (the processor), ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
@@ -68,7 +71,7 @@ class CropRequest:
     again: bool = False
     batch: int = 8
     encoder_checkpoint: str = ""
-    precision: str = "fp32"
+    precision: str = "auto"
     device: str = "auto"
 
 
@@ -91,11 +94,9 @@ def crop_photos(request: CropRequest) -> CropReport:
     places = find_photos(list(request.photos))
     folder = find_model(request.model, request.work)
     task = _task(request, limits, places)
-    ledger = (
-        CropLedger(Path(request.out), _options_digest(task, limits, folder, request.precision))
-        if request.save
-        else None
-    )
+    device = "cpu" if request.device == "auto" else request.device
+    precision = precision_for(request.precision, device)
+    ledger = CropLedger(Path(request.out), _options_digest(task, limits, folder, precision)) if request.save else None
     entries: dict[Path, PhotoRecord] = {}
     for file in places if ledger is not None and not request.again else ():
         if ledger is not None and (entry := ledger.find(file)) is not None:
@@ -103,7 +104,8 @@ def crop_photos(request: CropRequest) -> CropReport:
     reused = len(entries)
     if todo := [file for file in places if file not in entries]:
         encoder = find_encoder(folder, request.encoder_checkpoint)
-        device = "cpu" if request.device == "auto" else request.device
+        if warning := slow_precision(request.precision, device):
+            _log.warning(warning)
         cropper = Cropper.load(folder, device=device, encoder=encoder, precision=request.precision)
         for file, (entry, written) in zip(todo, crop_files(cropper, todo, task, request.batch), strict=True):
             entries[file] = entry

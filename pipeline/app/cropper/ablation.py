@@ -107,7 +107,7 @@ def _retrieval(training: AblationTraining, folder: Path) -> Iterator[Variant]:
 def _ks(training: AblationTraining, folder: Path) -> Iterator[Variant]:
     from procrop_model import Cropper
 
-    cropper = Cropper.load(folder)
+    cropper = Cropper.load(folder, precision="fp32")
     yield Variant(f"k = {cropper.config.k}, as it is", folder)
     for k in KS:
         if k != cropper.config.k and k <= len(cropper.database):

@@ -189,7 +189,7 @@ def load_cropper(folder: Path, device: str) -> "Cropper":
     from procrop_model import Cropper
 
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return Cropper.load(folder, device=chosen)
+    return Cropper.load(folder, device=chosen, precision="fp32")  # figures that compare between machines
 
 
 def _finders(margin: float | None = None) -> "dict[str, Finder]":

@@ -1,6 +1,7 @@
 """Train the cropper on a run directory, on public sets, or on both."""
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,13 @@ from pipeline.app.progress_bar import progress_bar
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_session, require_local_output, save_recipe
 from pipeline.core.errors import MissingUpstreamError
+from pipeline.core.processor import slow_precision, usable_cores
 
 if TYPE_CHECKING:
     from procrop_model.training.train import TrainConfig
     from stages.training.cropper_settings import TrainSettings
 
+_log = logging.getLogger("procrop-data")
 # Settings that the trainer's configuration holds under another name, or as a dataclass of its own.
 CONVERTED = {"batch", "k", "model", "augment", "targets", "teacher"}
 
@@ -125,8 +128,9 @@ def fit_cropper(
     from procrop_model.training.distributed import end
     from procrop_model.training.train import train
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if warning := slow_precision(config.precision, config.device):
+        _log.warning(warning)
     try:
         with progress_bar(name, quiet) as progress:
             train(config, root / "dataset", retrieve_dir=_references(session, root), out_dir=home, progress=progress)

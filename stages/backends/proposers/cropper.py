@@ -41,7 +41,7 @@ class CropperBoxes:
     def propose(self, images: Sequence[Image], own: Sequence[Collection[str]]) -> list[Floats]:
         """Boxes as ``BoxProposer`` states; each image is run alone, so its boxes do not depend on its batch."""
         if self._cropper is None:
-            self._cropper = CROPPER.load().load(self._folder)
+            self._cropper = CROPPER.load().load(self._folder, precision="fp32")  # the same boxes on any processor
         proposed = []
         for image, keys in zip(images, own, strict=True):
             (boxes,), _ = self._cropper.propose([image], exclude=[keys])

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from pipeline.app.crop_files.outputs import to_stored, xmp_of
 from pipeline.app.crop_files.resume import CropLedger
 from pipeline.cli.app import app
 from pipeline.core.errors import UsageError
+from pipeline.core.processor import has_bf16
 from pipeline.core.resources import bundled
 
 PHOTO = bundled("assets") / "photos" / "coffee.jpg"
@@ -60,6 +63,15 @@ def test_a_folder_is_cropped_told_and_resumed(folder: Path, tmp_path: Path) -> N
     run(*words, code=3)
     changed = [name for name in made if (out / name).stat().st_mtime_ns != stamps[name]]
     assert changed == ["a/cup.xmp", crop_a, "crops.jsonl"]
+
+
+def test_a_slow_precision_is_one_warning_line(tmp_path: Path) -> None:
+    words = [str(PHOTO), "--no-save", "--top", "1", "--work", str(tmp_path)]
+    program = [sys.executable, "-c", "from pipeline.cli import main; main()", "crop", *words]
+    for chosen in ("auto", "bf16"):
+        done = subprocess.run([*program, "--precision", chosen], capture_output=True, text=True, check=True)
+        lines = [line for line in done.stderr.splitlines() if "precision" in line]
+        assert len(lines) == (chosen == "bf16" and not has_bf16()), done.stderr
 
 
 def test_a_ledger_forgets_what_changed(tmp_path: Path) -> None:

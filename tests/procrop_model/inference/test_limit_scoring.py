@@ -20,7 +20,7 @@ PHOTOS = bundled("assets") / "photos"
 @pytest.fixture(scope="module")
 def cropper() -> Cropper:
     torch.set_num_threads(1)
-    return Cropper.load(bundled("assets") / "models" / "cropper")
+    return Cropper.load(bundled("assets") / "models" / "cropper", precision="fp32")
 
 
 def left_disc(image: np.ndarray) -> np.ndarray:

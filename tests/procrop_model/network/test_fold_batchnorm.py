@@ -43,9 +43,18 @@ def test_norms_with_activations_give_the_same_maps() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["lite0", "convnext_atto"])
-def test_a_network_without_plain_norms_is_left_alone(name: str) -> None:
-    backbone = load_backbone(name, trainable=False).eval()
+def test_the_embedded_network_folds_itself() -> None:
+    backbone = load_backbone("lite0", trainable=True).eval()
+    images = torch.randn(2, 3, 64, 96)
+    before = backbone(images)
+    assert fold_batchnorms(backbone) and not backbone.trainable
+    assert norms(backbone) == 0
+    for ours, theirs in zip(backbone(images), before, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_without_plain_norms_is_left_alone() -> None:
+    backbone = load_backbone("convnext_atto", trainable=False).eval()
     net, state = backbone.net, list(backbone.net.state_dict())
     assert not fold_batchnorms(backbone)
     assert backbone.net is net and list(net.state_dict()) == state

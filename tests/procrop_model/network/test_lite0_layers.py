@@ -41,6 +41,17 @@ def test_odd_sizes_are_padded_as_timms():
             torch.testing.assert_close(mine, other, rtol=0, atol=0)
 
 
+def test_folded_norms_change_maps_by_rounding_alone():
+    ours, theirs = pair((1, 2, 3))
+    assert ours.fold_norms()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in ours.modules())
+    assert not ours.fold_norms()
+    images = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        for mine, other in zip(ours(images), theirs(images), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
 def test_it_trains():
     ours, _ = pair((3,))
     (maps,) = ours(torch.randn(1, 3, 64, 96))

@@ -28,7 +28,7 @@ SIZES = CropperConfig(
 )  # fmt: skip
 # Six canvases in batches of five: of the last batch, the second process has but a copy. ``fit``: canvases of unlike sizes.
 CONFIG = TrainConfig(
-    epochs=3, patience=0, learning_rate=1e-4, batch=BatchConfig(size=5, views=2, roi=4), checkpoint_seconds=1e9,
+    epochs=3, patience=0, learning_rate=1e-4, batch=BatchConfig(size=5, views=2, roi=4), checkpoint_seconds=1e9, precision="fp32",
     model=replace(SIZES, input_side=96, input_mode="fit"),
 )  # fmt: skip
 STOP = 3  # in the middle of the second epoch

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.core.processor import has_bf16
 from procrop_model.network.config import CropperConfig
 from procrop_model.training.batches import BatchConfig
 from procrop_model.training.ema_teacher import TeacherConfig
@@ -41,7 +42,12 @@ def options(**over: Any) -> TrainConfig:
         dropout=0.0,
     )  # fmt: skip
     config = TrainConfig(
-        epochs=2, patience=0, model=sizes, batch=BatchConfig(size=2, views=2, roi=4), checkpoint_seconds=1e9
+        epochs=2,
+        patience=0,
+        model=sizes,
+        batch=BatchConfig(size=2, views=2, roi=4),
+        checkpoint_seconds=1e9,
+        precision="fp32",
     )
     return replace(config, **over)
 
@@ -92,6 +98,13 @@ def test_bf16_is_near_and_saves_fp32(workplace: Path, plain: Plain, tmp_path: Pa
     assert steps != plain[0]
     for a, b in zip(steps, plain[0], strict=True):
         assert a["total"] == pytest.approx(b["total"], rel=0.05)
+
+
+def test_auto_precision_is_recorded_as_what_it_became(workplace: Path, tmp_path: Path) -> None:
+    run(workplace, tmp_path, precision="auto", epochs=1)
+    recorded = json.loads((tmp_path / "cropper" / "config.json").read_text())["trained"]["settings"]["precision"]
+    assert recorded == ("bf16" if has_bf16() else "fp32")
+    run(workplace, tmp_path, precision=recorded, epochs=1)  # the same run, so it is not refused
 
 
 # The tracer of torch.compile itself looks at the gradients of what it is given.
