@@ -27,13 +27,17 @@ def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None
 
     levels: indices into ``CHANNELS``. Input: [B, 3, H, W] as ``to_input`` makes it.
     """
-    model = Lite0(levels)
+    with torch.device(
+        "meta"
+    ):  # no random weights: their draws would take longer than loading, and move the caller's seed on
+        model = Lite0(levels)
     state = load_file(str(weights or weights_path()))
-    known = model.state_dict()
-    missing = [key for key in known if key not in state and not key.endswith("num_batches_tracked")]
+    counters = [key for key in model.state_dict() if key.endswith("num_batches_tracked")]
+    state = {**{key: torch.tensor(0) for key in counters}, **state}
+    missing = [key for key in model.state_dict() if key not in state]
     if missing:
         raise ValueError(f"lite0 weights lack {len(missing)} tensors, first {missing[0]}")
-    model.load_state_dict({key: value for key, value in state.items() if key in known}, strict=False)
+    model.load_state_dict({key: state[key] for key in model.state_dict()}, assign=True)
     return model.eval()
 
 

@@ -78,8 +78,8 @@ class Entries(Sequence[Reference]):
 
     def keys_of(self, rows: Sequence[int]) -> list[str]:
         """Keys of rows."""
-        keys: list[str] = self.table["key"].take(pa.array(rows, pa.int64())).to_pylist()
-        return keys
+        column = self.table["key"]
+        return [str(column[row]) for row in rows]  # an Arrow array of rows would import pandas
 
     def rows_of_key(self, key: str) -> list[int]:
         """The row of a key, as a list; empty when it is unknown."""

@@ -45,9 +45,8 @@ class MovingAverage:
         """Moves towards the network's present weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for name, parameter in network.named_parameters():
-            if name in self.shadow:
-                self.shadow[name].lerp_(parameter.detach(), 1 - decay)
+        learned = {name: parameter.detach() for name, parameter in network.named_parameters() if name in self.shadow}
+        torch._foreach_lerp_([self.shadow[name] for name in learned], list(learned.values()), 1 - decay)
 
     @torch.no_grad()
     def swap(self, network: nn.Module) -> None:

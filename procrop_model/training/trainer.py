@@ -70,6 +70,7 @@ class Trainer:
         self.folder = folder
         self.processes = processes
         self.accelerator = processes.accelerator
+        self._saved = 0.0  # time of the last checkpoint, monotonic
         self.validation = self._views(data.validation)
         self.views = PrefetchedViews(self._views(data.samples, KEPT_BYTES // processes.here), config.workers)
         self.maker = BatchMaker(
@@ -117,7 +118,7 @@ class Trainer:
         record, place, log = self.state.record, self.state.place, None
         if self.processes.main:
             log = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=place.epoch)
-        started, saved = time.monotonic(), time.monotonic()
+        started = self._saved = time.monotonic()
         before = record.seconds
         try:
             while place.epoch < self.config.epochs and not self._stale():
@@ -131,10 +132,10 @@ class Trainer:
                         self._save()
                         self.processes.wait()  # the launcher ends all processes as soon as one has ended
                         raise InterruptedRunError(STOPPED)
-                    if time.monotonic() - saved > self.config.checkpoint_seconds:
-                        self._save()
-                        saved = time.monotonic()
+                    self._save_if_due()
                 self._end_epoch(log)
+                self._save_if_due()
+            self._save()
             summary = self._finish()
             self.processes.wait()
             return summary
@@ -200,7 +201,7 @@ class Trainer:
         return teacher.probabilities(batch)
 
     def _end_epoch(self, log: SummaryWriter | None) -> None:
-        """Validates the averaged weights, keeps them when they are the best so far, and saves a checkpoint."""
+        """Validates the averaged weights and keeps them when they are the best so far."""
         state, epoch = self.state, self.state.place.epoch
         record = state.record
         state.average.swap(self.network)
@@ -221,7 +222,6 @@ class Trainer:
                 log.add_scalar(name, number, epoch)
         record.sums = {}
         state.place.end_epoch()
-        self._save()
 
     def _validate(self) -> float:
         """Mean IoU on the validation split; -1 without one, so that the last epoch is taken."""
@@ -258,9 +258,15 @@ class Trainer:
             self.folder.write_reports(record.history, summary, {**settings, "model": config.model.to_json()})
         return summary
 
+    def _save_if_due(self) -> None:
+        """Saves a checkpoint once ``checkpoint_seconds`` have passed: an epoch may be shorter than saving takes."""
+        if time.monotonic() - self._saved >= self.config.checkpoint_seconds:
+            self._save()
+
     def _save(self) -> None:
         if self.processes.main:
             self.state.save(self.folder)
+        self._saved = time.monotonic()
 
 
 def make_optimiser(network: CropNetwork, config: TrainConfig) -> torch.optim.AdamW:
@@ -273,7 +279,7 @@ def make_optimiser(network: CropNetwork, config: TrainConfig) -> torch.optim.Ada
     ]
     if backbone:
         groups.append({"params": backbone, "lr": config.backbone_rate, "base": config.backbone_rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, step: int, total: int, config: TrainConfig) -> float:

@@ -107,7 +107,8 @@ class TrainSettings(Settings):
         average: decay of the weights' moving average, a step.
         patience: epochs without a better IoU on val_split after which training stops; 0 for never.
         k: references of a canvas; 0 for the model without retrieval.
-        precision: of the network's computations; ``auto`` is bf16 where the device has instructions for it, else fp32.
+        precision: of the network's computations; ``auto`` is bf16 on a GPU and, if the backbone is trained, on a processor
+            with instructions for it; else fp32.
         compiler: a backend of ``torch.compile`` such as ``inductor``; empty for none.
         workers: threads that load canvases ahead; 0 for none.
         init: folder of a downloaded COCO Conditional DETR in the hub's layout to start from; the model folder's ``init.txt``
