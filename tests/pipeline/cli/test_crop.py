@@ -133,7 +133,17 @@ def test_regions_by_file_and_bad_wishes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["coffee", "seeding"])
 def test_a_fixed_aspect_no_longer_cuts_the_subject(name: str) -> None:
     """The cup and the dandelion, which the plain cropper cut at 4:5; the subject is looked for by default there."""
-    words = [str(PHOTO.with_name(f"{name}.jpg")), "--no-save", "--json", "--top", "1", "--aspect", "4:5"]
+    words = [
+        str(PHOTO.with_name(f"{name}.jpg")),
+        "--no-save",
+        "--json",
+        "--top",
+        "1",
+        "--aspect",
+        "4:5",
+        "--precision",
+        "fp32",
+    ]
     (plain,), (kept,) = json.loads(run(*words, "--keep-subject", "off")), json.loads(run(*words))
     x1, _, x2, _ = kept["crops"][0]["box_px"]
     cup_or_head = {"coffee": (172, 405), "seeding": (140, 470)}[name]
