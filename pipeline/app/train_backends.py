@@ -10,6 +10,7 @@ from pipeline.core.resources import bundled
 
 if TYPE_CHECKING:
     from stages.training.outpainter.train import OutpainterReport
+    from stages.training.scorer.recalibration import Recalibrated
     from stages.training.scorer.report_text import ScorerReport
 
 
@@ -21,11 +22,13 @@ class ScorerRequest:
         photos: folder of professional photographs; empty: the bundled ones.
         out: folder for the model.
         seed: of crops, canvases and the fit.
+        recalibrate: run directory whose canvases refit the calibration of the model in ``out``; empty: train.
     """
 
     photos: str = ""
     out: str = "models/scorer"
     seed: int = 0
+    recalibrate: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,31 @@ def train_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> "Score
             segmenter=U2NetSegmenter(),
             progress=lambda step, done, total: progress(done, total, name=step),
         )
+
+
+def recalibrate_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> "Recalibrated":
+    """Refit the calibration of the scorer in ``out`` on the canvases of ``recalibrate``.
+
+    Raises UsageError, ModelError, MissingUpstreamError if the run has no canvases.
+    """
+    import torch
+
+    from pipeline.app.session import open_existing
+    from pipeline.core.records import Canvas
+    from stages.audits.seam.canvas_samples import Canvases
+    from stages.backends.vision.u2net import U2NetSegmenter
+    from stages.training.scorer.recalibration import recalibrate
+
+    tables = open_existing(request.recalibrate).run.tables()
+    rows = (row for shard in tables.shards("outpaint") for row in tables.rows("outpaint", shard, Canvas))
+    splits = {row.key: row.split for row in rows}
+    canvases = ((canvas, splits[canvas.key]) for canvas in Canvases(tables, len(splits)))
+    torch.set_num_threads(1)
+    with progress_bar("train-scorer", quiet) as progress:
+        return recalibrate(
+            Path(request.out), canvases, U2NetSegmenter(), request.seed,
+            progress=lambda step, done, total: progress(done, total, name=step),
+        )  # fmt: skip
 
 
 def train_outpainter_model(request: OutpainterRequest, *, quiet: bool = False) -> "OutpainterReport":

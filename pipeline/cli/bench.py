@@ -13,7 +13,7 @@ Name = Annotated[str, typer.Argument(help="Name of the benchmark; without one, a
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
 BENCHMARKS = (
     "shards-write", "shards-read", "decode", "overhead", "simulate", "throughput", "near-duplicates", "crops-scoring",
-    "segmenter", "outpaint", "retrieval", "cropper-train", "cropper-infer", "contention", "chain", "train-scaling",
+    "segmenter", "outpaint", "refinement", "retrieval", "cropper-train", "cropper-infer", "contention", "chain", "train-scaling",
     "reencode", "faults", "ray", "rehearsal",
 )  # fmt: skip
 MODULES = {"ray": "ray_cluster"}  # by name, where the module must not have the name of a library

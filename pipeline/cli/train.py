@@ -1,6 +1,7 @@
 """Commands that train models: ``train``, ``train-scorer`` and ``train-outpainter``."""
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,6 +14,9 @@ Photos = Annotated[str, typer.Option(help="Folder of professional photographs; d
 Folder = Annotated[str, typer.Option(help="Folder for the model.")]
 Out = Annotated[str, typer.Option(help="Folder of the training run; default: models/cropper of --work.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
+Recalibrate = Annotated[
+    str, typer.Option(help="Refit only the calibration of --out, on the canvases of this run directory.")
+]
 Steps = Annotated[int, typer.Option(help="Training steps.")]
 Size = Annotated[int, typer.Option(help="Square root of the number of pixels that the model paints at.")]
 Width = Annotated[int, typer.Option(help="Channels of the network's first level; 48 gives 23 MB of weights.")]
@@ -60,16 +64,33 @@ def _one_line(summary: TrainSummary) -> str:
 
 
 def train_scorer_command(
-    photos: Photos = "", out: Folder = "models/scorer", seed: Seed = 0, json: Json = False, quiet: Quiet = False
-) -> None:
+    photos: Photos = "", out: Folder = "models/scorer", recalibrate: Recalibrate = "", seed: Seed = 0, json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
     """Train the aesthetic scorer on photographs against size-matched bad crops, and report its accuracy by kind of pair."""
-    _train_scorer(ScorerRequest(photos=photos, out=out, seed=seed), OutputOptions(json=json, quiet=quiet))
+    request = ScorerRequest(photos=photos, out=out, seed=seed, recalibrate=recalibrate)
+    _train_scorer(request, OutputOptions(json=json, quiet=quiet))
+
+
+def _recalibrate(request: ScorerRequest, output: OutputOptions) -> None:
+    from pipeline.app.train_backends import recalibrate_scorer_model
+
+    done = recalibrate_scorer_model(request, quiet=output.silent)
+    calibration = done.model.calibration
+    if output.json:
+        print_json({"calibration": asdict(calibration), "cross_validated": done.cross_validated})
+    elif not output.quiet:
+        level = ", ".join(f"{value:.3f}" for value in calibration.level)
+        print(f"level {level}; scale {calibration.scale:.3f}; lead {calibration.lead:.2f}: {request.out}")
 
 
 def _train_scorer(request: ScorerRequest, output: OutputOptions) -> None:
     from pipeline.app.train_backends import train_scorer_model
     from stages.training.scorer.report_text import figures_text
 
+    if request.recalibrate:
+        _recalibrate(request, output)
+        return
     report = train_scorer_model(request, quiet=output.silent)
     if output.json:
         print_json(report)

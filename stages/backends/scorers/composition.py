@@ -38,7 +38,7 @@ class CompositionScorerSettings(BackendSettings):
 
 
 class CompositionScorer:
-    """Scores 0..10 for any number of crops of a picture; 5 means even odds against a bad crop of the same area.
+    """Scores 0..10 for any number of crops of a picture; ``Calibration`` defines the scale.
 
     Each picture is run alone, so its scores do not depend on its batch.
 

@@ -22,6 +22,8 @@ from stages.backends.scorers import subject_features as subject
 from stages.backends.scorers.composition_features import Projection, border_width, encoder_features, pooled_width
 from stages.backends.scorers.composition_files import VERSION, features_digest
 
+_LEAST = 2e-4  # of p in ``log_odds``: a score of 0.001 or 9.999
+
 
 def widths() -> tuple[int, int, int]:
     """How many features, in this order, are about borders, pooled, and about the subject."""
@@ -65,24 +67,46 @@ class RankingHead(nn.Module):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Raw score -> 0..10, where 5 means even odds against a typical bad crop of the same area.
+    """Raw score -> 0..10: five times the probability that the crop is better than a typical bad crop of its area, plus five
+    times the probability that it is better than a typical professional frame of its area.
 
-    The raw score of a bad crop depends on its size; ``level`` gives its mean as a polynomial of
-    log(area share of the picture).
+    So 2.5 to 3 is a typical bad crop, about 7.5 a professional's own frame, and the scale still tells crops beyond that frame
+    apart, where the first probability alone is 1 to two digits. The raw score of a bad crop depends on its size; ``level``
+    gives its mean as a polynomial of log(area share of the picture).
 
     Args:
         level: constant, linear and quadratic coefficient.
         scale: raw score that one unit of log-odds is.
+        lead: log-odds of a typical professional frame against a typical bad crop of its area.
     """
 
     level: tuple[float, float, float]
     scale: float
+    lead: float
 
     def apply(self, raw: subject.Array, boxes: subject.Array) -> subject.Array:
         """Scores [N] of raw scores [N] and ``boxes`` [N, 4], fractions of the picture."""
         size = log_area(boxes)
         expected = self.level[0] + self.level[1] * size + self.level[2] * size**2
-        return np.asarray(10 / (1 + np.exp(np.clip((expected - raw) / self.scale, -60, 60))))
+        odds = (raw - expected) / self.scale
+        return np.asarray(5 * _sigmoid(odds) + 5 * _sigmoid(odds - self.lead))
+
+    def log_odds(self, scores: subject.Array) -> subject.Array:
+        """The inverse of ``apply``: log-odds [N] against a typical bad crop, of scores [N] in 0..10, finite at the ends.
+
+        With u = exp(odds), c = exp(-lead) and p = score / 5, the sum of the two sigmoids is a quadratic equation:
+        c (2 - p) u^2 + (1 + c) (1 - p) u = p.
+        """
+        p = np.clip(np.asarray(scores, np.float64) / 5, _LEAST, 2 - _LEAST)
+        c = np.exp(-self.lead)
+        half = (1 + c) * (1 - p) / 2
+        root = np.sqrt(half**2 + c * (2 - p) * p)
+        u = np.where(half > 0, p / (half + root), (root - half) / (c * (2 - p)))  # no difference of near numbers
+        return np.asarray(np.log(u))
+
+
+def _sigmoid(odds: subject.Array) -> subject.Array:
+    return np.asarray(1 / (1 + np.exp(np.clip(-odds, -60, 60))))
 
 
 def log_area(boxes: subject.Array) -> subject.Array:
@@ -129,11 +153,12 @@ class ScorerModel:
             tensors = load(content)
             head = RankingHead(config["hidden"], config["members"])
             head.load_state_dict({name[5:]: value for name, value in tensors.items() if name.startswith("head.")})
-            level, scale = config["calibration"]["level"], config["calibration"]["scale"]
+            of = config["calibration"]
+            calibration = Calibration(tuple(of["level"]), of["scale"], of["lead"])
             projection = Projection.from_tensors(tensors)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"scorer in {folder} does not load ({error}): run procrop-data train-scorer") from error
-        return ScorerModel(projection, head.double().eval(), Calibration(tuple(level), scale))
+        return ScorerModel(projection, head.double().eval(), calibration)
 
 
 def _check(config: JsonObject, content: bytes, folder: Path, segmenter: str) -> None:

@@ -1,6 +1,6 @@
 """Calibration of a scorer: how often its preference is right, beside the probability that it gives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,32 +8,34 @@ from stages.backends.scorers.subject_features import Array
 from stages.training.scorer.pairs import KINDS, Example
 
 BINS = 5
-_LEAST = 1e-4  # of a score's share: log-odds are infinite at 0 and 10
 # By kind of pair and for ``all``: sure, right, error; and under ``bins`` one row a bin.
 Reliability = dict[str, dict[str, float] | list[dict[str, float]]]
 
 
 def probability(better: Array, worse: Array) -> Array:
-    """Probability [P] that the first of two crops of equal area is the better one, by their scores [P] in 0..10.
+    """Probability [P] that the first of two crops of equal area is the better one, by their log-odds [P].
 
-    A score is the probability against a typical bad crop of its area, so the log-odds of a pair are the difference of two.
+    Both are against a typical bad crop of that area, so the log-odds of a pair are the difference of two.
     """
-    return np.asarray(1 / (1 + np.exp(_log_odds(worse) - _log_odds(better))))
+    return np.asarray(1 / (1 + np.exp(worse - better)))
 
 
-def reliability(examples: Sequence[Example], scores: Sequence[Array]) -> Reliability:
+def reliability(
+    examples: Sequence[Example], scores: Sequence[Array], log_odds: Callable[[Array], Array]
+) -> Reliability:
     """Reliability for each kind of pair, and for all with equal weight of the kinds.
 
     ``sure``: mean probability that the scorer gives to the crop that it prefers, at least one half. ``right``: share of the
     pairs where that crop is the better one. ``error``: the expected calibration error, the weighted mean over ``BINS``
-    equal bins of the gap between the two.
+    equal bins of the gap between the two. log_odds: of scores, ``Calibration.log_odds``.
     """
     sure: list[float] = []
     right: list[float] = []
     kinds: list[str] = []
     for example, values in zip(examples, scores, strict=True):
+        odds = log_odds(values)
         for better, worse, kind in example.pairs:
-            chance = float(probability(values[better], values[worse]))
+            chance = float(probability(odds[better], odds[worse]))
             sure.append(max(chance, 1 - chance))
             right.append(0.5 + 0.5 * float(np.sign(values[better] - values[worse])))
             kinds.append(kind)
@@ -66,8 +68,3 @@ def _bins(sure: Array, right: Array, weights: Array) -> list[dict[str, float]]:
             share = float(weights[inside].sum() / weights.sum())
             rows.append({"weight": round(share, 4), "sure": round(means[0], 4), "right": round(means[1], 4)})
     return rows
-
-
-def _log_odds(scores: Array) -> Array:
-    chance = np.clip(np.asarray(scores, np.float64) / 10, _LEAST, 1 - _LEAST)
-    return np.asarray(np.log(chance / (1 - chance)))

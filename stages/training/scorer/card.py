@@ -13,7 +13,9 @@ CELL = 200  # pixels of the sheet's cells
 
 _CARD = """# Composition scorer
 
-Scores the composition of a crop from 0 to 10. A score of 5 means even odds against a typical bad crop of the same area.
+Scores the composition of a crop from 0 to 10: five times the probability that it is better than a typical bad crop of its area,
+plus five times the probability that it is better than a typical professional frame of its area. A random crop has about 2.5, a
+professional's own frame about 7.5.
 
 - **Architecture.** One EfficientNet-Lite0 pass and one U2-NetP mask for each image, then any number of crops. The
   features are RoIAlign of the maps of strides 8 and 16 in strips inside and outside each side (to detect whether the

@@ -12,7 +12,7 @@ from stages.backends.scorers.composition_features import fit_projection, project
 from stages.backends.scorers.composition_model import RankingHead, ScorerModel, crop_features
 from stages.backends.scorers.subject_features import Array
 from stages.training.scorer.fitting import Fit, Pairs, balance, fit_calibration, fit_head
-from stages.training.scorer.pairs import KINDS, random_window
+from stages.training.scorer.pairs import INSIDE, KINDS, random_window
 from stages.training.scorer.views import ExampleView
 
 FOLDS = 5
@@ -33,10 +33,17 @@ class FittedModel:
 
 
 def fit_model(
-    views: Sequence[ExampleView], fit: Fit, seed: int, progress: Callable[[str, int, int], None]
+    views: Sequence[ExampleView],
+    fit: Fit,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+    known: ScorerModel | None = None,
 ) -> FittedModel:
-    """Fit the head to all views; its scale comes from the folds' heads, on the photos that they were not fitted to."""
-    projection = fit_projection([view.maps for view in views])
+    """Fit the head to all views; its calibration comes from the folds' heads, on the photos that they were not fitted to.
+
+    known: a model whose projection and head stay as they are, so that only the calibration is fitted.
+    """
+    projection = known.projection if known else fit_projection([view.maps for view in views])
     with torch.inference_mode():
         projected = [project(view.maps, projection) for view in views]
         features = [
@@ -46,7 +53,7 @@ def fit_model(
     names = sorted({view.example.photo for view in views})
     pairs = collect_pairs(views, [each.clone() for each in features], names)
     gaps, unseen = _cross_validate(pairs, _folds(names, seed), fit, seed, progress)
-    head = fit_head(pairs, fit, seed)
+    head = known.head if known else fit_head(pairs, fit, seed)
     progress("fit", FOLDS + 1, FOLDS + 1)
     boxes = [_any_crops(view, seed, number) for number, view in enumerate(views)]
     raw = [
@@ -54,7 +61,8 @@ def fit_model(
         for maps, view, crops in zip(projected, views, boxes, strict=True)
     ]
     weights = balance(unseen)
-    calibration = fit_calibration(raw, boxes, gaps, weights.numpy())
+    frames = (unseen.kind != KINDS.index(INSIDE)).numpy()
+    calibration = fit_calibration(raw, boxes, gaps, weights.numpy(), frames)
     return FittedModel(ScorerModel(projection, head, calibration), _accuracies(gaps, unseen, weights))
 
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.backends.scorers.composition_model import Calibration, RankingHead, log_area, widths
 from stages.backends.scorers.subject_features import Array
 from stages.training.scorer.pairs import INSIDE, KINDS
+
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,22 @@ def balance(pairs: Pairs) -> Tensor:
     return weights
 
 
-def fit_calibration(raw: Sequence[Array], boxes: Sequence[Array], gaps: Array, weights: Array) -> Calibration:
-    """The calibration that puts a typical crop of each size at 5.
+def fit_calibration(
+    raw: Sequence[Array], boxes: Sequence[Array], gaps: Array, weights: Array, frames: BoolArray
+) -> Calibration:
+    """The calibration of a head from random crops and from pairs of photos that its folds' heads were not fitted to.
 
     Args:
-        raw: scores [N] of random crops of each picture.
+        raw: scores [N] of random crops of each picture: typical bad ones.
         boxes: those crops [N, 4] as fractions of the picture.
-        gaps: [P], raw score of better less worse, on photos that the head was not fitted to; the scale makes them log-odds.
+        gaps: [P], raw score of better less worse; the scale makes them log-odds.
         weights: [P], of the gaps.
+        frames: [P], whether the better crop of a pair is a professional's frame; their mean gap is the lead.
     """
     sizes, values = np.concatenate([log_area(each) for each in boxes]), np.concatenate(list(raw))
     quadratic, linear, constant = np.polyfit(sizes, values, 2)
     scales = np.geomspace(0.1, 20, 200)
     losses = [np.average(np.logaddexp(0, -gaps / scale), weights=weights) for scale in scales]
-    return Calibration((float(constant), float(linear), float(quadratic)), float(scales[int(np.argmin(losses))]))
+    scale = float(scales[int(np.argmin(losses))])
+    lead = max(0.0, float(np.average(gaps[frames], weights=weights[frames])) / scale)
+    return Calibration((float(constant), float(linear), float(quadratic)), scale, lead)

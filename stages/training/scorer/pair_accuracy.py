@@ -77,7 +77,11 @@ class ScorerEvaluation:
 
 
 def evaluate_scorer(
-    scorer: Scorer, segmenter: Segmenter, examples: Sequence[Example], progress: Progress
+    scorer: Scorer,
+    segmenter: Segmenter,
+    examples: Sequence[Example],
+    log_odds: Callable[[Array], Array],
+    progress: Progress,
 ) -> ScorerEvaluation:
     """All held-out figures of a scorer, and its worst failures.
 
@@ -85,6 +89,7 @@ def evaluate_scorer(
         scorer: to evaluate.
         segmenter: of the subjects.
         examples: of held-out photographs.
+        log_odds: of its scores, ``Calibration.log_odds``.
         progress: called with the name of the step, parts done and all parts.
     """
     clean, stressed = [], []
@@ -97,7 +102,7 @@ def evaluate_scorer(
         "accuracy": accuracy(examples, clean),
         "accuracy_degraded": accuracy(examples, stressed),
         "accuracy_within_16_9": accuracy([_within_16_9(example) for example in examples], clean),
-        "calibration": reliability(examples, clean),
+        "calibration": reliability(examples, clean, log_odds),
         "best_crop": best_crops(scorer, segmenter, examples),
         "subject_kept_inside": subject_kept(scorer, segmenter, inside),
         "ranking_agreement": agreement(scorer, examples),

@@ -90,7 +90,7 @@ def train_composition_scorer(
     digest = fitted.model.save(unfinished, segmenter.digest)
     times.append(time.perf_counter())
     scorer = CompositionScorer(unfinished, segmenter)
-    evaluation = evaluate_scorer(scorer, segmenter, examples[TEST], progress)
+    evaluation = evaluate_scorer(scorer, segmenter, examples[TEST], fitted.model.calibration.log_odds, progress)
     validated = [score(scorer, example.picture, pixels(example)) for example in examples[VAL]]
     spent = np.diff([*times, time.perf_counter()])
     report: ScorerReport = {

@@ -58,6 +58,7 @@ VALUES = {
     "root": (["--root", "a/set"], {"root": "a/set"}),
     "split": (["--split", "val"], {"split": "val"}),
     "seed": (["--seed", "7"], {"seed": 7}),
+    "recalibrate": (["--recalibrate", "a/run"], {"recalibrate": "a/run"}),
     "photos": (["--photos", "a/folder"], {"photos": "a/folder"}),
     "batch": (["--batch", "5"], {"batch": 5}),
     "size": (["--size", "80"], {"size": 80}),

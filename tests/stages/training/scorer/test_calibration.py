@@ -12,13 +12,17 @@ def example_of(kinds: list[str]) -> Example:
 
 
 def scores_for(chances: np.ndarray) -> np.ndarray:
-    """A first crop with that chance against a second that scores 5."""
-    return np.stack([10 * chances, np.full(len(chances), 5.0)], 1).ravel()
+    """A first crop with that chance against a second; "scores" are chances against a bad crop here."""
+    return np.stack([chances, np.full(len(chances), 0.5)], 1).ravel()
+
+
+def log_odds(chances: np.ndarray) -> np.ndarray:
+    return np.log(chances / (1 - chances))
 
 
 def test_probability_is_symmetric_and_of_the_log_odds() -> None:
-    assert probability(np.array(8.0), np.array(5.0)) == pytest.approx(0.8)
-    a, b = np.array([0.0, 3.0, 10.0]), np.array([10.0, 6.0, 2.0])
+    assert probability(np.array(np.log(4.0)), np.array(0.0)) == pytest.approx(0.8)
+    a, b = np.array([-9.0, 0.3, 9.0]), np.array([8.0, 0.6, -2.0])
     assert probability(a, b) + probability(b, a) == pytest.approx(1.0)
 
 
@@ -27,8 +31,8 @@ def test_calibration_error_is_small_only_for_a_calibrated_scorer() -> None:
     chances = rng.uniform(0.02, 0.98, 4000)
     chances = np.where(rng.uniform(size=4000) < chances, chances, 1 - chances)  # the better one is first
     example = example_of([SHIFTED] * 4000)
-    honest = reliability([example], [scores_for(chances)])[SHIFTED]
-    boastful = reliability([example], [scores_for(np.where(chances > 0.5, 0.999, 0.001))])[SHIFTED]
+    honest = reliability([example], [scores_for(chances)], log_odds)[SHIFTED]
+    boastful = reliability([example], [scores_for(np.where(chances > 0.5, 0.999, 0.001))], log_odds)[SHIFTED]
     assert honest["error"] < 0.03 and boastful["error"] > 0.2
     assert honest["right"] == boastful["right"]
 
@@ -36,6 +40,6 @@ def test_calibration_error_is_small_only_for_a_calibrated_scorer() -> None:
 def test_all_counts_each_kind_alike() -> None:
     kinds = [SHIFTED] * 1 + [INSIDE] * 9
     chances = np.array([0.9] + [0.1] * 9)
-    told = reliability([example_of(kinds)], [scores_for(chances)])
+    told = reliability([example_of(kinds)], [scores_for(chances)], log_odds)
     assert told[SHIFTED]["right"] == 1.0 and told[INSIDE]["right"] == 0.0 and told["all"]["right"] == 0.5
     assert sum(row["weight"] for row in told["bins"]) == pytest.approx(1.0)

@@ -48,14 +48,17 @@ def test_pairs_without_paint_weigh_as_much_as_the_others() -> None:
     assert weights[every == KINDS.index(INSIDE)].sum() == pytest.approx(float(weights.sum()) / 2)
 
 
-def test_calibration_is_monotone_and_a_typical_crop_scores_five() -> None:
+def test_calibration_is_monotone_and_places_bad_crops_and_frames() -> None:
     rng = np.random.default_rng(0)
     sides = rng.uniform(0.2, 1.0, (4, 300))
     boxes = [np.stack([np.zeros(300), np.zeros(300), side, side], 1) for side in sides]
     raw = [3 * np.log(side**2) + rng.normal(0, 0.5, 300) for side in sides]  # larger crops score more
-    calibration = fit_calibration(raw, boxes, rng.normal(1.0, 1.0, 500), np.ones(500))
+    gaps = rng.normal(2.0, 1.0, 500)
+    calibration = fit_calibration(raw, boxes, gaps, np.ones(500), np.arange(500) < 250)
+    assert calibration.lead == pytest.approx(gaps[:250].mean() / calibration.scale)
     scores = np.concatenate([calibration.apply(r, b) for r, b in zip(raw, boxes, strict=True)])
-    assert scores.mean() == pytest.approx(5.0, abs=0.3)
+    frames = np.concatenate([calibration.apply(r + gaps[:250].mean(), b) for r, b in zip(raw, boxes, strict=True)])
+    assert scores.mean() == pytest.approx(2.5, abs=0.5) and frames.mean() == pytest.approx(7.5, abs=0.5)
     assert abs(np.corrcoef(scores, np.concatenate(sides.tolist()))[0, 1]) < 0.1
     one = np.array([[0.0, 0.0, 0.5, 0.5]]).repeat(5, 0)
     assert (np.diff(calibration.apply(np.linspace(-5, 5, 5), one)) > 0).all()
@@ -66,7 +69,7 @@ def test_the_scale_of_calibration_makes_gaps_log_odds() -> None:
     gaps = rng.normal(0, 6, 20_000)
     gaps = np.where(rng.uniform(size=20_000) < 1 / (1 + np.exp(-gaps / 3)), gaps, -gaps)  # better less worse, scale 3
     boxes = np.array([[0, 0, side, side] for side in (0.3, 0.5, 0.7, 0.9)])
-    calibration = fit_calibration([np.zeros(4)], [boxes], np.abs(gaps) * np.sign(gaps), np.ones(20_000))
+    calibration = fit_calibration([np.zeros(4)], [boxes], gaps, np.ones(20_000), gaps > 0)
     assert calibration.scale == pytest.approx(3.0, rel=0.1)
-    heavy = fit_calibration([np.zeros(4)], [boxes], gaps, np.where(gaps < 0, 5.0, 1.0))
+    heavy = fit_calibration([np.zeros(4)], [boxes], gaps, np.where(gaps < 0, 5.0, 1.0), gaps > 0)
     assert heavy.scale > 2 * calibration.scale

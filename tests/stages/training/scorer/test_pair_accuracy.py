@@ -36,7 +36,7 @@ def examples() -> list[Example]:
 
 
 def of(scorer: FakeScorer, examples: list[Example]):
-    return evaluate_scorer(scorer, FakeSegmenter(), examples, lambda step, done, total: None)
+    return evaluate_scorer(scorer, FakeSegmenter(), examples, np.asarray, lambda step, done, total: None)
 
 
 def test_metrics_separate_good_contrary_and_indifferent_scorers(examples: list[Example]) -> None:
