@@ -82,7 +82,6 @@ stages/backends/outpainters/small_diffusion/test_backend.py: stages.backends.out
 stages/backends/scorers/test_aesthetic.py: stages.backends.base weight_files
 stages/backends/scorers/test_aesthetic.py: stages.backends.scorers aesthetic_engine
 stages/backends/scorers/test_composition.py: stages.backends.scorers composition_engine composition_features composition_files
-stages/backends/scorers/test_composition.py: stages.backends.scorers composition_model
 stages/backends/vision/test_sam.py: stages.backends.vision sam_engine sam_model
 stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_report excluded_sets signatures similarity
 stages/photos/test_remote_readers.py: stages.photos source_readers source_scan
