@@ -46,10 +46,11 @@ demo: setup ## photographs to dataset to cropper to report, about 5 minutes
 	$(RUN) report --work $(DEMO_WORK)
 	@echo "look at $(DEMO_WORK)/report/index.html; the dataset is $(DEMO_WORK)/dataset, the cropper $(DEMO_WORK)/models/cropper/cropper"
 
-outpaint: setup ## ingest, caption, outpaint
+outpaint: setup ## ingest, perceive, caption, outpaint
 	$(RUN) run --until outpaint $(AT)
 
-refine-proposals: setup ## propose, refine, filter
+refine-proposals: setup ## perceive, propose, refine, filter
+	$(RUN) perceive $(AT)
 	$(RUN) propose $(AT)
 	$(RUN) refine $(AT)
 	$(RUN) filter $(AT)

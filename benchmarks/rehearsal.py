@@ -59,6 +59,7 @@ def recipe_for(source: Path, photos: int, variants: int, shards: int) -> Recipe:
                 "checks": {"blank_share": 0, "seam_ratio": 1e6, "repeat_correlation": 1},
             },
             "filter": {"min_own_subject": 0, "max_cut_subject": 1, "canvas_quantile": 0},
+            "perceive": {"micro_batch": 64},
             "propose": {"micro_batch": 64},
             "refine": {"micro_batch": 64},
             "build": {"shards": shards},

@@ -24,11 +24,12 @@ from pipeline.core.geometry import BoxPx
 from pipeline.core.resources import bundled
 from pipeline.core.seeds import seed_for
 from stages.audits.seam.canvas_samples import Canvases
+from stages.backends.base import picture as perceived
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition import CompositionScorer
 from stages.backends.scorers.composition_engine import ScorerEngine
 from stages.backends.vision.u2net import SIDE, U2NetSegmenter, u2netp_path
-from stages.canvases.subject_mask_grid import SubjectGrid, pack
+from stages.canvases.subject_mask_grid import SubjectGrid
 from stages.filter import FilterSettings
 
 SUBJECT = 0.5
@@ -67,7 +68,7 @@ class Agreement:
         union = int((a | b).sum())
         self.iou.append(float((a & b).sum()) / union if union else 1.0)
         self.difference.append(float(np.abs(first - second).mean()))
-        self.grid.append(correlation(*(np.frombuffer(pack(mask), np.uint8) for mask in (first, second))))
+        self.grid.append(correlation(*(perceived.mask_grid(mask).ravel() for mask in (first, second))))
 
     def summary(self) -> dict[str, float | int]:
         """Means, and counts of what changed."""
@@ -167,15 +168,19 @@ class MaskScorer:
         """The segmenter's masks, under the digest that the scorer expects."""
         return self._segmenter.segment(images)
 
+    def network_masks(self, images: Sequence[Image]) -> list[Floats]:
+        """The same at the size that the segmenter works at."""
+        return self._segmenter.network_masks(images)
+
     def score(self, image: Image, boxes: Floats) -> Floats:
         """Scores [N] of boxes [N, 4]."""
-        return self._engine.score(image, boxes)
+        return self._engine.score(perceived.Picture.of(image), boxes)
 
 
 def judge(picture: Picture, mask: Floats, boxes: Floats, settings: FilterSettings) -> tuple[str, list[bool]]:
     """Filter's verdict by the mask alone, and whether each of ``boxes`` [N, 4] keeps enough of the subject."""
     height, width = picture.pixels.shape[:2]
-    own, *kept = SubjectGrid(pack(mask), width, height).kept(
+    own, *kept = SubjectGrid(perceived.mask_grid(mask), width, height).kept(
         [picture.photo_box or (0, 0, width, height), *boxes.tolist()]
     )
     verdict = "kept"

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.core.records import MASK_SIDE
+from stages.backends.base.picture import Picture
 from stages.backends.base.protocols import Encoded, Floats, PaintRequest, Prompts
 from stages.backends.base.protocols import Image as Pixels
 from stages.backends.registry import Models
@@ -44,6 +46,10 @@ class MiddleSegmenter:
         """A mask an image."""
         return [self._one(*image.shape[:2]) for image in images]
 
+    def network_masks(self, images: Sequence[Pixels]) -> list[Floats]:
+        """The same masks, small."""
+        return [self._one(MASK_SIDE, MASK_SIDE) for _ in images]
+
     def _one(self, h: int, w: int) -> Floats:
         mask = np.zeros((h, w), np.float32)
         mask[h * 2 // 5 : h * 3 // 5, w * 2 // 5 : w * 3 // 5] = 1
@@ -58,12 +64,11 @@ class SizeScorer:
     licence: str = "MIT"
     digest: str = "size0001"
 
-    def score(self, images: Sequence[Pixels], boxes: Sequence[Floats]) -> list[Floats]:
-        """Scores of the boxes [N, 4] of each image."""
-        return [self._one(image, np.asarray(found, np.float32)) for image, found in zip(images, boxes, strict=True)]
+    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores of the boxes [N, 4] of each picture."""
+        return [self._one(*one.size, np.asarray(found, np.float32)) for one, found in zip(pictures, boxes, strict=True)]
 
-    def _one(self, image: Pixels, box: Floats) -> Floats:
-        h, w = image.shape[:2]
+    def _one(self, w: int, h: int, box: Floats) -> Floats:
         share = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / (w * h)
         off = np.abs((box[:, 0] + box[:, 2]) / 2 / w - 0.5) + np.abs((box[:, 1] + box[:, 3]) / 2 / h - 0.5)
         return (10 - 6 * np.abs(share - 0.66) - 4 * off).astype(np.float32)

@@ -1,40 +1,55 @@
 """Dedup: what each photograph is recognised by, for ``build`` to find near-duplicates. It drops nothing itself."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import Photo, Signature
+from pipeline.core.records import PERCEIVED_PHOTOS, Photo, Signature
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from stages.backends.base.protocols import Encoder
 from stages.near_duplicates.similarity import signature_of
 from stages.photos.decode import to_array
 
 
-class Dedup(Stage[Photo]):
-    """Computes signatures early, so that each photograph is encoded once, however often ``build`` is run."""
+@dataclass(frozen=True)
+class _Vector:
+    """The columns of ``Perception`` that a signature needs."""
+
+    key: str
+    vector: bytes
+
+
+@dataclass(frozen=True)
+class _EncodedPhoto:
+    """A photo with its vector, fp16 [D]."""
+
+    photo: Photo
+    vector: bytes
+
+
+class Dedup(Stage[_EncodedPhoto]):
+    """Computes signatures early, so that each photograph is read once, however often ``build`` is run."""
 
     name = "dedup"
-    version = 1
-    upstream = ("ingest",)
+    version = 2  # 2: vectors come from perceive
+    upstream = ("ingest", PERCEIVED_PHOTOS)
     record = Signature
     micro_batch = 8
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
 
     def settings(self) -> JsonObject:
         return {}
 
-    def models(self) -> dict[str, str]:
-        return {"encoder": self._encoder.digest}
+    def tasks(self, shard: Shard) -> list[Task[_EncodedPhoto]]:
+        vectors = {row.key: row.vector for row in shard.rows(PERCEIVED_PHOTOS, _Vector)}
+        photos = [photo for photo in shard.rows("ingest", Photo) if photo.key in vectors]
+        return [Task(photo.key, _EncodedPhoto(photo, vectors[photo.key])) for photo in photos]
 
-    def tasks(self, shard: Shard) -> list[Task[Photo]]:
-        return [Task(photo.key, photo) for photo in shard.rows("ingest", Photo)]
+    def run(self, tasks: Sequence[Task[_EncodedPhoto]], shard: Shard) -> list[Outcome]:
+        return [Outcome.kept(self._signature(task.payload, shard)) for task in tasks]
 
-    def run(self, tasks: Sequence[Task[Photo]], shard: Shard) -> list[Outcome]:
-        images = [to_array(shard.image("ingest", task.key)) for task in tasks]
-        encoded = self._encoder.encode(images)
-        return [
-            Outcome.kept(signature_of(task.key, task.payload.uri, task.payload.split, image, features.vector))
-            for task, image, features in zip(tasks, images, encoded, strict=True)
-        ]
+    @staticmethod
+    def _signature(item: _EncodedPhoto, shard: Shard) -> Signature:
+        image = to_array(shard.image("ingest", item.photo.key))
+        vector = np.frombuffer(item.vector, np.float16).astype(np.float32)
+        return signature_of(item.photo.key, item.photo.uri, item.photo.split, image, vector)

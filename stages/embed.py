@@ -1,78 +1,76 @@
-"""Embed: photos and kept canvases become vectors for search and token grids for fusion, both fp16."""
+"""Embed: the features of photos and kept canvases that retrieval and training read, as ``perceive`` computed them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import CANVAS, PHOTO, Crops, Embedding, Photo
+from pipeline.core.records import PERCEIVED_CANVASES, PERCEIVED_PHOTOS, Crops, Embedding
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from stages.backends.base.protocols import Encoder
-from stages.photos.decode import to_array
 
 
 class EmbedSettings(Settings):
-    """Settings of the encoder's batches.
+    """Settings of the rows that are written together.
 
     Args:
-        micro_batch: images encoded together.
+        micro_batch: rows.
     """
 
-    micro_batch: int = Field(16, ge=1)
+    micro_batch: int = Field(256, ge=1)
+
+
+@dataclass(frozen=True)
+class _Features:
+    """The columns of ``Perception`` that an ``Embedding`` holds."""
+
+    key: str
+    photo: str
+    kind: str
+    vector: bytes
+    tokens: bytes
+    grid_h: int
+    grid_w: int
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The columns of ``Photo`` that are needed."""
+
+    key: str
+    split: str
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A photo, or a canvas of it (``kind``), whose image is in the tar of ``stage``."""
+    """A photo or canvas of a split."""
 
-    photo: Photo
-    kind: str
-    stage: str
+    features: _Features
+    split: str
 
 
 class Embed(Stage[_Picture]):
-    """Encodes the photos of a shard, then the canvases that ``filter`` kept."""
+    """Chooses the photos of a shard and the canvases that ``filter`` kept; it runs no model."""
 
     name = "embed"
-    version = 1
-    upstream = ("ingest", "outpaint", "filter")
+    version = 2  # 2: features come from perceive
+    upstream = ("ingest", PERCEIVED_PHOTOS, PERCEIVED_CANVASES, "filter")
     record = Embedding
 
-    def __init__(self, settings: EmbedSettings, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, settings: EmbedSettings) -> None:
         self._settings = settings
         self.micro_batch = settings.micro_batch
 
     def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
-    def models(self) -> dict[str, str]:
-        return {"encoder": self._encoder.digest}
-
     def tasks(self, shard: Shard) -> list[Task[_Picture]]:
-        photos = {photo.key: photo for photo in shard.rows("ingest", Photo)}
-        tasks = [Task(key, _Picture(photo, PHOTO, "ingest")) for key, photo in photos.items()]
-        for crops in shard.rows("filter", Crops):
-            tasks.append(Task(crops.key, _Picture(photos[crops.photo], CANVAS, "outpaint")))
-        return tasks
+        splits = {photo.key: photo.split for photo in shard.rows("ingest", _Split)}
+        canvases = {row.key: row for row in shard.rows(PERCEIVED_CANVASES, _Features)}
+        kept = [canvases[crops.key] for crops in shard.rows("filter", Crops)]
+        rows = [*shard.rows(PERCEIVED_PHOTOS, _Features), *kept]
+        return [Task(row.key, _Picture(row, splits[row.photo])) for row in rows]
 
     def run(self, tasks: Sequence[Task[_Picture]], shard: Shard) -> list[Outcome]:
-        encoded = self._encoder.encode([to_array(shard.image(task.payload.stage, task.key)) for task in tasks])
-        return [
-            Outcome.kept(
-                Embedding(
-                    key=task.key,
-                    photo=task.payload.photo.key,
-                    kind=task.payload.kind,
-                    split=task.payload.photo.split,
-                    vector=features.vector.astype(np.float16).tobytes(),
-                    tokens=features.tokens.astype(np.float16).tobytes(),
-                    grid_h=features.grid[0],
-                    grid_w=features.grid[1],
-                )
-            )
-            for task, features in zip(tasks, encoded, strict=True)
-        ]
+        return [Outcome.kept(Embedding(split=task.payload.split, **vars(task.payload.features))) for task in tasks]

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from pipeline.core.geometry import Box, aspect, cover, is_distinct
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import Canvas, Crops, Proposals, Refined
+from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Crops, Refined
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
+from stages.backends.base.picture import unpack_mask
 from stages.canvases.subject_mask_grid import SubjectGrid
 
 CALIBRATION = "calibration.json"
@@ -57,19 +58,27 @@ class FilterSettings(Settings):
 
 
 @dataclass(frozen=True)
+class _Mask:
+    """The columns of ``Perception`` that are needed."""
+
+    key: str
+    mask: bytes
+
+
+@dataclass(frozen=True)
 class _Refinement:
-    """What the last round made of a canvas, and the canvas's subject mask (``Proposals.subject_grid``)."""
+    """What the last round made of a canvas, and the canvas's subject mask (``Perception.mask``)."""
 
     boxes: Refined
     canvas: Canvas
-    subject_grid: bytes
+    mask: bytes
 
 
 class Filter(Stage[_Refinement]):
     """Calibrates its thresholds in the prologue, then judges one canvas a task."""
 
     name = "filter"
-    version = 2
+    version = 3  # 3: masks come from perceive
     record = Crops
     reasons = ("low_score", "no_distinct_crop", "subject_cut", "bad_outpaint")
     micro_batch = 256
@@ -78,7 +87,7 @@ class Filter(Stage[_Refinement]):
     def __init__(self, settings: FilterSettings, last_round: str) -> None:
         self._settings = settings
         self._last = last_round
-        self.upstream = ("outpaint", "propose", last_round)
+        self.upstream = ("outpaint", PERCEIVED_CANVASES, last_round)
 
     def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
@@ -104,9 +113,9 @@ class Filter(Stage[_Refinement]):
 
     def tasks(self, shard: Shard) -> list[Task[_Refinement]]:
         canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
-        grids = {proposals.key: proposals.subject_grid for proposals in shard.rows("propose", Proposals)}
+        masks = {row.key: row.mask for row in shard.rows(PERCEIVED_CANVASES, _Mask)}
         return [
-            Task(refined.key, _Refinement(refined, canvases[refined.key], grids[refined.key]))
+            Task(refined.key, _Refinement(refined, canvases[refined.key], masks[refined.key]))
             for refined in shard.rows(self._last, Refined)
         ]
 
@@ -116,7 +125,7 @@ class Filter(Stage[_Refinement]):
 
     def _judge(self, task: Task[_Refinement], calibration: dict[str, float]) -> Outcome:
         row, canvas = task.payload.boxes, task.payload.canvas
-        kept = SubjectGrid(task.payload.subject_grid, canvas.width, canvas.height).kept(row.boxes)
+        kept = SubjectGrid(unpack_mask(task.payload.mask), canvas.width, canvas.height).kept(row.boxes)
         crops = self._crops(row, kept, calibration["crop_threshold"])
         reason = self._reason(row, kept[0], len(crops) - 1, calibration["canvas_threshold"])
         record = Crops(

@@ -11,11 +11,12 @@ from pydantic import Field
 
 from pipeline.core.geometry import BoxPx
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import Canvas, Caption, Photo
+from pipeline.core.records import PERCEIVED_PHOTOS, Canvas, Caption, Photo
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, SplitStage, Task
-from stages.backends.base.protocols import Composer, Declined, Labels, Outpainter, PaintRequest, Segmenter
+from stages.backends.base.picture import soft_mask, unpack_mask
+from stages.backends.base.protocols import Composer, Declined, Labels, Outpainter, PaintRequest
 from stages.canvases.paint_checks import PaintCheckSettings, measure
 from stages.canvases.placement import Placement, PlacementSettings, place
 from stages.canvases.seam_treatment import SeamSettings, enlarged, treat
@@ -46,7 +47,7 @@ class OutpaintSettings(Settings):
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A decoded photo uint8 [H, W, 3], its soft subject mask [H, W], and its regions [H, W] where a painter is shown them."""
+    """A decoded photo uint8 [H, W, 3], its soft subject mask [S, S], and its regions [H, W] where a painter is shown them."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.float32]
@@ -63,10 +64,19 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
+class _Mask:
+    """The columns of ``Perception`` that are needed."""
+
+    key: str
+    mask: bytes
+
+
+@dataclass(frozen=True)
 class _Variant:
     """One canvas to make: of which photo, with which prompts, and its number among the canvases of that photo."""
 
     photo: Photo
+    mask: bytes
     caption: Caption
     number: int
 
@@ -75,20 +85,17 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
     """Draws a placement, paints, treats the seam and checks the canvas; the placement's box is the pseudo-label."""
 
     name = "outpaint"
-    version = 1
-    upstream = ("ingest", "caption")
+    version = 2  # 2: masks come from perceive
+    upstream = ("ingest", PERCEIVED_PHOTOS, "caption")
     record = Canvas
     reasons = ("blank", "seam_visible", "repeats_photo", "unsafe")
     extensions = ("jpg",)
 
-    def __init__(
-        self, settings: OutpaintSettings, outpainter: Outpainter, segmenter: Segmenter, composer: Composer | None = None
-    ) -> None:
+    def __init__(self, settings: OutpaintSettings, outpainter: Outpainter, composer: Composer | None = None) -> None:
         """composer: finds the photo's regions, for out-painters that are steered by them."""
         self._settings = settings
         self._composer = composer
         self._outpainter = outpainter
-        self._segmenter = segmenter
         self.micro_batch = settings.micro_batch
 
     def settings(self) -> JsonObject:
@@ -96,24 +103,31 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
 
     def models(self) -> dict[str, str]:
         composer = {"composer": self._composer.digest} if self._composer else {}
-        return {"outpainter": self._outpainter.digest, "segmenter": self._segmenter.digest, **composer}
+        return {"outpainter": self._outpainter.digest, **composer}
 
     def tasks(self, shard: Shard) -> list[Task[_Variant]]:
         captions = {caption.key: caption for caption in shard.rows("caption", Caption)}
+        masks = {row.key: row.mask for row in shard.rows(PERCEIVED_PHOTOS, _Mask)}
         tasks = []
         for photo in shard.rows("ingest", Photo):
+            if photo.key not in masks or photo.key not in captions:
+                continue  # it failed in a stage before this one
             held_out = photo.split != "train"
             count = self._settings.held_out_variants if held_out else self._settings.variants
             for number in range(count):
-                tasks.append(Task(f"{photo.key}-{number:02d}", _Variant(photo, captions[photo.key], number)))
+                variant = _Variant(photo, masks[photo.key], captions[photo.key], number)
+                tasks.append(Task(f"{photo.key}-{number:02d}", variant))
         return tasks
 
     def prepare(self, tasks: Sequence[Task[_Variant]], shard: Shard) -> list[_Prepared]:
         @cache
-        def photo(key: str) -> _Decoded:
-            return self._read(shard, key)
+        def photo(key: str, mask: bytes) -> _Decoded:
+            return self._read(shard, key, mask)
 
-        return [self._prepare(task.payload, photo(task.payload.photo.key), shard.run_seed) for task in tasks]
+        return [
+            self._prepare(task.payload, photo(task.payload.photo.key, task.payload.mask), shard.run_seed)
+            for task in tasks
+        ]
 
     def compute(self, prepared: Sequence[_Prepared]) -> Sequence[NDArray[np.uint8] | Declined]:
         return self._outpainter.paint([item.request for item in prepared])
@@ -126,10 +140,10 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
     ) -> list[Outcome]:
         return [self._finish(task, item, image) for task, item, image in zip(tasks, prepared, computed, strict=True)]
 
-    def _read(self, shard: Shard, key: str) -> _Decoded:
+    def _read(self, shard: Shard, key: str, mask: bytes) -> _Decoded:
         image = to_array(shard.image("ingest", key))
         regions = self._composer.regions([image])[0] if self._composer else None
-        return _Decoded(image, self._segmenter.segment([image])[0], regions)
+        return _Decoded(image, soft_mask(unpack_mask(mask)), regions)
 
     def _prepare(self, variant: _Variant, photo: _Decoded, run_seed: int) -> _Prepared:
         key, number = variant.photo.key, variant.number
@@ -140,7 +154,7 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
         )  # fmt: skip
         box_px, size = enlarged(drawn.box_px, drawn.size, self._settings.seam.scale)
         w, h = box_px[2] - box_px[0], box_px[3] - box_px[1]
-        subject = np.asarray(Image.fromarray(mask).resize((w, h), Image.Resampling.BOX))
+        subject = np.asarray(Image.fromarray(mask).resize((w, h), Image.Resampling.BILINEAR))
         request = PaintRequest(
             photo=np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.LANCZOS)),
             subject=subject,
@@ -190,7 +204,7 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
 def _subject_box(mask: NDArray[np.float32], drawn: Placement) -> BoxPx | None:
     """Bounds on the canvas of a photo's mask above one half; None without a subject."""
     x1, y1, x2, y2 = drawn.box_px
-    mask = np.asarray(Image.fromarray(mask).resize((x2 - x1, y2 - y1), Image.Resampling.BOX))
+    mask = np.asarray(Image.fromarray(mask).resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR))
     rows, columns = np.nonzero(mask > 0.5)
     if not len(rows):
         return None

@@ -2,19 +2,19 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pydantic import Field
 
 from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import Canvas, Proposals
+from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Proposals
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from stages.backends.base.protocols import Segmenter
+from stages.backends.base.picture import unpack_mask
 from stages.canvases.distinct_boxes import choose_distinct
-from stages.canvases.subject_mask_grid import SubjectGrid, pack
-from stages.photos.decode import to_array
+from stages.canvases.subject_mask_grid import SubjectGrid
 
 PHOTO = "photo"
 GRID_BINS = 12  # anchors of GAIC (Zeng et al. 2019): corners at bin centres of a 12 x 12 grid ...
@@ -32,7 +32,7 @@ class ProposeSettings(Settings):
         aspects: width over height, used as they are and inverted.
         min_subject: least share of the subject that a box keeps.
         distinct_iou: of boxes that overlap with an IoU of this or more, the first is kept.
-        micro_batch: canvases segmented together.
+        micro_batch: canvases whose boxes are proposed together.
     """
 
     jitter: int = Field(16, ge=0)
@@ -42,39 +42,52 @@ class ProposeSettings(Settings):
     aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
     min_subject: float = Field(0.8, ge=0, le=1)
     distinct_iou: float = Field(0.95, gt=0, le=1)
-    micro_batch: int = Field(8, ge=1)
+    micro_batch: int = Field(64, ge=1)
 
 
-class Propose(Stage[Canvas]):
-    """Segments each canvas and gives its candidate crops: the pseudo-label, then distinct ones that keep the subject."""
+@dataclass(frozen=True)
+class _Mask:
+    """The columns of ``Perception`` that are needed."""
+
+    key: str
+    mask: bytes
+
+
+@dataclass(frozen=True)
+class _MaskedCanvas:
+    """A canvas and the mask of its subject (``Perception.mask``)."""
+
+    canvas: Canvas
+    mask: bytes
+
+
+class Propose(Stage[_MaskedCanvas]):
+    """Gives the candidate crops of each canvas: the pseudo-label, then distinct ones that keep the subject."""
 
     name = "propose"
-    version = 1
-    upstream = ("outpaint",)
+    version = 2  # 2: masks come from perceive
+    upstream = ("outpaint", PERCEIVED_CANVASES)
     record = Proposals
 
-    def __init__(self, settings: ProposeSettings, segmenter: Segmenter) -> None:
+    def __init__(self, settings: ProposeSettings) -> None:
         self._settings = settings
-        self._segmenter = segmenter
         self.micro_batch = settings.micro_batch
 
     def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
-    def models(self) -> dict[str, str]:
-        return {"segmenter": self._segmenter.digest}
+    def tasks(self, shard: Shard) -> list[Task[_MaskedCanvas]]:
+        masks = {row.key: row.mask for row in shard.rows(PERCEIVED_CANVASES, _Mask)}
+        canvases = [canvas for canvas in shard.rows("outpaint", Canvas) if canvas.key in masks]
+        return [Task(canvas.key, _MaskedCanvas(canvas, masks[canvas.key])) for canvas in canvases]
 
-    def tasks(self, shard: Shard) -> list[Task[Canvas]]:
-        return [Task(canvas.key, canvas) for canvas in shard.rows("outpaint", Canvas)]
-
-    def run(self, tasks: Sequence[Task[Canvas]], shard: Shard) -> list[Outcome]:
-        masks = self._segmenter.segment([to_array(shard.image("outpaint", task.key)) for task in tasks])
+    def run(self, tasks: Sequence[Task[_MaskedCanvas]], shard: Shard) -> list[Outcome]:
         return [
-            Outcome.kept(self._propose(task.payload, pack(mask), seed_for(shard.run_seed, self.name, task.key)))
-            for task, mask in zip(tasks, masks, strict=True)
+            Outcome.kept(self._propose(task.payload, seed_for(shard.run_seed, self.name, task.key))) for task in tasks
         ]
 
-    def _propose(self, canvas: Canvas, packed: bytes, seed: int) -> Proposals:
+    def _propose(self, masked: _MaskedCanvas, seed: int) -> Proposals:
+        canvas = masked.canvas
         rng, size = random.Random(seed), (canvas.width, canvas.height)
         label = tuple(float(v) for v in canvas.photo_box)
         candidates = [
@@ -83,14 +96,14 @@ class Propose(Stage[Canvas]):
             *_on_subject(canvas.subject_box, size, self._settings, rng),
             *_grid(size, self._settings.grid, rng),
         ]
-        kept = SubjectGrid(packed, *size).kept([box for _, box in candidates])
+        kept = SubjectGrid(unpack_mask(masked.mask), *size).kept([box for _, box in candidates])
         tried = [(PHOTO, label)]
         for (origin, box), share in zip(candidates, kept, strict=True):
             if share >= self._settings.min_subject:
                 tried.append((origin, _whole_pixels(box, size)))
         chosen = [tried[i] for i in choose_distinct([box for _, box in tried], self._settings.distinct_iou)]
         boxes, origins = [list(box) for _, box in chosen], [origin for origin, _ in chosen]
-        return Proposals(canvas.key, canvas.photo, boxes, origins, packed)
+        return Proposals(canvas.key, canvas.photo, boxes, origins)
 
 
 def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.actor_resources import ActorResources
+from pipeline.core.records import CANVAS, PHOTO
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Stage
 from stages.backends.registry import Models, ModelSettings, models_of
@@ -15,13 +16,14 @@ from stages.embed import Embed, EmbedSettings
 from stages.filter import Filter, FilterSettings
 from stages.ingest import Ingest, IngestSettings
 from stages.outpaint import Outpaint, OutpaintSettings
+from stages.perceive import Perceive, PerceiveSettings
 from stages.propose import Propose, ProposeSettings
 from stages.refine import RefineRound, RefineSettings, round_name
 from stages.retrieve import Retrieve, RetrieveSettings
 from stages.training.cropper_settings import TrainSettings
 
 Verb = Literal[
-    "ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"
+    "ingest", "perceive", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"
 ]  # fmt: skip
 
 
@@ -42,6 +44,7 @@ class Recipe(Settings):
     work_shards: Annotated[int, Field(ge=1, le=100_000)] = 8
     models: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
+    perceive: PerceiveSettings = PerceiveSettings()
     outpaint: OutpaintSettings = OutpaintSettings()
     propose: ProposeSettings = ProposeSettings()
     refine: RefineSettings = RefineSettings()
@@ -68,16 +71,18 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
     """The same around models that are built already."""
     return [
         Ingest(recipe.ingest),
-        Dedup(models.encoder),
+        Perceive(PHOTO, recipe.perceive, models.segmenter, models.encoder),
+        Dedup(),
         CaptionStage(models.captioner),
-        Outpaint(recipe.outpaint, models.outpainter, models.segmenter, models.composer),
-        Propose(recipe.propose, models.segmenter),
+        Outpaint(recipe.outpaint, models.outpainter, models.composer),
+        Perceive(CANVAS, recipe.perceive, models.segmenter, models.encoder, models.scorer),
+        Propose(recipe.propose),
         *(
             RefineRound(number, recipe.refine, models.scorer, recipe.refine.box_proposer())
             for number in range(1, recipe.refine.rounds + 1)
         ),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
         Build(recipe.build, models.scorer, models.encoder, models.credits()),
-        Embed(recipe.embed, models.encoder),
+        Embed(recipe.embed),
         Retrieve(recipe.retrieve, models.encoder, recipe.models.encoder.model_dump(mode="json")),
     ]

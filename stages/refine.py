@@ -16,10 +16,11 @@ from pydantic import Field
 
 from pipeline.core.geometry import Box, cover, shift_inside, snap_aspect
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import Canvas, Proposals, Refined
+from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Proposals, Refined
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.backends.base.picture import Picture, unpack_maps, unpack_mask
 from stages.backends.base.protocols import BoxProposer, Scorer
 from stages.backends.proposers.cropper import CropperBoxes
 from stages.canvases.distinct_boxes import choose_distinct
@@ -77,12 +78,38 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class _Perceived:
+    """The columns of ``Perception`` that are needed."""
+
+    key: str
+    mask: bytes
+    maps: bytes
+    map_names: list[str]
+    map_shapes: list[int]
+
+
+@dataclass(frozen=True)
 class _Candidates:
-    """The boxes of a canvas as a round finds them, and its subject mask (``Proposals.subject_grid``)."""
+    """The boxes of a canvas as a round finds them, and what was perceived of it."""
 
     boxes: Refined
     canvas: Canvas
-    subject_grid: bytes
+    perceived: _Perceived
+
+    @property
+    def subject(self) -> SubjectGrid:
+        """Subject mass of the canvas."""
+        return SubjectGrid(unpack_mask(self.perceived.mask), self.canvas.width, self.canvas.height)
+
+    def picture(self, shard: Shard) -> Picture:
+        """The canvas as a scorer takes it; its pixels are read only if the scorer needs them."""
+        size, key = (self.canvas.width, self.canvas.height), self.canvas.key
+        return Picture(
+            size,
+            lambda: to_array(shard.image("outpaint", key)),
+            unpack_mask(self.perceived.mask),
+            unpack_maps(self.perceived),
+        )
 
 
 def round_name(number: int) -> str:
@@ -93,7 +120,7 @@ def round_name(number: int) -> str:
 class RefineRound(Stage[_Candidates]):
     """One round; a run has ``settings.rounds`` of them, each reading the one before."""
 
-    version = 2
+    version = 3  # 3: masks and the scorer's maps come from perceive
     record = Refined
 
     def __init__(
@@ -102,7 +129,7 @@ class RefineRound(Stage[_Candidates]):
         """cropper: adds candidates to the first round; later ones only see what became of them."""
         self.name = round_name(number)
         self._previous = "propose" if number == 1 else round_name(number - 1)
-        self.upstream = ("outpaint", "propose") if number == 1 else ("outpaint", "propose", self._previous)
+        self.upstream = ("outpaint", PERCEIVED_CANVASES, self._previous)
         self.round = number
         self._settings = settings
         self._scorer = scorer
@@ -120,18 +147,19 @@ class RefineRound(Stage[_Candidates]):
 
     def tasks(self, shard: Shard) -> list[Task[_Candidates]]:
         canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
-        proposals = {row.key: row for row in shard.rows("propose", Proposals)}
-        first = self.round == 1
-        least = self._settings.min_cover
-        before = [_unscored(row, least) for row in proposals.values()] if first else shard.rows(self._previous, Refined)
-        return [Task(row.key, _Candidates(row, canvases[row.key], proposals[row.key].subject_grid)) for row in before]
+        perceived = {row.key: row for row in shard.rows(PERCEIVED_CANVASES, _Perceived)}
+        if self.round == 1:
+            before = [_unscored(row, self._settings.min_cover) for row in shard.rows("propose", Proposals)]
+        else:
+            before = shard.rows(self._previous, Refined)
+        return [Task(row.key, _Candidates(row, canvases[row.key], perceived[row.key])) for row in before]
 
     def run(self, tasks: Sequence[Task[_Candidates]], shard: Shard) -> list[Outcome]:
         active = [task for task in tasks if task.payload.boxes.active]
-        images = [to_array(shard.image("outpaint", task.key)) for task in active]
-        before = self._known(active, images)
+        pictures = [task.payload.picture(shard) for task in active]
+        before = self._known(active, pictures)
         moved = [list(self._moves(task, known, shard.run_seed)) for task, known in zip(active, before, strict=True)]
-        scores = self._scorer.score(images, [_array([box for box, _ in boxes]) for boxes in moved])
+        scores = self._scorer.score(pictures, [_array([box for box, _ in boxes]) for boxes in moved])
         done = {}
         for task, known, boxes, values in zip(active, before, moved, scores, strict=True):
             fresh = [Scored(box, origin, float(v)) for (box, origin), v in zip(boxes, values, strict=True)]
@@ -141,30 +169,30 @@ class RefineRound(Stage[_Candidates]):
             done[task.key] = self._record(task.payload.boxes, known, better)
         return [Outcome.kept(done.get(task.key) or _carried(task.payload.boxes, self.round)) for task in tasks]
 
-    def _known(self, tasks: Sequence[Task[_Candidates]], images: Sequence[NDArray[np.uint8]]) -> list[list[Scored]]:
+    def _known(self, tasks: Sequence[Task[_Candidates]], pictures: Sequence[Picture]) -> list[list[Scored]]:
         """The beam before this round: the last one's, or the best of the proposals."""
         rows = [task.payload.boxes for task in tasks]
         if self._cropper is not None:
-            rows = self._with_cropper(self._cropper, tasks, images)
+            rows = self._with_cropper(self._cropper, tasks, pictures)
         if self.round > 1:
             return [_scored(row, row.scores) for row in rows]
-        scores = self._scorer.score(images, [_array(row.boxes) for row in rows])
+        scores = self._scorer.score(pictures, [_array(row.boxes) for row in rows])
         return [
             self._select(_scored(row, [float(v) for v in values])) for row, values in zip(rows, scores, strict=True)
         ]
 
     def _with_cropper(
-        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], images: Sequence[NDArray[np.uint8]]
+        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], pictures: Sequence[Picture]
     ) -> list[Refined]:
         """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
         rows = [task.payload.boxes for task in tasks]
-        proposed_boxes = cropper.propose(images, [{row.photo} for row in rows])
+        proposed_boxes = cropper.propose([picture.image for picture in pictures], [{row.photo} for row in rows])
         joined = []
         for task, row, proposed in zip(tasks, rows, proposed_boxes, strict=True):
             canvas = task.payload.canvas
             size = (canvas.width, canvas.height)
             whole = [_whole_pixels(box, size) for box in proposed.tolist()]
-            kept = SubjectGrid(task.payload.subject_grid, *size).kept(whole) if whole else []
+            kept = task.payload.subject.kept(whole) if whole else []
             fit = [box for box, share in zip(whole, kept, strict=True) if self._is_valid(row.boxes[0], box, share)]
             known = len(row.boxes)
             fresh = [fit[i - known] for i in choose_distinct([*map(tuple, row.boxes), *fit], SAME_IOU) if i >= known]
@@ -194,7 +222,7 @@ class RefineRound(Stage[_Candidates]):
             (_moved(item.box, size, step, ratios, rng), item.origin)
             for item in beam for _ in range(self._settings.moves)
         ]  # fmt: skip
-        kept = SubjectGrid(task.payload.subject_grid, *size).kept([box for box, _ in tried])
+        kept = task.payload.subject.kept([box for box, _ in tried])
         for (box, origin), share in zip(tried, kept, strict=True):
             if self._is_valid(beam[0].box, box, share):
                 yield box, origin if origin.endswith("+moved") else f"{origin}+moved"

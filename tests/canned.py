@@ -138,7 +138,7 @@ def canned_stages(shards=SHARDS):
     kept = [o.record for o in canvases if o.status == "kept"]
     verdicts = _verdicts(kept)
     broken = Outcome.failed(kept[-1].key, ValueError("no subject"))
-    proposals = [Outcome.kept(Proposals(c.key, c.photo, BOXES, ORIGINS, b"")) for c in kept[:-1]]
+    proposals = [Outcome.kept(Proposals(c.key, c.photo, BOXES, ORIGINS)) for c in kept[:-1]]
     train = [o.record.key for o in photos if o.record and o.record.split == "train"]
     found = [_neighbours(o.record, train) for o in verdicts if o.status == "kept"]
     calibration = json.dumps({"canvas_threshold": 5.5, "crop_threshold": 4.25, "canvases": 17, "crops": 51}).encode()

@@ -63,6 +63,9 @@ class FakeSegmenter:
             masks.append(mask)
         return masks
 
+    def network_masks(self, images):
+        return self.segment(images)
+
 
 @dataclass
 class FakeScorer:
@@ -72,10 +75,10 @@ class FakeScorer:
     licence: str = "MIT"
     digest: str = "score0001"
 
-    def score(self, images, boxes):
+    def score(self, pictures, boxes):
         out = []
-        for image, found in zip(images, boxes, strict=True):
-            h, w = image.shape[:2]
+        for picture, found in zip(pictures, boxes, strict=True):
+            w, h = picture.size
             box = np.asarray(found, np.float32).reshape(-1, 4)
             share = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) / (w * h)
             off = np.abs((box[:, 0] + box[:, 2]) / 2 / w - 0.5) + np.abs((box[:, 1] + box[:, 3]) / 2 / h - 0.5)

@@ -79,7 +79,19 @@ def project_imports(tree):
 
 GRAPH = {name: list(project_imports(tree)) for name, tree in modules()}
 TABLE = table()
-STAGES = {"ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve"}
+STAGES = {
+    "ingest",
+    "perceive",
+    "dedup",
+    "caption",
+    "outpaint",
+    "propose",
+    "refine",
+    "filter",
+    "build",
+    "embed",
+    "retrieve",
+}
 
 
 def test_the_table_has_every_folder_and_no_other():

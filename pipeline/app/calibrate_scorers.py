@@ -11,7 +11,8 @@ from pipeline.core.errors import UsageError
 from pipeline.core.json_types import JsonObject
 
 if TYPE_CHECKING:
-    from stages.backends.base.protocols import Floats, Image
+    from stages.backends.base.picture import Picture
+    from stages.backends.base.protocols import Floats
 
 
 @dataclass(frozen=True)
@@ -55,30 +56,31 @@ def calibrate_scorers(config: str, work: str, overrides: Sequence[str], *, canva
     full = scorer.full if isinstance(scorer, PrescoredScorer) else scorer
     if scorer is full and not isinstance(full, EnsembleScorer):
         raise UsageError(f"models.scorer '{scorer.name}' is on a scale of its own and needs no calibration")
-    images, boxes = _sample(session, canvases)
+    pictures, boxes = _sample(session, canvases)
     crops = sum(map(len, boxes))
     ensemble: Mapping[str, Any] = {}
     path = ""
     if isinstance(full, EnsembleScorer):
-        ensemble = full.calibrate(images, boxes)
-        body = {"canvases": len(images), "crops": crops, "members": [], "path": "", **ensemble}
+        ensemble = full.calibrate(pictures, boxes)
+        body = {"canvases": len(pictures), "crops": crops, "members": [], "path": "", **ensemble}
         full.calibration.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
         path = str(Path(full.calibration))
-    agreement, pictures = None, 0
+    agreement, compared = None, 0
     if isinstance(scorer, PrescoredScorer):
-        cheap, score = scorer.cheap.score(images, boxes), full.score(images, boxes)
-        agreement, pictures = scorer.compare(cheap, score)
-    return CalibrationReport(len(images), crops, ensemble, path, agreement, pictures)
+        cheap, score = scorer.cheap.score(pictures, boxes), full.score(pictures, boxes)
+        agreement, compared = scorer.compare(cheap, score)
+    return CalibrationReport(len(pictures), crops, ensemble, path, agreement, compared)
 
 
-def _sample(session: Session, canvases: int) -> "tuple[list[Image], list[Floats]]":
-    """Up to ``canvases`` canvases [H, W, 3] with their proposed boxes [N, 4] in pixels, spread over all shards."""
+def _sample(session: Session, canvases: int) -> "tuple[list[Picture], list[Floats]]":
+    """Up to ``canvases`` canvases with their proposed boxes [N, 4] in pixels, spread over all shards."""
     import numpy as np
 
+    from stages.backends.base.picture import Picture
     from stages.photos.decode import to_array
 
     tables = session.run.tables()
-    images: list[Image] = []
+    pictures: list[Picture] = []
     boxes: list[Floats] = []
     shards = tables.shards("propose")
     if not shards:
@@ -89,8 +91,9 @@ def _sample(session: Session, canvases: int) -> "tuple[list[Image], list[Floats]
             row["key"]: row for row in tables.columns("outpaint", shard, ["image_offset", "image_size"]).to_pylist()
         }
         path = tables.path("outpaint", shard)
-        for row in rows[: canvases - len(images)]:
+        for row in rows[: canvases - len(pictures)]:
             place = places[row["key"]]
-            images.append(to_array(tables.read_range(path, place["image_offset"], place["image_size"])))
+            image = to_array(tables.read_range(path, place["image_offset"], place["image_size"]))
+            pictures.append(Picture.of(image))
             boxes.append(np.asarray(row["boxes"], np.float32).reshape(-1, 4))
-    return images, boxes
+    return pictures, boxes

@@ -28,13 +28,13 @@ class ExecutionRequest:
     """Which stages are executed, and where.
 
     Args:
-        verbs: verbs of the stages, for example ``refine`` for all its rounds.
+        stages: their names.
         executor: ``local``, ``ray`` or ``array``.
         address: address of the Ray cluster; empty: start one on this machine.
         workers: number of workers; 0: as many as fit.
     """
 
-    verbs: Sequence[str]
+    stages: Sequence[str]
     executor: str = "local"
     address: str = ""
     workers: int = 0
@@ -93,7 +93,7 @@ def execute(session: Session, request: ExecutionRequest, options: "Options", dis
     from pipeline.engine.runner import run_stages
 
     session = with_measured_batch(session, request, display)
-    removed = refresh_sources(session, display) if "ingest" in request.verbs else 0
+    removed = refresh_sources(session, display) if "ingest" in request.stages else 0
     stages = _stages(session, request)
     workers = workers_for(session.recipe, request.workers)
     with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
@@ -102,7 +102,7 @@ def execute(session: Session, request: ExecutionRequest, options: "Options", dis
 
 
 def _stages(session: Session, request: ExecutionRequest) -> "list[Stage]":
-    return [stage for stage in session.stages if stage.verb in request.verbs]
+    return [stage for stage in session.stages if stage.name in request.stages]
 
 
 def _unmeasured_outpainter(session: Session, request: ExecutionRequest) -> "DiffusionSettings | None":
@@ -110,7 +110,7 @@ def _unmeasured_outpainter(session: Session, request: ExecutionRequest) -> "Diff
     from stages.backends.outpainters.diffusion.backend import DiffusionSettings
 
     settings = session.recipe.models.outpainter
-    if "outpaint" in request.verbs and isinstance(settings, DiffusionSettings) and settings.batch == AUTO:
+    if "outpaint" in request.stages and isinstance(settings, DiffusionSettings) and settings.batch == AUTO:
         return settings
     return None
 
@@ -168,7 +168,7 @@ def _execute_on_ray(
         executor = RayExecutor(
             session.run, stages, resources=resources, on_event=display.on_event, on_wait=display.message
         )
-        removed = refresh_sources(session, display) if "ingest" in request.verbs else 0
+        removed = refresh_sources(session, display) if "ingest" in request.stages else 0
         with executor:
             results = run_stages(stages, session.run, executor, watcher=display, chain=session.stages, options=options)
     finally:
@@ -221,6 +221,6 @@ def _prepare_array(session: Session, request: ExecutionRequest, share: "ArraySha
         plan = load_plan(session.run.store) or session.run.plan  # another task may have stored a newer one
         session = with_measured_batch(with_plan(session, plan), request, display)
         # Listed once: a list that changes while other tasks work would remove the input of their shards.
-        if "ingest" in request.verbs and not (plan.sources and session.run.store.exists(f"{SOURCES}.parquet")):
+        if "ingest" in request.stages and not (plan.sources and session.run.store.exists(f"{SOURCES}.parquet")):
             refresh_sources(session, display)
     return session

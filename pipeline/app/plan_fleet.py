@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 SIZES = (1, 10, 100, 1000)
 USES = {
-    "captioner": ("caption",), "outpainter": ("outpaint",), "segmenter": ("propose",), "scorer": ("refine",),
-    "encoder": ("dedup", "embed"),
+    "captioner": ("caption",), "outpainter": ("outpaint",), "segmenter": ("perceive",), "scorer": ("refine",),
+    "encoder": ("perceive",),
 }  # fmt: skip
 SPREAD = 0.3  # standard deviation of the logarithm of the seconds of a shard, if no receipts give it
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.app.session import Session, open_session, save_recipe
 from pipeline.core.errors import UsageError
-from pipeline.core.stage import verb_of
+from pipeline.core.records import PERCEIVED_CANVASES
 
 if TYPE_CHECKING:
     from pipeline.app.progress import Display
@@ -22,7 +22,7 @@ class RunRequest:
     """Which stages to run, with which recipe, and how.
 
     Args:
-        stage: verb of the one stage to run, for example ``refine`` (all its rounds); empty: every stage in order.
+        stage: verb of the stages to run, for example ``refine`` (all its rounds); empty: every stage in order.
         until: with an empty ``stage``, the verb of the last stage to run; empty: run to the end.
         config: recipe by name or file; empty: the recipe of the run directory, or the default one for a new directory.
         work: run directory, a path or fsspec URL.
@@ -101,11 +101,11 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
     overrides = [*request.overrides, *recipe_overrides(request)]
     start = not request.stage or request.with_upstream or request.stage == "ingest"
     session = open_session(request.config, request.work, overrides, start=start)
-    verbs = requested_verbs(session, request)
-    execution = ExecutionRequest(verbs, request.executor, request.address, request.workers)
+    stages = requested_stages(session, request)
+    execution = ExecutionRequest(stages, request.executor, request.address, request.workers)
     options = Options(retry=request.should_retry, accept_change=request.accept_change)
     require_executor(execution, options)
-    if "build" in verbs:
+    if "build" in stages:
         _require_readable(session.recipe.build.exclude_near)
     abort_stale_uploads(session.run.store)
     done = execute(session, execution, options, display)
@@ -116,23 +116,30 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
         removed_sources=done.removed,
         leftovers=_leftovers(done.session, done.removed),
         waits_for=done.waits_for,
-        lost_files=_lost_files(done.session) if "ingest" in verbs else [],
+        lost_files=_lost_files(done.session) if "ingest" in stages else [],
     )
 
 
-def requested_verbs(session: Session, request: RunRequest) -> list[str]:
-    """Verbs of the stages to run, in the recipe's order. Raises UsageError for an unknown ``until``."""
-    order = list(dict.fromkeys(stage.verb for stage in session.stages))
+def requested_stages(session: Session, request: RunRequest) -> list[str]:
+    """Names of the stages to run, in the recipe's order. Raises UsageError for an unknown ``until``.
+
+    A verb stands for all stages that share it, so ``until=perceive`` ends with the canvases.
+    """
+    order = [stage.name for stage in session.stages]
+    verbs = [stage.verb for stage in session.stages]
     if not request.stage:
-        last = request.until or order[-1]
-        if last not in order:
-            raise UsageError(f"--until {request.until}: stages are {', '.join(order)}")
-        return order[: order.index(last) + 1]
-    wanted = {request.stage}
+        last = request.until or verbs[-1]
+        if last not in verbs:
+            raise UsageError(f"--until {request.until}: stages are {', '.join(dict.fromkeys(verbs))}")
+        return order[: len(verbs) - verbs[::-1].index(last)]
+    wanted = {name for name, verb in zip(order, verbs, strict=True) if verb == request.stage}
+    if request.stage == "perceive" and not request.with_upstream and not session.run.receipts("outpaint"):
+        wanted.discard(PERCEIVED_CANVASES)  # photos can be perceived before any canvas is painted
     for stage in reversed(session.stages) if request.with_upstream else ():
-        if stage.verb in wanted:
-            wanted.update(verb_of(needed) for needed in (*stage.upstream, *stage.reads_shared))
-    return [verb for verb in order if verb in wanted]
+        if stage.name in wanted:
+            wanted.update(stage.upstream)
+            wanted.update(path.rpartition("/")[0] for path in stage.reads_shared)
+    return [name for name in order if name in wanted]
 
 
 def recipe_overrides(request: RunRequest) -> list[str]:

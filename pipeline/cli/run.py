@@ -10,6 +10,7 @@ from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Quiet, 
 
 HELP = {
     "ingest": "Decode, check and store photographs.",
+    "perceive": "Segment and encode each photograph, then each canvas, once for all later stages.",
     "dedup": "Compute the signatures that near-duplicate photographs are found by.",
     "caption": "Describe each photograph in prompts.",
     "outpaint": "Paint surroundings for each photograph.",

@@ -6,8 +6,10 @@ Keys are ``[a-z0-9_-]+`` of fixed width. Boxes are ``[x1, y1, x2, y2]`` pixels o
 from dataclasses import dataclass
 
 Boxes = list[list[float]]
-SUBJECT_GRID = 32
 PHOTO, CANVAS = "photo", "canvas"
+PERCEIVED_PHOTOS, PERCEIVED_CANVASES = "perceive/photos", "perceive/canvases"  # stages of ``Perception``
+# Side of a stored mask: half of the 320 that the embedded segmenter works at, so that 2 x 2 of its values become one.
+MASK_SIDE = 160
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,28 @@ class Photo:
     licence_url: str
     source: str
     split: str
+
+
+@dataclass(frozen=True)
+class Perception:
+    """What the models see of a photo or canvas (``kind``), computed once for all later stages.
+
+    mask: subject, uint8 [MASK_SIDE, MASK_SIDE], 255 for a pixel that is surely the subject; the picture is squeezed to a square.
+    vector, tokens: of the encoder, as in ``Embedding``. maps: what the scorer computes from a canvas alone, fp16 [K, h, w] each,
+    one after another; map_names and map_shapes (K, h, w of each in turn) describe them, and are empty for a scorer without any.
+    """
+
+    key: str
+    photo: str
+    kind: str
+    mask: bytes
+    vector: bytes
+    tokens: bytes
+    grid_h: int
+    grid_w: int
+    maps: bytes
+    map_names: list[str]
+    map_shapes: list[int]
 
 
 @dataclass(frozen=True)
@@ -98,16 +122,12 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Proposals:
-    """Candidate crops of one canvas; the first is always the pseudo-label (origin ``photo``).
-
-    subject_grid: the canvas's subject mask as uint8 [SUBJECT_GRID, SUBJECT_GRID], row by row, for later stages.
-    """
+    """Candidate crops of one canvas; the first is always the pseudo-label (origin ``photo``)."""
 
     key: str
     photo: str
     boxes: Boxes
     origins: list[str]
-    subject_grid: bytes
 
 
 @dataclass(frozen=True)

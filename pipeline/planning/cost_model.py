@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
+from pipeline.core.records import PERCEIVED_PHOTOS
 from pipeline.core.stage import verb_of
 from pipeline.runs.receipts import Receipt
 
@@ -12,14 +13,15 @@ from pipeline.runs.receipts import Receipt
 # the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them.
 REFERENCE: dict[str, tuple[float, float]] = {
     "ingest": (0.053, 172_000),
-    "dedup": (0.236, 3_400),
+    "perceive": (0.60, 80_000),
+    "dedup": (0.05, 3_400),
     "caption": (0.015, 1_300),
     "outpaint": (2.31, 16_200),
-    "propose": (0.69, 670),
-    "refine": (0.57, 235),
+    "propose": (0.02, 670),
+    "refine": (0.10, 235),
     "filter": (0.003, 170),
     "build": (0.014, 26_200),
-    "embed": (0.077, 29_800),
+    "embed": (0.002, 29_800),
     "retrieve": (0.005, 200),
 }
 REFERENCE_KEPT = 0.75  # of canvases, by the same run: 312 of 418
@@ -112,13 +114,14 @@ def samples_of(stage: str, size: Size) -> int:
     kept = math.ceil(size.canvases * size.kept)
     by_root = {
         "ingest": size.photos,
+        PERCEIVED_PHOTOS: size.photos,
         "dedup": size.photos,
         "caption": size.photos,
         "build": kept,
         "embed": size.photos + kept,
         "retrieve": kept,
     }
-    return by_root.get(verb_of(stage), size.canvases)
+    return by_root.get(stage, by_root.get(verb_of(stage), size.canvases))
 
 
 def forecast(

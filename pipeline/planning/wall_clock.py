@@ -20,8 +20,8 @@ SINGLE: dict[str, tuple[float, int, float]] = {
 # Requests of a stage to its store: per sample, and per work shard (with those of the runner and the prologue).
 # Counted by tests/pipeline/planning/test_wall_clock.py with stand-in models; heartbeats of locks are not counted.
 REQUESTS: dict[str, tuple[float, float]] = {
-    "ingest": (0, 12), "dedup": (1, 15), "caption": (1, 15), "outpaint": (1, 19), "propose": (1, 15), "refine": (1, 21),
-    "filter": (0, 28), "build": (1, 56), "embed": (1, 22), "retrieve": (0, 26),
+    "ingest": (0, 12), "perceive": (1, 15), "dedup": (1, 18), "caption": (1, 15), "outpaint": (1, 21),
+    "propose": (0, 18), "refine": (0, 21), "filter": (0, 28), "build": (1, 56), "embed": (0, 24), "retrieve": (0, 26),
 }  # fmt: skip
 
 # The main process of the rehearsal: 210.5 MiB at 6,050 photographs, 239.2 at 60,500 (BENCHMARKS.md).

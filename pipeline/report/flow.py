@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 
+from pipeline.core.records import PERCEIVED_PHOTOS
 from pipeline.core.stage import verb_of
 from pipeline.report.charts import stacked_bar
 from pipeline.report.section import Material, Section
 from pipeline.runs.status import StageStatus
 
-UNITS = {"ingest": "files", "dedup": "photos", "caption": "photos", "build": "samples", "embed": "pictures"}
+UNITS = {
+    "ingest": "files",
+    PERCEIVED_PHOTOS: "photos",
+    "dedup": "photos",
+    "caption": "photos",
+    "build": "samples",
+    "embed": "pictures",
+}
 PHASES = ("read", "compute", "write", "prologue", "epilogue")
 # Classes of the style sheet for dropped parts; a reason keeps its colour within a stage.
 DROPPED = ("s1", "s2", "s3", "s4", "s6", "s7")
@@ -21,7 +29,7 @@ def stage_title(stage: str) -> str:
 
 def counted_unit(stage: str) -> str:
     """The unit of a stage's counts."""
-    return UNITS.get(verb_of(stage), "canvases")
+    return UNITS.get(stage, UNITS.get(verb_of(stage), "canvases"))
 
 
 def funnel_section(material: Material) -> Section:

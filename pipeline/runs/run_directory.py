@@ -128,11 +128,20 @@ class Run:
 
     def table(self, stage: str, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of a shard, kept or not, as an Arrow table; all columns for None."""
-        return self._table(self.output_of(self._done(stage, shard, "this step"), ".parquet"), columns)
+        return self._decoded(*self._table_bytes(self._done(stage, shard, "this step")), columns)
 
-    def _table(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+    def _table_bytes(self, receipt: Receipt) -> tuple[str, bytes]:
+        """Path and bytes of a shard's table."""
+        path = self.output_of(receipt, ".parquet")
         try:
-            return parquet.decode_table(self.store.read(path), columns)
+            return path, self.store.read(path)
+        except OSError as error:
+            raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
+
+    @staticmethod
+    def _decoded(path: str, data: bytes, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            return parquet.decode_table(data, columns)
         except (OSError, ValueError) as error:
             raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
 
@@ -159,10 +168,21 @@ class Run:
 
     def shard(self, stage: Stage, number: int) -> Shard:
         """What ``stage`` may read while it works on a shard."""
-        kept = cache(lambda name: self._kept(name, number))
+
+        @cache
+        def table(name: str) -> tuple[str, bytes]:
+            """Path and bytes of a table. Of its columns only those of a record are decoded: some hold much that few stages read."""
+            return self._table_bytes(self._done(name, number, stage.name))
+
+        @cache
+        def rows_of(name: str, record: type[R]) -> tuple[R, ...]:
+            if name == SOURCES:
+                return tuple(self._records(name, self._sources_of(number), record))
+            columns = ["status", *parquet.columns_of(record)]
+            return tuple(self._records(name, parquet.kept_table(self._decoded(*table(name), columns)), record))
 
         def rows(name: str, record: type[R]) -> list[R]:
-            return self._records(name, kept(name), record)
+            return list(rows_of(name, record))
 
         @cache
         def places(name: str) -> tuple[str, dict[str, tuple[int, int]]]:

@@ -18,6 +18,7 @@ from stages.backends.base.devices import pick_device
 from stages.backends.base.protocols import Declined, Encoded, Floats, Image, Model, PaintRequest, Prompts
 from stages.backends.catalogue import Measurement, remember_measurement
 from stages.backends.registry import Models, ModelSettings, models_of
+from stages.backends.scorers.perceiving import score_images
 
 PHOTO = "seeding.jpg"  # of the bundled photographs: one subject, and scenery around it
 
@@ -80,7 +81,7 @@ def _samples(models: Models, picture: Image, side: int) -> dict[str, Callable[[]
         "captioner": lambda: _prompt(models.captioner.caption([picture], ["a title"])[0]),
         "segmenter": lambda: _in_range("mask", models.segmenter.segment([picture])[0], picture.shape[:2], 1.0),
         "encoder": lambda: _features(models.encoder.encode([picture])[0]),
-        "scorer": lambda: _in_range("scores", models.scorer.score([picture], [box])[0], (2,), 10.0),
+        "scorer": lambda: _in_range("scores", score_images(models.scorer, [picture], [box])[0], (2,), 10.0),
     }
     regions = None
     if models.composer is not None:

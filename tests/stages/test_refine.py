@@ -12,6 +12,7 @@ from pipeline.app.run_stages import RunRequest, recipe_overrides
 from pipeline.core.errors import ModelError, RefusedError
 from pipeline.core.resources import bundled
 from stages.backends.proposers.cropper import CropperBoxes
+from stages.backends.scorers.perceiving import score_images
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeScorer
 
@@ -56,7 +57,7 @@ def test_the_pseudo_label_stays_and_every_score_is_the_scorers(versions) -> None
     assert not any("cropper" in origin for row in before for origin in row["origins"])
     sizes = {row["key"]: (row["height"], row["width"], 3) for row in _canvases(work)}
     for row in after:
-        (scores,) = FakeScorer().score([np.zeros(sizes[row["key"]], np.uint8)], [row["boxes"]])
+        (scores,) = score_images(FakeScorer(), [np.zeros(sizes[row["key"]], np.uint8)], [row["boxes"]])
         assert row["scores"] == pytest.approx(scores.tolist(), abs=1e-5)
         height, width, _ = sizes[row["key"]]
         assert all(0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height for x1, y1, x2, y2 in row["boxes"])

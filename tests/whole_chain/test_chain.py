@@ -43,7 +43,8 @@ def test_counts_add_up_from_stage_to_stage(finished):
     kept = {r.stage: sum(x.n_kept for x in r.receipts) for r in results}
     came = {r.stage: sum(x.n_in for x in r.receipts) for r in results}
     assert came["ingest"] == 14
-    assert came["propose"] == kept["outpaint"]
+    assert came["perceive/photos"] == kept["perceive/photos"] == kept["ingest"]
+    assert came["propose"] == kept["perceive/canvases"] == came["perceive/canvases"] == kept["outpaint"]
     assert came["filter"] == kept["refine/round-02"] == kept["refine/round-01"] == kept["propose"]
     assert came["build"] == kept["build"] == kept["filter"] > 4
     assert came["embed"] == kept["ingest"] + kept["filter"]
@@ -117,7 +118,7 @@ def test_adding_photos_touches_only_their_shards(photos, tmp_path):
     extra = make_photos(tmp_path / "extra", 1, seed=99)
     os.rename(extra / "photo 0.jpg", source / "new.jpg")
     results = {r.stage: r.done_now for r in run_chain(session_for(recipe, work), until="propose")}
-    assert results == {"ingest": 1, "dedup": 1, "caption": 1, "outpaint": 1, "propose": 1}
+    assert len(results) == 7 and set(results.values()) == {1}
 
 
 def kill_script(source: Path, work: Path, paint_seconds: float = 0.02) -> str:

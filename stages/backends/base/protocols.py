@@ -1,4 +1,4 @@
-"""The six protocols that models sit behind. Each takes batches, names its digest and licence, and loads on first use.
+"""The protocols that models sit behind. Each takes batches, names its digest and licence, and loads on first use.
 
 Images are uint8 RGB arrays [H, W, 3]; boxes are float [N, 4] ``(x1, y1, x2, y2)`` in pixels of their image.
 An instance is picklable before its first call; ``digest`` must not load the model onto a device.
@@ -6,12 +6,13 @@ An instance is picklable before its first call; ``digest`` must not load the mod
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.geometry import BoxPx
+from stages.backends.base.picture import Maps, MaskGrid, Picture
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -81,8 +82,31 @@ class Outpainter(Model, Protocol):
 class Scorer(Model, Protocol):
     """Scores crops."""
 
-    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
-        """Aesthetic scores in 0..10, one array [N] an image, for its ``boxes`` [N, 4]."""
+    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+        """Aesthetic scores in 0..10, one array [N] a picture, for its ``boxes`` [N, 4] in pixels.
+
+        To score plain images, wrap each in ``Picture.of``.
+        """
+
+
+@runtime_checkable
+class Perceiving(Protocol):
+    """The optional part of a scorer that computes something of a picture alone, whatever its boxes.
+
+    The stage ``perceive`` computes that once and stores it; ``score`` then gets it back as ``Picture.maps``.
+    """
+
+    def digest_of_maps(self) -> str:
+        """Changes whenever the maps may change; a part of the scorer's digest."""
+
+    def perceive(self, images: Sequence[Image], masks: Sequence[MaskGrid], segmenter: str) -> list[Maps]:
+        """Maps fp16 [K, h, w] by name, one mapping an image.
+
+        Args:
+            images: uint8 [H, W, 3] each.
+            masks: of their subjects.
+            segmenter: digest of the segmenter that made ``masks``; a scorer trained with another one makes its own.
+        """
 
 
 class BoxProposer(Protocol):
@@ -106,6 +130,9 @@ class Segmenter(Model, Protocol):
 
     def segment(self, images: Sequence[Image]) -> list[Floats]:
         """Soft subject masks [H, W] in 0..1, one an image, at the image's own size."""
+
+    def network_masks(self, images: Sequence[Image]) -> list[Floats]:
+        """The same masks [h, w] at the size that the model works at, for callers that reduce them further."""
 
 
 class Composer(Model, Protocol):

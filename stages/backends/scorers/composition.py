@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.core.errors import ModelError
 from pipeline.core.resources import bundled, file_digest
+from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.lazy_import import LazyImport
+from stages.backends.base.picture import Maps, MaskGrid, Picture
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_files import VERSION, features_digest
 from stages.backends.vision.u2net import U2NetSegmenter
@@ -38,7 +40,9 @@ class CompositionScorerSettings(BackendSettings):
 
 
 class CompositionScorer:
-    """Scores 0..10 for any number of crops of a picture; ``Calibration`` defines the scale.
+    """Implements ``Scorer`` and ``Perceiving``: 0..10 for any number of crops of a picture; ``Calibration`` defines the scale.
+
+    A picture with maps is scored without its pixels.
 
     Each picture is run alone, so its scores do not depend on its batch.
 
@@ -68,8 +72,24 @@ class CompositionScorer:
         own = hashlib.sha256("".join([*files, features_digest(), self.segmenter.digest]).encode()).hexdigest()[:16]
         return f"composition-scorer-v{VERSION}-{own}"
 
-    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
-        """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3]; ModelError when the weights do not load."""
+    def digest_of_maps(self) -> str:
+        """Digest of encoder, projection and segmenter: a new calibration leaves the maps as they are."""
+        try:
+            weights = file_digest(str(self.folder / "model.safetensors"))
+        except OSError as error:
+            raise ModelError(f"no scorer in {self.folder}: run procrop-data train-scorer") from error
+        return digest_of([VERSION, weights, features_digest(), self.segmenter.digest])[:16]
+
+    def perceive(self, images: Sequence[Image], masks: Sequence[MaskGrid], segmenter: str) -> list[Maps]:
+        """Projected encoder maps of each uint8 image [H, W, 3]; ModelError when the weights do not load."""
+        engine, known = self._loaded(), segmenter == self.segmenter.digest
+        return [engine.perceive(image, mask if known else None) for image, mask in zip(images, masks, strict=True)]
+
+    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N] of the ``boxes`` [N, 4], pixels, of each picture; ModelError when the weights do not load."""
+        return [self._loaded().score(picture, own) for picture, own in zip(pictures, boxes, strict=True)]
+
+    def _loaded(self) -> "ScorerEngine":
         if self._engine is None:
             self._engine = ENGINE.load()(self.folder, self.segmenter)
-        return [self._engine.score(image, own) for image, own in zip(images, boxes, strict=True)]
+        return self._engine

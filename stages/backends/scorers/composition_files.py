@@ -3,7 +3,8 @@
 from pipeline.core.resources import file_digest
 from procrop_model.network.lite0_files import weights_path
 
-VERSION = 3  # raised whenever the same weights give other scores
+# 4: maps are kept in fp16 and the mask as a grid (``Perception``).
+VERSION = 4  # raised whenever the same weights give other scores
 FEATURES_VERSION = 2  # raised whenever the same picture gives other features
 LONG_SIDE = 288  # pixels of a picture as the encoder reads it
 

@@ -178,7 +178,14 @@ def _check(config: JsonObject, content: bytes, folder: Path, segmenter: str) -> 
             )
 
 
-def crop_features(projected: Sequence[Tensor], mask: Floats, boxes: subject.Array) -> Tensor:
-    """Features [N, F], float64, of ``boxes`` [N, 4] (fractions) from ``projected`` maps and subject ``mask``."""
+def crop_features(projected: Sequence[Tensor], mask: Floats, boxes: subject.Array, size: tuple[int, int]) -> Tensor:
+    """Features [N, F], float64, of boxes in a picture.
+
+    Args:
+        projected: maps of the picture, as ``project`` gives them.
+        mask: of its subject [h, w] in 0..1, at any resolution.
+        boxes: [N, 4], fractions of the picture.
+        size: (width, height) of the picture.
+    """
     encoded = encoder_features(projected, torch.from_numpy(boxes))
-    return torch.cat([encoded, torch.from_numpy(subject.subject_features(mask, boxes))], 1)
+    return torch.cat([encoded, torch.from_numpy(subject.subject_features(mask, boxes, size))], 1)

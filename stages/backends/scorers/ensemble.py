@@ -11,9 +11,11 @@ from pydantic import Field
 from pipeline.core.errors import ModelError
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
+from stages.backends.base.picture import Maps, MaskGrid, Picture
 from stages.backends.base.protocols import Floats, Image, Scorer
 from stages.backends.scorers.aesthetic import AestheticSettings
 from stages.backends.scorers.composition import CompositionScorer, CompositionScorerSettings
+from stages.backends.scorers.perceiving import maps_digest, perceive_all
 from stages.backends.scorers.two_pass import PrescoredScorer
 
 CODE_VERSION = 1  # raised whenever the same members give other scores
@@ -89,19 +91,38 @@ class EnsembleScorer:
         known = self._read() if self.calibration.is_file() else []
         return digest_of([CODE_VERSION, [m.digest for m in self.members], self.weights, known])[:16]
 
-    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
-        """Scores [N] of the ``boxes`` [N, 4] of each image; ModelError before the members are calibrated."""
+    def digest_of_maps(self) -> str:
+        """Of all members' maps; empty when none has any."""
+        return maps_digest(self._by_prefix)
+
+    def perceive(self, images: Sequence[Image], masks: Sequence[MaskGrid], segmenter: str) -> list[Maps]:
+        """The maps of all members, one mapping an image."""
+        return perceive_all(self._by_prefix, images, masks, segmenter)
+
+    @property
+    def _by_prefix(self) -> dict[str, Scorer]:
+        return {f"{number}/": member for number, member in enumerate(self.members)}
+
+    def _raw(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[list[Floats]]:
+        """Each member's own scores."""
+        return [
+            member.score([picture.part(prefix) for picture in pictures], boxes)
+            for prefix, member in self._by_prefix.items()
+        ]
+
+    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N] of the ``boxes`` [N, 4] of each picture; ModelError before the members are calibrated."""
         scales = self._read()
         share = np.asarray(self.weights) / sum(self.weights)
         out = [np.zeros(len(own)) for own in boxes]
-        for member, weight, (mean, deviation) in zip(self.members, share, scales, strict=True):
-            for total, scores in zip(out, member.score(images, boxes), strict=True):
+        for raw, weight, (mean, deviation) in zip(self._raw(pictures, boxes), share, scales, strict=True):
+            for total, scores in zip(out, raw, strict=True):
                 total += weight * (scores.astype(np.float64) - mean) / deviation
         return [np.clip(MIDDLE + SPREAD * total, 0, 10).round(4).astype(np.float32) for total in out]
 
-    def calibrate(self, images: Sequence[Image], boxes: Sequence[Floats]) -> EnsembleScale:
+    def calibrate(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> EnsembleScale:
         """The content of the calibration file: each member's mean and deviation over a sample. ModelError for a constant member."""
-        raw = [np.concatenate(member.score(images, boxes)) for member in self.members]
+        raw = [np.concatenate(scores) for scores in self._raw(pictures, boxes)]
         scales: list[MemberScale] = [
             {
                 "name": m.name,
@@ -116,7 +137,7 @@ class EnsembleScorer:
             raise ModelError(
                 f"{constant[0]} gives every crop of the sample the same score: it cannot be part of an ensemble"
             )
-        return {"canvases": len(images), "crops": len(raw[0]), "members": scales}
+        return {"canvases": len(pictures), "crops": len(raw[0]), "members": scales}
 
     def _read(self) -> list[tuple[float, float]]:
         try:

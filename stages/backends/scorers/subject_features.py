@@ -19,7 +19,7 @@ _REACH = 1.5  # deviations of the mask from its mean that the subject is taken t
 Array = NDArray[np.float64]
 
 
-def subject_features(mask: Floats, boxes: Array) -> Array:
+def subject_features(mask: Floats, boxes: Array, size: tuple[int, int] | None = None) -> Array:
     """Features [N, len(COLUMNS)] of ``boxes`` [N, 4], fractions of the picture, from its ``mask`` [H, W] in 0..1.
 
     Lengths are in sides of the box. ``kept`` is the share of the picture's subject inside; ``cut_*`` its density along
@@ -27,8 +27,8 @@ def subject_features(mask: Floats, boxes: Array) -> Array:
     a mirrored picture has the same features. ``elongation`` is 0 for aspect ratios up to 16:9 either way: most photographs
     are wide, and a scorer that sees the aspect ratio gives every tall crop a low score.
     """
-    height, width = mask.shape
-    masses = SubjectMass(mask)
+    width, height = size or (mask.shape[1], mask.shape[0])
+    masses = SubjectMass(mask, (width, height))
     pixels = boxes * np.array([width, height, width, height])
     sides = np.maximum(pixels[:, 2:] - pixels[:, :2], 1e-6)
     kept = masses.kept(pixels)
@@ -65,12 +65,20 @@ def _edges(pixels: Array) -> list[Array]:
 
 
 class SubjectMass:
-    """Squared mask [H, W] (so that soft edges weigh little) summed over boxes in pixels [N, 4]; 0 outside the picture."""
+    """Squared mask (so that soft edges weigh little) summed over boxes in pixels [N, 4]; 0 outside the picture.
 
-    def __init__(self, mask: Floats) -> None:
-        values = mask.astype(np.float64) ** 2
-        self.height, self.width = values.shape
-        columns, rows = np.arange(self.width) + 0.5, (np.arange(self.height) + 0.5)[:, None]
+    Args:
+        mask: [h, w] in 0..1.
+        size: (width, height) of the picture that the mask covers, in pixels; None for the mask's own.
+    """
+
+    def __init__(self, mask: Floats, size: tuple[int, int] | None = None) -> None:
+        self.height, self.width = mask.shape
+        wide, high = size or (self.width, self.height)
+        self.cell = (wide / self.width, high / self.height)
+        values = mask.astype(np.float64) ** 2 * (self.cell[0] * self.cell[1])
+        columns = (np.arange(self.width) + 0.5) * self.cell[0]
+        rows = ((np.arange(self.height) + 0.5) * self.cell[1])[:, None]
         weighted = [values, values * columns, values * rows, values * columns**2, values * rows**2]
         self.tables = [np.pad(each.cumsum(0).cumsum(1), ((1, 0), (1, 0))) for each in weighted]
         self.total = float(values.sum())
@@ -101,7 +109,7 @@ class SubjectMass:
 
     def _at(self, which: int, x: Array, y: Array) -> Array:
         table = self.tables[which]
-        x, y = np.clip(x, 0, self.width), np.clip(y, 0, self.height)
+        x, y = np.clip(x / self.cell[0], 0, self.width), np.clip(y / self.cell[1], 0, self.height)
         left, top = np.minimum(x.astype(int), self.width - 1), np.minimum(y.astype(int), self.height - 1)
         fx, fy = x - left, y - top
         upper = table[top, left] * (1 - fx) + table[top, left + 1] * fx

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.core.seeds import digest_of
+from stages.backends.base.picture import Maps, MaskGrid, Picture
 from stages.backends.base.protocols import Floats, Image, Scorer
+from stages.backends.scorers.perceiving import maps_digest, perceive_all
 
 
 class PrescoredScorer:
@@ -47,11 +49,24 @@ class PrescoredScorer:
         if len(full) > 2 and np.ptp(cheap) > 0 and np.ptp(full) > 0:
             self._correlations.append(rank_correlation(cheap, full))
 
-    def score(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
-        """Scores [N] of the ``boxes`` [N, 4] of each image; each picture alone, so scores do not depend on the batch."""
-        cheap = self.cheap.score(images, boxes)
+    def digest_of_maps(self) -> str:
+        """Of both scorers' maps; empty when neither has any."""
+        return maps_digest(self._members)
+
+    def perceive(self, images: Sequence[Image], masks: Sequence[MaskGrid], segmenter: str) -> list[Maps]:
+        """The maps of both scorers, one mapping an image."""
+        return perceive_all(self._members, images, masks, segmenter)
+
+    @property
+    def _members(self) -> dict[str, Scorer]:
+        return {"full/": self.full, "cheap/": self.cheap}
+
+    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N] of the ``boxes`` [N, 4] of each picture; each alone, so scores do not depend on the batch."""
+        cheap = self.cheap.score([picture.part("cheap/") for picture in pictures], boxes)
         chosen = [best_and_first(scores, self.keep) for scores in cheap]
-        full = self.full.score(images, [own[index] for own, index in zip(boxes, chosen, strict=True)])
+        full_pictures = [picture.part("full/") for picture in pictures]
+        full = self.full.score(full_pictures, [own[index] for own, index in zip(boxes, chosen, strict=True)])
         return [self._merged(*each) for each in zip(cheap, full, chosen, strict=True)]
 
     def _merged(self, cheap: Floats, full: Floats, chosen: list[int]) -> Floats:

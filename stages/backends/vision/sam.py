@@ -117,6 +117,10 @@ class SamSegmenter(FromCheckpoint[SamSegmenterSettings, "SamEngine"]):
         """Soft masks [H, W] in 0..1, one an image."""
         return [self._outlined(image, mask) for image, mask in zip(images, self._finder.segment(images), strict=True)]
 
+    def network_masks(self, images: Sequence[Image]) -> list[Floats]:
+        """The same: SAM's outlines are compared with U2-NetP's at the image's own size."""
+        return self.segment(images)
+
     def _outlined(self, image: Image, coarse: Floats) -> Floats:
         inside = coarse > self._settings.threshold
         if not inside.any():

@@ -93,7 +93,7 @@ class U2NetSegmenter:
     def network_masks(self, images: Sequence[Image]) -> list[Floats]:
         """The same masks at the network's own size [side, side], whatever the size and aspect ratio of an image.
 
-        For callers that reduce a mask further, such as ``subject_mask_grid.pack``: enlarging a mask to an image of
+        For callers that reduce a mask further, such as ``picture.mask_grid``: enlarging a mask to an image of
         12 megapixels first takes 48 MB and adds no detail.
         """
         return [self._mask(image) for image in images]

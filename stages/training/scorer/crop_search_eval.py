@@ -8,6 +8,7 @@ from scipy.stats import kendalltau
 
 from pipeline.core.geometry import iou
 from stages.backends.base.protocols import Image, Scorer, Segmenter
+from stages.backends.scorers.perceiving import score_images
 from stages.backends.scorers.subject_features import Array, SubjectMass
 from stages.training.scorer.pairs import CUT, INSIDE, Example, window
 from stages.training.scorer.views import mirrored
@@ -90,7 +91,7 @@ def agreement(scorer: Scorer, examples: Sequence[Example]) -> dict[str, dict[str
 
 def score(scorer: Scorer, picture: Image, boxes: Array) -> Array:
     """Scores [N], float64, of ``boxes`` [N, 4] in pixels of one picture."""
-    (scores,) = scorer.score([picture], [boxes.astype(np.float32)])
+    (scores,) = score_images(scorer, [picture], [boxes.astype(np.float32)])
     return np.array(scores, dtype=np.float64)
 
 

@@ -47,7 +47,7 @@ def fit_model(
     with torch.inference_mode():
         projected = [project(view.maps, projection) for view in views]
         features = [
-            crop_features(maps, view.mask, view.example.boxes).float()
+            crop_features(maps, view.mask, view.example.boxes, view.size).float()
             for maps, view in zip(projected, views, strict=True)
         ]
     names = sorted({view.example.photo for view in views})
@@ -57,7 +57,7 @@ def fit_model(
     progress("fit", FOLDS + 1, FOLDS + 1)
     boxes = [_any_crops(view, seed, number) for number, view in enumerate(views)]
     raw = [
-        _raw(head, crop_features(maps, view.mask, crops))
+        _raw(head, crop_features(maps, view.mask, crops, view.size))
         for maps, view, crops in zip(projected, views, boxes, strict=True)
     ]
     weights = balance(unseen)

@@ -10,6 +10,7 @@ from PIL import ImageFilter
 from torch import Tensor
 
 from pipeline.core.seeds import seed_for
+from stages.backends.base.picture import mask_grid, soft_mask
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_features import feature_maps, load_encoder_levels
 from stages.training.scorer.pairs import Example
@@ -22,12 +23,18 @@ class ExampleView:
     Args:
         example: mirrored or not.
         maps: of the encoder, [C, h, w] each.
-        mask: of the subject, [H, W] in 0..1.
+        mask: of the subject, [MASK_SIDE, MASK_SIDE] in 0..1.
     """
 
     example: Example
     maps: list[Tensor]
     mask: Floats
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture."""
+        height, width = self.example.picture.shape[:2]
+        return width, height
 
 
 def make_views(
@@ -41,8 +48,8 @@ def make_views(
             rng = np.random.default_rng(seed_for(seed, "scorer-view", f"{example.photo}/{number}", turn))
             shown = mirrored(example) if (number + turn) % 2 else example
             picture = degraded(shown.picture, rng)
-            (mask,) = segmenter.segment([picture])
-            made.append(ExampleView(shown, feature_maps(backbone, picture), mask))
+            mask = mask_grid(segmenter.network_masks([picture])[0])  # as the stage perceive keeps it
+            made.append(ExampleView(shown, feature_maps(backbone, picture), soft_mask(mask)))
         progress("look", number + 1, len(examples))
     return made
 

@@ -73,8 +73,8 @@ def test_every_trace_is_gone_and_changed_shards_are_named(home):
     key = keys_by_name(home)["photo 3.jpg"]
     traces, before = traces_of(work, key), tars(work)
     assert {name.split("/")[0] for name in holding(work, traces)} >= {
-        "sources.parquet", "ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "dataset", "embed",
-        "retrieve",
+        "sources.parquet", "ingest", "perceive", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "dataset",
+        "embed", "retrieve",
     }  # fmt: skip
     (folder / "src" / "photo 3.jpg").unlink()
     results = run_chain(session_for(recipe, work))

@@ -22,7 +22,19 @@ class Case:
     needed: tuple[str, ...] = ()
 
 
-STAGES = ("ingest", "dedup", "caption", "outpaint", "propose", "refine", "filter", "build", "embed", "retrieve")
+STAGES = (
+    "ingest",
+    "perceive",
+    "dedup",
+    "caption",
+    "outpaint",
+    "propose",
+    "refine",
+    "filter",
+    "build",
+    "embed",
+    "retrieve",
+)
 COMMANDS = {
     **{name: Case(run, "_run") for name in ("run", *STAGES)},
     "plan": Case(plan, "_plan"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.app.run_stages import RunRequest, recipe_overrides, requested_verbs
+from pipeline.app.run_stages import RunRequest, recipe_overrides, requested_stages
 from pipeline.cli.run import HELP
 from pipeline.core.errors import UsageError
 from stages.recipe import Recipe, stages_of
@@ -13,23 +13,36 @@ from stages.recipe import Recipe, stages_of
 
 @pytest.fixture(scope="module")
 def session() -> Any:
-    return SimpleNamespace(stages=stages_of(Recipe(name="test")))
+    return SimpleNamespace(stages=stages_of(Recipe(name="test")), run=SimpleNamespace(receipts=lambda stage: []))
 
 
 def test_every_stage_has_a_command_in_order(session: Any) -> None:
-    assert requested_verbs(session, RunRequest()) == list(HELP)
+    names = requested_stages(session, RunRequest())
+    assert names == [stage.name for stage in session.stages]
+    assert list(dict.fromkeys(name.partition("/")[0] for name in names)) == list(HELP)
 
 
 def test_until_names_the_last_stage(session: Any) -> None:
-    assert requested_verbs(session, RunRequest(until="caption")) == ["ingest", "dedup", "caption"]
-    with pytest.raises(UsageError, match="--until paint: stages are ingest, dedup"):
-        requested_verbs(session, RunRequest(until="paint"))
+    assert requested_stages(session, RunRequest(until="caption")) == ["ingest", "perceive/photos", "dedup", "caption"]
+    assert requested_stages(session, RunRequest(until="outpaint"))[-2:] == ["caption", "outpaint"]
+    assert requested_stages(session, RunRequest(until="perceive"))[-2:] == ["outpaint", "perceive/canvases"]
+    with pytest.raises(UsageError, match="--until paint: stages are ingest, perceive, dedup"):
+        requested_stages(session, RunRequest(until="paint"))
 
 
 def test_a_stage_runs_alone_or_with_what_it_needs(session: Any) -> None:
-    assert requested_verbs(session, RunRequest(stage="filter")) == ["filter"]
-    verbs = requested_verbs(session, RunRequest(stage="filter", with_upstream=True))
-    assert verbs == ["ingest", "caption", "outpaint", "propose", "refine", "filter"]
+    assert requested_stages(session, RunRequest(stage="filter")) == ["filter"]
+    names = requested_stages(session, RunRequest(stage="filter", with_upstream=True))
+    before = ["ingest", "perceive/photos", "caption", "outpaint", "perceive/canvases", "propose"]
+    assert names == [*before, *(f"refine/round-{number:02d}" for number in (1, 2, 3)), "filter"]
+
+
+def test_perceive_does_what_can_be_done(session: Any) -> None:
+    assert requested_stages(session, RunRequest(stage="perceive")) == ["perceive/photos"]
+    painted = SimpleNamespace(stages=session.stages, run=SimpleNamespace(receipts=lambda stage: [stage]))
+    assert requested_stages(painted, RunRequest(stage="perceive")) == ["perceive/photos", "perceive/canvases"]
+    everything = requested_stages(session, RunRequest(stage="perceive", with_upstream=True))
+    assert everything == ["ingest", "perceive/photos", "caption", "outpaint", "perceive/canvases"]
 
 
 def test_options_become_settings_of_the_recipe(tmp_path: Any) -> None:

@@ -28,7 +28,7 @@ def flow(done=(), stages=(A, B, C), shards=3, **clock):
 
 def test_the_recipe_is_cut_before_stages_that_need_all_shards():
     names = [[stage.name for stage in segment] for segment in segments(stages_of(Recipe(name="x")))]
-    assert names[0][0] == "ingest" and names[0][4] == "propose" and names[0][-1].startswith("refine/")
+    assert names[0][0] == "ingest" and names[0][6] == "propose" and names[0][-1].startswith("refine/")
     assert names[1:] == [["filter"], ["build", "embed"], ["retrieve"]]
     grouped = Named("g", "a", regroups=True, prologue_needed=True)
     assert [len(segment) for segment in segments([A, grouped, Named("h", "g")])] == [1, 1, 1]

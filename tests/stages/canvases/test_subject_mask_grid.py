@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.canvases.subject_mask_grid import SubjectGrid, pack
+from stages.backends.base.picture import mask_grid
+from stages.canvases.subject_mask_grid import SubjectGrid
 
 WIDTH, HEIGHT = 192, 96
 
@@ -11,7 +12,7 @@ WIDTH, HEIGHT = 192, 96
 def grid_of(x1, y1, x2, y2):
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     mask[y1:y2, x1:x2] = 1
-    return SubjectGrid(pack(mask), WIDTH, HEIGHT)
+    return SubjectGrid(mask_grid(mask), WIDTH, HEIGHT)
 
 
 def test_a_box_keeps_the_share_of_the_subject_inside_it():
@@ -34,7 +35,7 @@ def test_boxes_beyond_the_canvas_count_only_what_is_on_it():
 def test_subject_mass_is_what_lies_inside(x, y, w, h):
     mask = np.zeros((120, 240), np.float32)
     mask[30:90, 60:180] = 1
-    grid = SubjectGrid(pack(mask), 240, 120)
+    grid = SubjectGrid(mask_grid(mask), 240, 120)
     box = (x, y, min(240, x + w), min(120, y + h))
     true = mask[box[1] : box[3], box[0] : box[2]].sum() / mask.sum()
     assert grid.kept([box])[0] == pytest.approx(true, abs=0.03)
@@ -42,6 +43,6 @@ def test_subject_mass_is_what_lies_inside(x, y, w, h):
 
 
 def test_a_canvas_without_a_subject_keeps_all_of_it():
-    grid = SubjectGrid(pack(np.zeros((HEIGHT, WIDTH), np.float32)), WIDTH, HEIGHT)
+    grid = SubjectGrid(mask_grid(np.zeros((HEIGHT, WIDTH), np.float32)), WIDTH, HEIGHT)
     assert grid.total == 0 and grid.kept([(0, 0, 10, 10), (5, 5, 6, 6)]) == [1.0, 1.0]
     assert grid.kept([]) == []

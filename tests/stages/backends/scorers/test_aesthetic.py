@@ -14,6 +14,7 @@ from pipeline.core.errors import ModelError, SampleError
 from stages.backends.base.weight_files import read_weights
 from stages.backends.registry import ModelSettings
 from stages.backends.scorers.aesthetic_engine import AestheticEngine, linear_chain, mean_of_distribution
+from stages.backends.scorers.perceiving import score_images
 from tests import tiny_checkpoints as tiny
 
 # The files that LAION published, where the machine has them.
@@ -73,27 +74,27 @@ def settings_of(kind, pair, **over):
 @pytest.mark.parametrize("kind", KINDS)
 def test_published_layouts_score_every_crop(checkpoints, pictures, kind):
     scorer = settings_of(kind, checkpoints[kind]).build()
-    scores = scorer.score(pictures, BOXES)
+    scores = score_images(scorer, pictures, BOXES)
     assert [s.shape for s in scores] == [(3,), (1,)] and all(s.dtype == np.float32 for s in scores)
     assert all((s >= 0).all() and (s <= 10).all() for s in scores)
     assert scores[0][1] == scores[0][2]  # the same whole pixels
-    again = pickle.loads(pickle.dumps(scorer)).score(pictures, BOXES)
+    again = score_images(pickle.loads(pickle.dumps(scorer)), pictures, BOXES)
     assert all(np.array_equal(a, b) for a, b in zip(scores, again, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batched_equals_single(checkpoints, pictures, kind):
-    batched = settings_of(kind, checkpoints[kind], batch=8).build().score(pictures, BOXES)
+    batched = score_images(settings_of(kind, checkpoints[kind], batch=8).build(), pictures, BOXES)
     single = settings_of(kind, checkpoints[kind], batch=1).build()
     for image, found, scores in zip(pictures, BOXES, batched, strict=True):
         for box, score in zip(found, scores, strict=True):
-            np.testing.assert_allclose(single.score([image], [box[None]])[0], [score], atol=2e-4)
+            np.testing.assert_allclose(score_images(single, [image], [box[None]])[0], [score], atol=2e-4)
 
 
 def test_no_picture_and_no_box_give_nothing(checkpoints, pictures):
     scorer = settings_of("laion", checkpoints["laion"]).build()
-    assert scorer.score([], []) == []
-    empty, one = scorer.score(pictures, [np.empty((0, 4), np.float32), BOXES[1]])
+    assert score_images(scorer, [], []) == []
+    empty, one = score_images(scorer, pictures, [np.empty((0, 4), np.float32), BOXES[1]])
     assert empty.shape == (0,) and one.shape == (1,)
 
 
@@ -108,18 +109,18 @@ def test_a_clip_score_is_the_head_on_the_normalised_embedding(checkpoints, pictu
         embeds = CLIPVisionModelWithProjection.from_pretrained(model)(pixels).image_embeds
     chain = linear_chain(read_weights(head), "x")
     want = float(chain(embeds / embeds.norm(dim=-1, keepdim=True)).clamp(0, 10))
-    (got,) = (
-        settings_of("laion", checkpoints["laion"]).build().score([square], [np.array([[0, 0, 60, 60]], np.float32)])
+    (got,) = score_images(
+        settings_of("laion", checkpoints["laion"]).build(), [square], [np.array([[0, 0, 60, 60]], np.float32)]
     )
     assert got[0] == pytest.approx(want, abs=2e-3)
 
 
 def test_fit_says_what_of_a_crop_is_seen(checkpoints, pictures):
     box = [np.array([[0, 0, 90, 60]], np.float32)]
-    whole = settings_of("laion", checkpoints["laion"]).build().score(pictures[:1], box)
-    middle = settings_of("laion", checkpoints["laion"], fit="centre").build().score(pictures[:1], box)
+    whole = score_images(settings_of("laion", checkpoints["laion"]).build(), pictures[:1], box)
+    middle = score_images(settings_of("laion", checkpoints["laion"], fit="centre").build(), pictures[:1], box)
     square = settings_of("laion", checkpoints["laion"]).build()
-    same = square.score(pictures[:1], [np.array([[15, 0, 75, 60]], np.float32)])
+    same = score_images(square, pictures[:1], [np.array([[15, 0, 75, 60]], np.float32)])
     assert middle[0] == same[0] != whole[0]
 
 
@@ -166,7 +167,9 @@ def test_a_picture_too_many_for_the_device_halves_the_batch(checkpoints, picture
 
 def refuses(pair, match, kind="laion"):
     with pytest.raises(ModelError, match=match):
-        settings_of(kind, pair).build().score([np.zeros((8, 8, 3), np.uint8)], [np.array([[0, 0, 8, 8]], np.float32)])
+        score_images(
+            settings_of(kind, pair).build(), [np.zeros((8, 8, 3), np.uint8)], [np.array([[0, 0, 8, 8]], np.float32)]
+        )
 
 
 class Evil:

@@ -6,6 +6,7 @@ from scipy.stats import spearmanr
 
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.planning.recipe_files import parse
+from stages.backends.base.picture import Picture
 from stages.backends.registry import ModelSettings
 from stages.backends.scorers.ensemble import EnsembleScorer
 from stages.backends.scorers.two_pass import PrescoredScorer, best_and_first, rank_correlation
@@ -19,9 +20,9 @@ class Linear(FakeScorer):
         super().__init__(name=name, licence=f"licence of {name}", digest=f"digest of {name}")
         self.a, self.b, self.seen = a, b, 0
 
-    def score(self, images, boxes):
+    def score(self, pictures, boxes):
         self.seen += sum(len(found) for found in boxes)
-        return [(self.a + self.b * s).astype(np.float32) for s in super().score(images, boxes)]
+        return [(self.a + self.b * s).astype(np.float32) for s in super().score(pictures, boxes)]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def sample():
     for _ in images:
         low, extent = rng.uniform(0, 25, (20, 2)), rng.uniform(10, 35, (20, 2))
         boxes.append(np.concatenate([low, low + extent], 1).astype(np.float32))
-    return images, boxes
+    return [Picture.of(image) for image in images], boxes
 
 
 def calibrated(members, weights, path, sample):

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from stages.backends.base.picture import Picture
 from stages.backends.scorers.two_pass import PrescoredScorer, best_and_first
 
-IMAGE = np.zeros((8, 8, 3), np.uint8)
+IMAGE = Picture.of(np.zeros((8, 8, 3), np.uint8))
 
 
 class ByColumn:
@@ -14,7 +15,7 @@ class ByColumn:
     def __init__(self, column):
         self.column, self.name, self.digest, self.given = column, f"column {column}", f"digest {column}", []
 
-    def score(self, images, boxes):
+    def score(self, pictures, boxes):
         self.given += [len(own) for own in boxes]
         return [own[:, self.column].astype(np.float32) for own in boxes]
 

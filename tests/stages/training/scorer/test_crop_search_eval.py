@@ -10,10 +10,10 @@ from tests.fakes import FakeScorer, FakeSegmenter
 class LeftScorer(FakeScorer):
     """Prefers what lies to the left, in pixels: neither mirror nor size leaves its order alone."""
 
-    def score(self, images, boxes):
+    def score(self, pictures, boxes):
         return [
-            (np.exp(-box[:, 0]) * (image.shape[1] % 7)).astype(np.float32)
-            for image, box in zip(images, boxes, strict=True)
+            (np.exp(-box[:, 0]) * (picture.size[0] % 7)).astype(np.float32)
+            for picture, box in zip(pictures, boxes, strict=True)
         ]
 
 

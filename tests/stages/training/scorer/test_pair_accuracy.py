@@ -12,15 +12,15 @@ from tests.fakes import FakeScorer, FakeSegmenter
 class Contrary(FakeScorer):
     """The opposite of its parent."""
 
-    def score(self, images, boxes):
-        return [10 - scores for scores in super().score(images, boxes)]
+    def score(self, pictures, boxes):
+        return [10 - scores for scores in super().score(pictures, boxes)]
 
 
 @dataclass
 class Indifferent(FakeScorer):
     """Every crop is as good as any other."""
 
-    def score(self, images, boxes):
+    def score(self, pictures, boxes):
         return [np.full(len(found), 5, np.float32) for found in boxes]
 
 

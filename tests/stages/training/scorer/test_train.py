@@ -11,6 +11,7 @@ from pipeline.cli.app import main
 from pipeline.core.errors import UsageError
 from pipeline.core.resources import bundled
 from stages.backends.scorers.composition import CompositionScorer
+from stages.backends.scorers.perceiving import score_images
 from stages.training.scorer.fitting import Fit
 from stages.training.scorer.train import ScorerTraining, train_composition_scorer
 from tests.fakes import FakeOutpainter, FakeSegmenter
@@ -70,7 +71,7 @@ def test_trains_saves_and_reports_the_same_twice(photos: Path, tmp_path: Path) -
     card = (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
     assert first["digest"] in card and f"| {first['accuracy']['tilted']['accuracy']} |" in card
     image, box = np.full((40, 60, 3), 90, np.uint8), np.array([[5, 5, 50, 30]], np.float32)
-    (scores,) = CompositionScorer(tmp_path / "one", segmenter).score([image], [box])
+    (scores,) = score_images(CompositionScorer(tmp_path / "one", segmenter), [image], [box])
     assert 0 <= scores[0] <= 10
 
 
