@@ -53,12 +53,14 @@ def recipe_for(source: Path, **over) -> Recipe:
     return Recipe.model_validate(data)
 
 
-def session_for(recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpainter=None, segmenter=None) -> Session:
+def session_for(
+    recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpainter=None, segmenter=None, scorer=None, encoder=None
+) -> Session:
     """A recipe with stand-in models bound to a run directory."""
     store = open_store(str(work))
     plan = freeze_plan(store, Plan(recipe.name, recipe.seed, recipe.work_shards, recipe.model_dump(mode="json")))
     captioner = TemplateCaptioner(CaptionSettings())
-    segmenter, scorer, encoder = segmenter or FakeSegmenter(), FakeScorer(), FakeEncoder()
+    segmenter, scorer, encoder = segmenter or FakeSegmenter(), scorer or FakeScorer(), encoder or FakeEncoder()
     stages = stages_with(
         recipe, Models(captioner, outpainter or FakeOutpainter(paint_seconds), segmenter, scorer, encoder)
     )

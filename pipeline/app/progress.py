@@ -62,7 +62,7 @@ StageSummary = TypedDict(
     "StageSummary",
     {
         "stage": str, "shards": int, "done_now": int, "in": int, "kept": int, "rejected": dict[str, int],
-        "failed": dict[str, int], "seconds": float, "final_shards": dict[str, list[str]],
+        "failed": dict[str, int], "seconds": float, "processor_seconds": float, "final_shards": dict[str, list[str]],
     },
 )  # fmt: skip
 
@@ -150,6 +150,13 @@ class Display:
         if len(rows) > LOST_SHOWN:
             self._console.print(f"and {len(rows) - LOST_SHOWN} more: procrop-data status --failed")
 
+    def processor_time(self, results: Sequence[StageResult]) -> None:
+        """Print what each stage took of the processors for one painted canvas, if any was painted."""
+        canvases = sum(r.n_in for result in results if result.stage == "outpaint" for r in result.receipts)
+        for result in results if canvases else ():
+            seconds = summary_of(result)["processor_seconds"]
+            self._console.print(f"{result.stage:<18} {seconds / canvases:.3f} processor seconds a canvas")
+
     @contextmanager
     def counting(self, what: str) -> Iterator[Callable[[], None]]:
         """A counter for work before the stages; prints a line only if the work takes long."""
@@ -184,5 +191,6 @@ def summary_of(result: StageResult) -> StageSummary:
         "rejected": dict(sorted(rejected.items())),
         "failed": dict(sorted(failed.items())),
         "seconds": round(sum(sum(r.seconds.values()) for r in result.receipts), 2),
+        "processor_seconds": round(sum(r.processor_seconds for r in result.receipts), 2),
         "final_shards": result.changes.as_json() if result.changes else {},
     }

@@ -134,6 +134,8 @@ def _run(request: RunRequest, output: OutputOptions) -> None:
         last = report.stages[-1].stage
         display.message(f"this task's share is done up to {last}; submit the array again later: {report.waits_for}")
     display.lost_files(report.lost_files)
+    if not request.stage:
+        display.processor_time(report.stages)
     if output.json:
         stages = [summary_of(result) for result in report.stages]
         print_json(

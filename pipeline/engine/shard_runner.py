@@ -106,7 +106,7 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     StorageError, HeldError when another process holds the shard.
     """
     with shard_lock(run.store, stage.name, number) as lock:
-        clock = [time.perf_counter()]
+        clock, processor = [time.perf_counter()], time.process_time()
         inputs = run.inputs_of(stage, number)
         done = run.receipt(stage.name, number)
         if done is not None and receipt_holds(done, stage, run, inputs):
@@ -127,7 +127,10 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         clock.append(time.perf_counter())
         seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
         receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
-        receipt = replace(receipt, seconds=seconds, device=control.device, run=run.plan.identity)
+        processor = round(time.process_time() - processor, 4)
+        receipt = replace(
+            receipt, seconds=seconds, processor_seconds=processor, device=control.device, run=run.plan.identity
+        )
         if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
             receipt = _receipt_of_other_process(run, receipt)
         sink.discard()

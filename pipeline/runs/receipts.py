@@ -40,6 +40,7 @@ class Receipt:
         seconds: by phase (``read``, ``compute``, ``write`` ...).
         host: machine that made it.
         device: what the models ran on.
+        processor_seconds: of the process that made the shard, all its threads together; 0 in receipts of older versions.
         run: identity of the run (``Plan.identity``); empty in receipts of older versions.
         format: of this JSON.
     """
@@ -59,6 +60,7 @@ class Receipt:
     device: str = ""
     run: str = ""
     format: int = FORMAT
+    processor_seconds: float = 0.0
 
     @property
     def fingerprint(self) -> str:
@@ -75,7 +77,7 @@ class Receipt:
     def encode(self) -> bytes:
         """JSON bytes; raises DamagedDataError when the counts do not add up."""
         self._check_counts("about to be written")
-        body = {**asdict(self), "fingerprint": self.fingerprint, "seal": digest_of(asdict(self))}
+        body = {**asdict(self), "fingerprint": self.fingerprint, "seal": self._seal()}
         return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     @staticmethod
@@ -92,11 +94,16 @@ class Receipt:
             if fingerprint != receipt.fingerprint:
                 raise DamagedDataError(f"receipt '{where}' was edited: its fingerprint does not match its content")
             receipt._check_counts(f"in '{where}'")
-            if seal and seal != digest_of(asdict(receipt)):
+            if seal and seal != receipt._seal():
                 raise DamagedDataError(f"receipt '{where}' was edited: its seal does not match its content")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedDataError(f"receipt '{where}' is not readable: {error}") from error
         return receipt
+
+    def _seal(self) -> str:
+        """Digest of all fields; of a receipt of an older version, of those that it had."""
+        absent = set() if self.processor_seconds else {"processor_seconds"}
+        return digest_of({name: value for name, value in asdict(self).items() if name not in absent})
 
     def _check_counts(self, where: str) -> None:
         total = self.n_kept + sum(self.n_rejected.values()) + sum(self.n_failed.values())

@@ -19,7 +19,9 @@ class NoChanges:
 
 
 def result(stage: str) -> StageResult:
-    receipt = SimpleNamespace(stage=stage, n_in=2, n_kept=2, n_rejected={}, n_failed={}, seconds={})
+    receipt = SimpleNamespace(
+        stage=stage, n_in=2, n_kept=2, n_rejected={}, n_failed={}, seconds={}, processor_seconds=3.0
+    )
     return StageResult(stage, 1, 0, [receipt], NoChanges())  # type: ignore[list-item, arg-type]
 
 
@@ -52,3 +54,13 @@ def test_a_stage_alone_tells_its_whole_time(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().err
     assert "done after" not in said
     assert seconds_of(said, "build") >= 0.2
+
+
+def test_processor_time_is_told_a_painted_canvas(capsys: pytest.CaptureFixture[str]) -> None:
+    Display(quiet=False).processor_time([result("ingest")])
+    assert capsys.readouterr().err == ""  # nothing was painted
+    Display(quiet=False).processor_time([result("ingest"), result("outpaint")])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ingest", "1.500"], ["outpaint", "1.500"]]
+    Display(quiet=True).processor_time([result("outpaint")])
+    assert capsys.readouterr().err == ""
