@@ -191,3 +191,10 @@ def test_scores_from_maps_are_those_from_pixels(bird: np.ndarray, segmenter: str
     assert ("mask" in maps) == bool(segmenter)
     (scores,) = scorer.score([stored(Picture.of(bird), mask, maps)], [boxes])
     assert np.array_equal(scores, score_images(CompositionScorer(), [bird], [boxes])[0])
+
+
+def test_maps_of_another_scorer_are_not_used(bird: np.ndarray) -> None:
+    scorer, boxes = CompositionScorer(), np.array([[10, 10, 120, 100]], np.float32)
+    foreign = {f"level{level}-12345678": np.zeros((16, 9, 9), np.float16) for level in (1, 2, 3)}
+    picture = Picture((240, 150), lambda: bird, np.zeros((MASK_SIDE, MASK_SIDE), np.uint8), foreign)
+    assert np.array_equal(scorer.score([picture], [boxes])[0], score_images(scorer, [bird], [boxes])[0])

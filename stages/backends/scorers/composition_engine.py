@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.resources import file_digest
 from stages.backends.base.picture import Maps, MaskGrid, Picture, mask_grid, soft_mask
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_features import LEVELS, feature_maps, load_encoder_levels, project
@@ -16,7 +17,6 @@ from stages.backends.scorers.composition_model import ScorerModel, crop_features
 
 _REMEMBERED = 256  # pictures scored as plain pixels, some 60 KB each: a training's evaluation scores them several times
 _DECIMALS = 4  # a matrix product over one box or a hundred differs in the last bits of float64; scores must not
-_NAMES = tuple(f"level{level}" for level in LEVELS)
 _MASK = (
     "mask"  # of the scorer's own segmenter, where the recipe has another one: fp16 [1, S, S] of whole numbers 0..255
 )
@@ -31,6 +31,9 @@ class ScorerEngine:
     def __init__(self, folder: Path, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self._model = ScorerModel.load(folder, segmenter.digest)
+        # Maps of a scorer with another projection are useless to this one, so a name holds the digest of the weights.
+        weights = file_digest(str(folder / "model.safetensors"))[:8]
+        self._names = [f"level{level}-{weights}" for level in LEVELS]
         self._backbone: torch.nn.Module | None = None
         self._pictures: OrderedDict[bytes, Maps] = OrderedDict()
 
@@ -40,13 +43,13 @@ class ScorerEngine:
             return np.empty(0, np.float32)
         width, height = picture.size
         share = np.asarray(boxes, np.float64) / np.array([width, height, width, height])
-        maps = picture.maps or self._remembered(picture.image)
+        maps = picture.maps if self._names[0] in picture.maps else self._remembered(picture.image)
         own = maps[_MASK][0] if _MASK in maps else picture.mask
         if own is None:
             raise ValueError("a picture with maps of the composition scorer has no mask")
         mask = soft_mask(own)
         with torch.inference_mode():
-            features = crop_features([_with_content(maps[name]) for name in _NAMES], mask, share, picture.size)
+            features = crop_features([_with_content(maps[name]) for name in self._names], mask, share, picture.size)
             raw = self._model.head(features).numpy()
         return np.round(self._model.calibration.apply(raw, share), _DECIMALS).astype(np.float32)
 
@@ -55,7 +58,7 @@ class ScorerEngine:
         if self._backbone is None:
             self._backbone = load_encoder_levels()
         projected = project(feature_maps(self._backbone, image), self._model.projection)
-        maps = {name: level[:-1].half().numpy() for name, level in zip(_NAMES, projected, strict=True)}
+        maps = {name: level[:-1].half().numpy() for name, level in zip(self._names, projected, strict=True)}
         if mask is None:
             maps[_MASK] = mask_grid(self._segmenter.network_masks([image])[0])[None].astype(np.float16)
         return maps
