@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.app.machine_checks import Check, check_machine
+from pipeline.app.machine_checks import Check, check_machine, check_torchvision
 from pipeline.cli.app import app
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.planning.recipe_files import read_recipe_mapping, recipe_names
@@ -72,6 +72,16 @@ def test_doctor_looks_at_what_a_model_makes(tmp_path):
 def test_a_machine_that_is_too_old_is_told():
     assert all(line.ok for line in check_machine("s3://nowhere/work"))
     assert Check("torch", "1.0: want 2.11 or newer", False).text().startswith("BAD")
+
+
+def test_a_torchvision_of_another_build_is_bad():
+    def load():
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    bad = check_torchvision("0.28.0", load)
+    assert not bad.ok and "nms does not exist" in bad.found and "pip uninstall torchvision" in bad.found
+    assert check_torchvision("0.29.2", lambda: None) == Check("torchvision", "0.29.2")
+    assert check_torchvision("", load).ok  # not installed: nothing is imported
 
 
 @pytest.fixture(scope="module")
