@@ -69,10 +69,10 @@ eval: setup ## the cropper on held-out photographs, beside baselines
 report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
-test: setup-dev ## the quick tests, about 5 minutes
+test: setup-dev ## the quick tests, about 6 minutes on two quiet cores
 	$(PYTEST) -m "not long"
 
-test-long: setup-dev ## the long tests, about 5 minutes
+test-long: setup-dev ## the long tests, about as long again
 	$(PYTEST) -m long
 
 check: setup-dev ## format, lint, types
