@@ -34,7 +34,7 @@ class Cropper:
     """A trained cropper for any photograph, with live retrieval of references."""
 
     def __init__(
-        self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "auto"
+        self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
     ) -> None:
         """Raises UsageError for an unknown precision, ModelError when the encoder is missing or another one.
 
@@ -56,7 +56,7 @@ class Cropper:
 
     @staticmethod
     def load(
-        path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "auto"
+        path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
     ) -> "Cropper":
         """The cropper in a folder, trained or exported to ONNX.
 

@@ -63,7 +63,7 @@ def crop_command(
     photos: Photos, aspect: Aspect = "", size: Size = "", top: Top = 0, out: Out = "crops", model: Model = "",
     min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto",
     margin: Margin = None, explain: Explain = False, reference_photos: ReferencePhotos = "", csv: Csv = "",
-    xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "auto",
+    xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
     work: Work = "work", save: Save = True, device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Crop photographs: writes the best crops from the full-resolution originals and prints a table."""

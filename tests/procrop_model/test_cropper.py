@@ -180,6 +180,7 @@ def test_bf16_gives_nearly_the_same_crops(cropper: Cropper, photo: Path) -> None
     (plain,), (quick,) = exact(photo, top=1), reduced(photo, top=1)
     assert iou(plain.box_px, quick.box_px) > 0.8
     assert plain.score != quick.score and abs(plain.score - quick.score) < 0.1
-    assert Cropper.load(folder).precision == ("bf16" if has_bf16() else "fp32")
+    assert Cropper.load(folder).precision == "fp32"
+    assert Cropper.load(folder, precision="auto").precision == ("bf16" if has_bf16() else "fp32")
     with pytest.raises(UsageError, match="fp32 or bf16"):
         Cropper.load(folder, precision="int8")

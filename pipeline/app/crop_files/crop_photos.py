@@ -71,7 +71,7 @@ class CropRequest:
     again: bool = False
     batch: int = 8
     encoder_checkpoint: str = ""
-    precision: str = "auto"
+    precision: str = "fp32"
     device: str = "auto"
 
 
