@@ -51,14 +51,14 @@ class StageCost:
 
 def run_stages(checkout: Path, photos: Path, work: Path, long_side: int) -> tuple[dict[str, float], int]:
     """Processor seconds of each stage command up to ``filter``, and the number of canvases. Raises UsageError when one fails."""
-    seconds = {}
-    for verb in verbs_of(checkout):
+    seconds: dict[str, float] = {}
+    for verb in in_order(verbs_of(checkout)):
         recipe = [
             "--config", "demo", f"ingest.source={photos}", f"outpaint.long_side={long_side}", "work_shards=1",
         ]  # fmt: skip
         before = _child_seconds()
         _python(checkout, MAIN, verb, "--work", str(work), "--workers", "1", "--quiet", *recipe)
-        seconds[verb] = _child_seconds() - before
+        seconds[verb] = seconds.get(verb, 0.0) + _child_seconds() - before
     return seconds, sum(pq.read_metadata(path).num_rows for path in (work / "outpaint").glob("*.parquet"))
 
 
@@ -66,6 +66,13 @@ def verbs_of(checkout: Path) -> list[str]:
     """The stage commands of a checkout, from the first to ``filter``."""
     verbs = _python(checkout, LIST_VERBS).split()
     return verbs[verbs.index(FIRST) : verbs.index(LAST) + 1]
+
+
+def in_order(verbs: Sequence[str]) -> list[str]:
+    """The commands to run: ``perceive`` before out-painting, for photographs, and again after it, for canvases."""
+    again = ["perceive"] if "perceive" in verbs else []
+    after = verbs.index("outpaint") + 1
+    return [*verbs[:after], *again, *verbs[after:]]
 
 
 def stage_costs(checkout: Path, photos: int, long_side: int) -> dict[str, StageCost]:

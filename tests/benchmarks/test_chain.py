@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chain import StageCost, costs_by_difference, main, summed, table, verbs_of
+from benchmarks.chain import StageCost, costs_by_difference, in_order, main, summed, table, verbs_of
 from pipeline.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,18 @@ def test_a_stage_that_only_one_checkout_has_stays_in_the_table():
     lines = {line.split()[0]: line.split()[1:] for line in table(columns).splitlines()[2:]}
     assert lines["outpaint"] == ["1.0000", "3.0000", "3.00", "times"] and lines["perceive"] == ["0.5000", "-"]
     assert list(lines)[-3:] == ["painting", "judging", "all"]
+
+
+def test_canvases_are_perceived_after_they_are_painted():
+    older = ["ingest", "outpaint", "propose"]
+    assert in_order(older) == older
+    assert in_order(["ingest", "perceive", "outpaint", "propose"]) == [
+        "ingest",
+        "perceive",
+        "outpaint",
+        "perceive",
+        "propose",
+    ]
 
 
 def test_wrong_options_are_one_line(tmp_path):
