@@ -33,8 +33,8 @@ for path in sorted((bundled("assets") / "photos").glob("*.jpg")):
         pictures.append(np.asarray(photo.convert("RGB").resize((side, side * 3 // 4))))
 rng = np.random.default_rng(0)
 try:
-    from stages.backends.base.picture import Picture
-    pictures = [Picture.of(picture) for picture in pictures]
+    from stages.backends.base.picture import LazyPicture
+    pictures = [LazyPicture.of(picture) for picture in pictures]
 except ImportError:  # an older scorer takes images
     pass
 start = rng.uniform(0, 0.5, (count, 2))

@@ -174,7 +174,7 @@ class MaskScorer:
 
     def score(self, image: Image, boxes: Floats) -> Floats:
         """Scores [N] of boxes [N, 4]."""
-        return self._engine.score(perceived.Picture.of(image), boxes)
+        return self._engine.score(perceived.LazyPicture.of(image), boxes)
 
 
 def judge(picture: Picture, mask: Floats, boxes: Floats, settings: FilterSettings) -> tuple[str, list[bool]]:

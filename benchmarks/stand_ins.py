@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.core.records import MASK_SIDE
-from stages.backends.base.picture import Picture
+from stages.backends.base.picture import LazyPicture
 from stages.backends.base.protocols import Encoded, Floats, PaintRequest, Prompts
 from stages.backends.base.protocols import Image as Pixels
 from stages.backends.registry import Models
@@ -64,7 +64,7 @@ class SizeScorer:
     licence: str = "MIT"
     digest: str = "size0001"
 
-    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+    def score(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores of the boxes [N, 4] of each picture."""
         return [self._one(*one.size, np.asarray(found, np.float32)) for one, found in zip(pictures, boxes, strict=True)]
 

@@ -20,7 +20,7 @@ from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Proposals, Refined
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from stages.backends.base.picture import Picture, unpack_maps, unpack_mask
+from stages.backends.base.picture import LazyPicture, unpack_maps, unpack_mask
 from stages.backends.base.protocols import BoxProposer, Scorer
 from stages.backends.proposers.cropper import CropperBoxes
 from stages.canvases.distinct_boxes import choose_distinct
@@ -101,10 +101,10 @@ class _Candidates:
         """Subject mass of the canvas."""
         return SubjectGrid(unpack_mask(self.perceived.mask), self.canvas.width, self.canvas.height)
 
-    def picture(self, shard: Shard) -> Picture:
+    def picture(self, shard: Shard) -> LazyPicture:
         """The canvas as a scorer takes it; its pixels are read only if the scorer needs them."""
         size, key = (self.canvas.width, self.canvas.height), self.canvas.key
-        return Picture(
+        return LazyPicture(
             size,
             lambda: to_array(shard.image("outpaint", key)),
             unpack_mask(self.perceived.mask),
@@ -169,7 +169,7 @@ class RefineRound(Stage[_Candidates]):
             done[task.key] = self._record(task.payload.boxes, known, better)
         return [Outcome.kept(done.get(task.key) or _carried(task.payload.boxes, self.round)) for task in tasks]
 
-    def _known(self, tasks: Sequence[Task[_Candidates]], pictures: Sequence[Picture]) -> list[list[Scored]]:
+    def _known(self, tasks: Sequence[Task[_Candidates]], pictures: Sequence[LazyPicture]) -> list[list[Scored]]:
         """The beam before this round: the last one's, or the best of the proposals."""
         rows = [task.payload.boxes for task in tasks]
         if self._cropper is not None:
@@ -182,7 +182,7 @@ class RefineRound(Stage[_Candidates]):
         ]
 
     def _with_cropper(
-        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], pictures: Sequence[Picture]
+        self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], pictures: Sequence[LazyPicture]
     ) -> list[Refined]:
         """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
         rows = [task.payload.boxes for task in tasks]

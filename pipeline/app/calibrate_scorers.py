@@ -11,7 +11,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.json_types import JsonObject
 
 if TYPE_CHECKING:
-    from stages.backends.base.picture import Picture
+    from stages.backends.base.picture import LazyPicture
     from stages.backends.base.protocols import Floats
 
 
@@ -72,15 +72,15 @@ def calibrate_scorers(config: str, work: str, overrides: Sequence[str], *, canva
     return CalibrationReport(len(pictures), crops, ensemble, path, agreement, compared)
 
 
-def _sample(session: Session, canvases: int) -> "tuple[list[Picture], list[Floats]]":
+def _sample(session: Session, canvases: int) -> "tuple[list[LazyPicture], list[Floats]]":
     """Up to ``canvases`` canvases with their proposed boxes [N, 4] in pixels, spread over all shards."""
     import numpy as np
 
-    from stages.backends.base.picture import Picture
+    from stages.backends.base.picture import LazyPicture
     from stages.photos.decode import to_array
 
     tables = session.run.tables()
-    pictures: list[Picture] = []
+    pictures: list[LazyPicture] = []
     boxes: list[Floats] = []
     shards = tables.shards("propose")
     if not shards:
@@ -94,6 +94,6 @@ def _sample(session: Session, canvases: int) -> "tuple[list[Picture], list[Float
         for row in rows[: canvases - len(pictures)]:
             place = places[row["key"]]
             image = to_array(tables.read_range(path, place["image_offset"], place["image_size"]))
-            pictures.append(Picture.of(image))
+            pictures.append(LazyPicture.of(image))
             boxes.append(np.asarray(row["boxes"], np.float32).reshape(-1, 4))
     return pictures, boxes

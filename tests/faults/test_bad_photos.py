@@ -81,7 +81,7 @@ def painted(home):
     from pipeline.app.progress import Display
     from pipeline.app.run_stages import RunRequest, run_stages_of
 
-    request = RunRequest(config=str(home / "odd.yaml"), work=str(home / "work"), until="propose", workers=1)
+    request = RunRequest(config=str(home / "odd.yaml"), work=str(home / "work"), until="outpaint", workers=1)
     run_stages_of(request, Display(quiet=True))
     return home / "work"
 
@@ -155,6 +155,6 @@ def test_a_truncated_segmenter_stops_its_stage_alone(home):
     with pytest.raises(ModelError, match=r"segmenter weights .*u2netp\.onnx do not load .*: restore the file"):
         run_chain(broken, until="outpaint")
     whole = session_for(recipe, home / "segmenter", segmenter=U2NetSegmenter())
-    assert len(kept_rows(whole, "caption")) == len(GOOD)
+    assert len(kept_rows(whole, "ingest")) == len(GOOD)
     run_chain(whole, until="outpaint")
     assert kept_rows(whole, "outpaint")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.core.records import MASK_SIDE, Perception
 from pipeline.core.resources import bundled
-from stages.backends.base.picture import Picture, mask_grid, pack_maps, unpack_maps, unpack_mask
+from stages.backends.base.picture import LazyPicture, mask_grid, pack_maps, unpack_maps, unpack_mask
 from stages.backends.scorers.composition import CompositionScorer
 from stages.backends.scorers.perceiving import score_images
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
@@ -167,7 +167,7 @@ def bird() -> np.ndarray:
         return np.asarray(photo.convert("RGB").resize((240, 150)))
 
 
-def stored(picture: Picture, mask: np.ndarray, maps) -> Picture:
+def stored(picture: LazyPicture, mask: np.ndarray, maps) -> LazyPicture:
     """A picture as a later stage reads it: through the bytes of a record, without pixels."""
 
     def pixels():
@@ -175,7 +175,7 @@ def stored(picture: Picture, mask: np.ndarray, maps) -> Picture:
 
     data, names, shapes = pack_maps(maps)
     row = Perception("k", "p", "canvas", mask.tobytes(), b"", b"", 0, 0, data, names, shapes)
-    return Picture(picture.size, pixels, unpack_mask(row.mask), unpack_maps(row))
+    return LazyPicture(picture.size, pixels, unpack_mask(row.mask), unpack_maps(row))
 
 
 @pytest.mark.parametrize("segmenter", ["", "another segmenter"])
@@ -189,12 +189,12 @@ def test_scores_from_maps_are_those_from_pixels(bird: np.ndarray, segmenter: str
         mask = mask_grid(scorer.segmenter.network_masks([bird])[0])
     (maps,) = scorer.perceive([bird], [mask], segmenter or scorer.segmenter.digest)
     assert ("mask" in maps) == bool(segmenter)
-    (scores,) = scorer.score([stored(Picture.of(bird), mask, maps)], [boxes])
+    (scores,) = scorer.score([stored(LazyPicture.of(bird), mask, maps)], [boxes])
     assert np.array_equal(scores, score_images(CompositionScorer(), [bird], [boxes])[0])
 
 
 def test_maps_of_another_scorer_are_not_used(bird: np.ndarray) -> None:
     scorer, boxes = CompositionScorer(), np.array([[10, 10, 120, 100]], np.float32)
     foreign = {f"level{level}-12345678": np.zeros((16, 9, 9), np.float16) for level in (1, 2, 3)}
-    picture = Picture((240, 150), lambda: bird, np.zeros((MASK_SIDE, MASK_SIDE), np.uint8), foreign)
+    picture = LazyPicture((240, 150), lambda: bird, np.zeros((MASK_SIDE, MASK_SIDE), np.uint8), foreign)
     assert np.array_equal(scorer.score([picture], [boxes])[0], score_images(scorer, [bird], [boxes])[0])

@@ -15,7 +15,7 @@ MaskGrid = NDArray[np.uint8]
 Maps = Mapping[str, NDArray[np.float16]]
 
 
-class Picture:
+class LazyPicture:
     """An image of known size; scorers read of it what they need.
 
     Args:
@@ -34,19 +34,19 @@ class Picture:
         self._load = load
 
     @staticmethod
-    def of(image: Pixels) -> "Picture":
+    def of(image: Pixels) -> "LazyPicture":
         """An image uint8 [H, W, 3] of which nothing was perceived: a scorer computes what it needs."""
-        return Picture((image.shape[1], image.shape[0]), lambda: image)
+        return LazyPicture((image.shape[1], image.shape[0]), lambda: image)
 
     @cached_property
     def image(self) -> Pixels:
         """The pixels, uint8 [H, W, 3]."""
         return self._load()
 
-    def part(self, prefix: str) -> "Picture":
+    def part(self, prefix: str) -> "LazyPicture":
         """The same picture with only the maps whose name begins with ``prefix``, which is removed: for a member of a scorer."""
         maps = {name.removeprefix(prefix): array for name, array in self.maps.items() if name.startswith(prefix)}
-        return Picture(self.size, lambda: self.image, self.mask, maps)
+        return LazyPicture(self.size, lambda: self.image, self.mask, maps)
 
 
 class PackedMaps(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.geometry import BoxPx
-from stages.backends.base.picture import Maps, MaskGrid, Picture
+from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -82,10 +82,10 @@ class Outpainter(Model, Protocol):
 class Scorer(Model, Protocol):
     """Scores crops."""
 
-    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+    def score(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[Floats]:
         """Aesthetic scores in 0..10, one array [N] a picture, for its ``boxes`` [N, 4] in pixels.
 
-        To score plain images, wrap each in ``Picture.of``.
+        To score plain images, wrap each in ``LazyPicture.of``.
         """
 
 
@@ -93,7 +93,7 @@ class Scorer(Model, Protocol):
 class Perceiving(Protocol):
     """The optional part of a scorer that computes something of a picture alone, whatever its boxes.
 
-    The stage ``perceive`` computes that once and stores it; ``score`` then gets it back as ``Picture.maps``.
+    The stage ``perceive`` computes that once and stores it; ``score`` then gets it back as ``LazyPicture.maps``.
     """
 
     def digest_of_maps(self) -> str:

@@ -9,7 +9,7 @@ from pipeline.core.json_types import Json
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
 from stages.backends.base.checkpoint_files import locate, weights_digest
 from stages.backends.base.lazy_import import LazyImport
-from stages.backends.base.picture import Picture
+from stages.backends.base.picture import LazyPicture
 from stages.backends.base.protocols import Floats, Scorer
 from stages.backends.scorers.composition import CompositionScorer
 from stages.backends.scorers.two_pass import PrescoredScorer
@@ -80,6 +80,6 @@ class AestheticScorer(FromCheckpoint[AestheticSettings, "AestheticEngine"]):
         head = weights_digest(locate(s.head))
         return [head] if s.kind == "nima" else [head, weights_digest(locate(s.model, s.revision))]
 
-    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+    def score(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores [N] of the ``boxes`` [N, 4], pixels, of each picture; ModelError when weights do not load."""
         return self._loaded().score([picture.image for picture in pictures], boxes)

@@ -13,7 +13,7 @@ from pipeline.core.resources import bundled, file_digest
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.lazy_import import LazyImport
-from stages.backends.base.picture import Maps, MaskGrid, Picture
+from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_files import VERSION, features_digest
 from stages.backends.vision.u2net import U2NetSegmenter
@@ -85,7 +85,7 @@ class CompositionScorer:
         engine, known = self._loaded(), segmenter == self.segmenter.digest
         return [engine.perceive(image, mask if known else None) for image, mask in zip(images, masks, strict=True)]
 
-    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+    def score(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores [N] of the ``boxes`` [N, 4], pixels, of each picture; ModelError when the weights do not load."""
         return [self._loaded().score(picture, own) for picture, own in zip(pictures, boxes, strict=True)]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.resources import file_digest
-from stages.backends.base.picture import Maps, MaskGrid, Picture, mask_grid, soft_mask
+from stages.backends.base.picture import LazyPicture, Maps, MaskGrid, mask_grid, soft_mask
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_features import LEVELS, feature_maps, load_encoder_levels, project
 from stages.backends.scorers.composition_model import ScorerModel, crop_features
@@ -37,7 +37,7 @@ class ScorerEngine:
         self._backbone: torch.nn.Module | None = None
         self._pictures: OrderedDict[bytes, Maps] = OrderedDict()
 
-    def score(self, picture: Picture, boxes: Floats) -> Floats:
+    def score(self, picture: LazyPicture, boxes: Floats) -> Floats:
         """Scores [N] of ``boxes`` [N, 4], pixels of the picture."""
         if len(boxes) == 0:
             return np.empty(0, np.float32)

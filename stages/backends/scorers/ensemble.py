@@ -11,7 +11,7 @@ from pydantic import Field
 from pipeline.core.errors import ModelError
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.picture import Maps, MaskGrid, Picture
+from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
 from stages.backends.base.protocols import Floats, Image, Scorer
 from stages.backends.scorers.aesthetic import AestheticSettings
 from stages.backends.scorers.composition import CompositionScorer, CompositionScorerSettings
@@ -103,14 +103,14 @@ class EnsembleScorer:
     def _by_prefix(self) -> dict[str, Scorer]:
         return {f"{number}/": member for number, member in enumerate(self.members)}
 
-    def _raw(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[list[Floats]]:
+    def _raw(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[list[Floats]]:
         """Each member's own scores."""
         return [
             member.score([picture.part(prefix) for picture in pictures], boxes)
             for prefix, member in self._by_prefix.items()
         ]
 
-    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+    def score(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores [N] of the ``boxes`` [N, 4] of each picture; ModelError before the members are calibrated."""
         scales = self._read()
         share = np.asarray(self.weights) / sum(self.weights)
@@ -120,7 +120,7 @@ class EnsembleScorer:
                 total += weight * (scores.astype(np.float64) - mean) / deviation
         return [np.clip(MIDDLE + SPREAD * total, 0, 10).round(4).astype(np.float32) for total in out]
 
-    def calibrate(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> EnsembleScale:
+    def calibrate(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> EnsembleScale:
         """The content of the calibration file: each member's mean and deviation over a sample. ModelError for a constant member."""
         raw = [np.concatenate(scores) for scores in self._raw(pictures, boxes)]
         scales: list[MemberScale] = [

@@ -1,18 +1,18 @@
 """Scoring plain images, and the maps of scorers that consist of several: each member's, under a prefix of its own.
 
-``Picture.part`` undoes the prefix.
+``LazyPicture.part`` undoes the prefix.
 """
 
 from collections.abc import Mapping, Sequence
 
 from pipeline.core.seeds import digest_of
-from stages.backends.base.picture import Maps, MaskGrid, Picture
+from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
 from stages.backends.base.protocols import Floats, Image, Perceiving, Scorer
 
 
 def score_images(scorer: Scorer, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Floats]:
     """Scores [N] of the ``boxes`` [N, 4], pixels, of each uint8 image [H, W, 3] of which nothing was perceived before."""
-    return scorer.score([Picture.of(image) for image in images], boxes)
+    return scorer.score([LazyPicture.of(image) for image in images], boxes)
 
 
 def maps_digest(members: Mapping[str, Scorer]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.core.seeds import digest_of
-from stages.backends.base.picture import Maps, MaskGrid, Picture
+from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
 from stages.backends.base.protocols import Floats, Image, Scorer
 from stages.backends.scorers.perceiving import maps_digest, perceive_all
 
@@ -61,7 +61,7 @@ class PrescoredScorer:
     def _members(self) -> dict[str, Scorer]:
         return {"full/": self.full, "cheap/": self.cheap}
 
-    def score(self, pictures: Sequence[Picture], boxes: Sequence[Floats]) -> list[Floats]:
+    def score(self, pictures: Sequence[LazyPicture], boxes: Sequence[Floats]) -> list[Floats]:
         """Scores [N] of the ``boxes`` [N, 4] of each picture; each alone, so scores do not depend on the batch."""
         cheap = self.cheap.score([picture.part("cheap/") for picture in pictures], boxes)
         chosen = [best_and_first(scores, self.keep) for scores in cheap]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.records import MASK_SIDE
-from stages.backends.base.picture import Picture, mask_grid, soft_mask, unpack_mask
+from stages.backends.base.picture import LazyPicture, mask_grid, soft_mask, unpack_mask
 
 
 def test_pixels_are_loaded_once_and_only_on_demand() -> None:
@@ -12,7 +12,7 @@ def test_pixels_are_loaded_once_and_only_on_demand() -> None:
         loaded.append(1)
         return np.zeros((4, 6, 3), np.uint8)
 
-    picture = Picture((6, 4), load)
+    picture = LazyPicture((6, 4), load)
     part = picture.part("a/")
     assert loaded == []
     assert part.image is picture.image and loaded == [1]
@@ -20,7 +20,7 @@ def test_pixels_are_loaded_once_and_only_on_demand() -> None:
 
 def test_a_part_has_the_maps_of_its_prefix_alone() -> None:
     one, two = (np.full((1, 2, 2), value, np.float16) for value in (1, 2))
-    picture = Picture((2, 2), lambda: np.zeros((2, 2, 3), np.uint8), maps={"0/x": one, "1/x": two})
+    picture = LazyPicture((2, 2), lambda: np.zeros((2, 2, 3), np.uint8), maps={"0/x": one, "1/x": two})
     assert list(picture.part("1/").maps) == ["x"] and picture.part("1/").maps["x"] is two
     assert picture.part("2/").maps == {}
 

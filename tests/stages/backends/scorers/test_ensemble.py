@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.planning.recipe_files import parse
-from stages.backends.base.picture import Picture
+from stages.backends.base.picture import LazyPicture
 from stages.backends.registry import ModelSettings
 from stages.backends.scorers.ensemble import EnsembleScorer
 from stages.backends.scorers.two_pass import PrescoredScorer, best_and_first, rank_correlation
@@ -33,7 +33,7 @@ def sample():
     for _ in images:
         low, extent = rng.uniform(0, 25, (20, 2)), rng.uniform(10, 35, (20, 2))
         boxes.append(np.concatenate([low, low + extent], 1).astype(np.float32))
-    return [Picture.of(image) for image in images], boxes
+    return [LazyPicture.of(image) for image in images], boxes
 
 
 def calibrated(members, weights, path, sample):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from stages.backends.base.picture import Picture
+from stages.backends.base.picture import LazyPicture
 from stages.backends.scorers.two_pass import PrescoredScorer, best_and_first
 
-IMAGE = Picture.of(np.zeros((8, 8, 3), np.uint8))
+IMAGE = LazyPicture.of(np.zeros((8, 8, 3), np.uint8))
 
 
 class ByColumn:
