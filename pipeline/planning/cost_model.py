@@ -9,22 +9,22 @@ from pipeline.core.records import PERCEIVED_PHOTOS
 from pipeline.core.stage import verb_of
 from pipeline.runs.receipts import Receipt
 
-# Cost of one sample by stage: seconds of a one-thread worker, bytes written. Measured by ``procrop-data status --json`` for
-# the default recipe on two x86-64 cores without a GPU; a run's own receipts replace them.
+# Cost of one sample by stage: processor seconds, bytes written. From the receipts of ``run --config demo`` (66 canvases of
+# 512 px) on two x86-64 cores without a GPU; a run's own receipts replace them.
 REFERENCE: dict[str, tuple[float, float]] = {
-    "ingest": (0.053, 172_000),
-    "perceive": (0.60, 80_000),
-    "dedup": (0.05, 3_400),
-    "caption": (0.015, 1_300),
-    "outpaint": (2.31, 16_200),
-    "propose": (0.02, 670),
-    "refine": (0.10, 235),
-    "filter": (0.003, 170),
-    "build": (0.014, 26_200),
-    "embed": (0.002, 29_800),
-    "retrieve": (0.005, 200),
+    "ingest": (0.028, 170_000),
+    "perceive": (0.56, 55_200),
+    "dedup": (0.014, 3_400),
+    "caption": (0.012, 590),
+    "outpaint": (1.11, 122_000),
+    "propose": (0.002, 520),
+    "refine": (0.034, 500),
+    "filter": (0.001, 430),
+    "build": (0.002, 131_000),
+    "embed": (0.001, 30_000),
+    "retrieve": (0.001, 410),
 }
-REFERENCE_KEPT = 0.75  # of canvases, by the same run: 312 of 418
+REFERENCE_KEPT = 0.79  # of canvases, by the same run: 52 of 66
 FILES_A_SHARD = 3  # tar, table and receipt
 
 

@@ -9,7 +9,7 @@ from pipeline.core.errors import UsageError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_canvas_costs_what_a_larger_run_takes_beyond_a_small_one():
+def test_a_canvas_costs_what_a_larger_run_takes_more():
     small, large = {"outpaint": 5.0, "filter": 3.0}, {"outpaint": 25.0, "filter": 4.0}
     costs = costs_by_difference((small, 2), (large, 12))
     assert costs == {"outpaint": StageCost(start=1.0, canvas=2.0), "filter": StageCost(start=2.8, canvas=0.1)}

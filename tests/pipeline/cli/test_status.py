@@ -55,17 +55,19 @@ def test_missing_shards_as_an_array_expression_alone(work, program):
 
 def test_nothing_missing_is_an_empty_line(work, program):
     assert program("status", "--missing", "--slurm", "--stage", "ingest", "-w", work) == (0, "\n", "")
-    assert program("status", "--missing", "--slurm", "-w", work) == (0, "0-12\n", "")  # of dedup
+    assert program("status", "--missing", "--slurm", "-w", work) == (0, "0-12\n", "")  # of perceive/photos
     lines = program("status", "--missing", "-w", work)[1].splitlines()
-    assert lines[0] == "dedup: 0-12" and not any(line.startswith("ingest") for line in lines)
+    assert lines[0] == "perceive/photos: 0-12" and not any(line.startswith("ingest") for line in lines)
     found = json.loads(program("status", "--missing", "--json", "-w", work)[1])["missing"]
-    assert found["dedup"] == list(range(13)) and "ingest" not in found
+    assert found["perceive/photos"] == found["dedup"] == list(range(13)) and "ingest" not in found
 
 
 def test_wrong_options_and_stages_are_wrong_usage(work, program):
     assert program("status", "--slurm", "-w", work)[0] == 2
     code, out, err = program("status", "--missing", "--stage", "polish", "-w", work)
-    assert (code, out) == (2, "") and "stages are ingest, dedup, caption" in err and err.count("\n") == 1
+    assert (
+        (code, out) == (2, "") and "stages are ingest, perceive/photos, dedup, caption" in err and err.count("\n") == 1
+    )
     assert program("status", "--missing", "--slurm", "--json", "-w", work)[0] == 2
 
 

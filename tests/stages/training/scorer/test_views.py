@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pipeline.core.records import MASK_SIDE
 from stages.training.scorer.pairs import SHIFTED, Example
 from stages.training.scorer.views import degraded, make_views, mirrored, with_long_side
 from tests.fakes import FakeSegmenter
@@ -36,4 +37,6 @@ def test_every_other_view_is_mirrored(example):
     calls = []
     views = make_views([example], FakeSegmenter(), 0, 2, lambda *step: calls.append(step))
     assert [np.allclose(view.example.boxes, example.boxes) for view in views] == [True, False]
-    assert all(view.mask.shape == (48, 80) and len(view.maps) == 3 for view in views) and calls == [("look", 1, 1)]
+    assert all(view.mask.shape == (MASK_SIDE, MASK_SIDE) and len(view.maps) == 3 for view in views) and calls == [
+        ("look", 1, 1)
+    ]
