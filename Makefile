@@ -69,7 +69,7 @@ eval: setup ## the cropper on held-out photographs, beside baselines
 report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
-test: setup-dev ## the quick tests, about 6 minutes on two quiet cores
+test: setup-dev ## the quick tests, about 8 minutes on two quiet cores
 	$(PYTEST) -m "not long"
 
 test-long: setup-dev ## the long tests, about as long again
