@@ -52,7 +52,7 @@ def test_a_batch_is_found_once_and_kept(recipe, tmp_path):
     plan = json.loads((tmp_path / "work" / "plan.json").read_text())
     assert plan["config"]["models"]["outpainter"]["batch"] == 1
     receipt = json.loads((tmp_path / "work" / "outpaint" / "000000.receipt.json").read_text())
-    assert receipt["n_in"] == 2 and set(receipt["recipe"]["models"]) == {"outpainter", "segmenter", "composer"}
+    assert receipt["n_in"] == 2 and set(receipt["recipe"]["models"]) == {"outpainter", "composer"}
     again = program("outpaint", "--config", recipe, *work, cwd=tmp_path)
     assert again.returncode == 0 and "fit the device" not in again.stderr + again.stdout
 
