@@ -11,7 +11,7 @@ scorer of the third one judges the result. Per canvas, then averaged over its ph
 - ``above_frame``, ``above_frame_judge``: share of refined boxes that score above the frame, by the scorer and by the judge.
 
 ``scores`` has quantiles of all kept scores of the run as it is, ``kept_without_crop`` its share of kept canvases without a further
-crop. Takes about 8 processor seconds a canvas, half of it for the judges; ``--judges`` keeps them for the next time.
+crop. Training the judges takes long; ``--judges`` keeps them for the next time.
 """
 
 import argparse

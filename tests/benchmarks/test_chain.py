@@ -56,6 +56,6 @@ def test_the_stages_of_this_checkout_are_measured_in_order():
 @pytest.mark.long
 def test_every_stage_of_two_photographs_is_measured(capsys):
     main(["--photos", "2", "--long-side", "96"])
-    told = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
-    assert told["bench"] == "chain" and told["unit"] == "CPU s/canvas" and told["start_seconds"]["ours"] > 0
-    assert set(told["stages"]["ours"]) >= {"ingest", "outpaint", "refine", "filter", "painting", "judging", "all"}
+    result = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix("RESULT "))
+    assert result["bench"] == "chain" and result["unit"] == "CPU s/canvas" and result["start_seconds"]["ours"] > 0
+    assert set(result["stages"]["ours"]) >= {"ingest", "outpaint", "refine", "filter", "painting", "judging", "all"}

@@ -10,10 +10,10 @@ from pipeline.core.errors import ProcropError
 def test_two_croppers_are_compared_with_one_alone(capsys):
     main(["--photos", "1", "--rounds", "1"])
     *lines, last = capsys.readouterr().out.splitlines()
-    told = json.loads(last.removeprefix("RESULT "))
-    assert told["bench"] == "contention" and told["most"] == MOST and set(told["peers"]) == {"active"}
-    assert told["ours"] > 0.5 and told["env"]["photos"] == 1
-    assert {name: len(times["two"]) for name, times in told["seconds"].items()} == {"ours": 1, "active": 1}
+    result = json.loads(last.removeprefix("RESULT "))
+    assert result["bench"] == "contention" and result["most"] == MOST and set(result["peers"]) == {"active"}
+    assert result["ours"] > 0.5 and result["env"]["photos"] == 1
+    assert {name: len(times["two"]) for name, times in result["seconds"].items()} == {"ours": 1, "active": 1}
     assert [line.partition(":")[0] for line in lines] == ["OMP_WAIT_POLICY=PASSIVE", "OMP_WAIT_POLICY=ACTIVE"]
 
 

@@ -153,7 +153,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(finished, photos, tmp_path):
     assert files(work) == files(Path(finished[0].run.store.local_root))
 
 
-def test_another_scorer_is_told_before_anything_is_perceived(finished, photos):
+def test_another_scorer_is_refused_before_perceiving(finished, photos):
     session, _ = finished
     stages = {stage.name: stage for stage in session.stages}
     assert stages["perceive/canvases"].models()["scorer"] == "maps0001"

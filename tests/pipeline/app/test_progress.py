@@ -56,7 +56,7 @@ def test_a_stage_alone_tells_its_whole_time(capsys: pytest.CaptureFixture[str]) 
     assert seconds_of(said, "build") >= 0.2
 
 
-def test_processor_time_is_told_a_painted_canvas(capsys: pytest.CaptureFixture[str]) -> None:
+def test_processor_time_is_printed_a_canvas(capsys: pytest.CaptureFixture[str]) -> None:
     Display(quiet=False).processor_time([result("ingest")])
     assert capsys.readouterr().err == ""  # nothing was painted
     Display(quiet=False).processor_time([result("ingest"), result("outpaint")])

@@ -22,8 +22,8 @@ def test_one_thread_that_waits_passively_by_default():
 
 
 def test_wait_policy_of_the_user_is_kept():
-    told = worker_environment({"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "16"})
-    assert told["OMP_WAIT_POLICY"] == "ACTIVE" and told["OMP_NUM_THREADS"] == "1"
+    environment = worker_environment({"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "16"})
+    assert environment["OMP_WAIT_POLICY"] == "ACTIVE" and environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_two_local_workers_compute_with_a_thread_each(tmp_path, environment):
