@@ -55,7 +55,12 @@ class Nodes:
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         self._node = node
         self.most_mib = 0.0
-        head = {**node, "include_dashboard": dashboard, "dashboard_port": None}  # a free port from 8265 on
+        head = {
+            **node,
+            "include_dashboard": dashboard,
+            "dashboard_port": None,  # a free port from 8265 on
+            "dashboard_agent_listen_port": None,  # any free port: a second head of this machine gets no agent at Ray's 52365
+        }
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.cluster.add_node(**node) for _ in range(others)]
 

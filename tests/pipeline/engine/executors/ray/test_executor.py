@@ -7,10 +7,12 @@ others, are let pass here.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,6 +27,8 @@ from tests.faults.poison import Poisoned, do, run_in
 from tests.thread_stage import CountThreads
 
 ray = pytest.importorskip("ray")
+
+from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT  # noqa: E402
 
 from benchmarks.fault_run import digests, keys_of, session_for  # noqa: E402
 from benchmarks.fault_run import run_all as run_locally  # noqa: E402
@@ -47,7 +51,16 @@ ROOT = Path(__file__).resolve().parents[5]
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def taken_port():
+    """The port of a head's agent for jobs, held by another cluster of this machine."""
+    with socket.socket() as other:
+        with suppress(OSError):  # another cluster of this machine holds it in fact
+            other.bind(("", DEFAULT_DASHBOARD_AGENT_LISTEN_PORT))
+        yield
+
+
+@pytest.fixture(scope="module")
+def nodes(taken_port):
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", NICENESS)}
     nodes = Nodes(dashboard=True)
     connect_ray(nodes.address, 2)
