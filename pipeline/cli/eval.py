@@ -21,6 +21,9 @@ Protocol = Annotated[
     str, typer.Option(help="gaic, cacnet, gencrop, eps_acc, fcdb_pairs or pseudo_label; default: the set's own.")
 ]
 Names = Annotated[str, typer.Option(help="File of picture names (text or JSON): measure on these alone.")]
+Half = Annotated[
+    str, typer.Option(help="Half of a public set: choose (to choose settings on) or check (to report); default: both.")
+]
 Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
 Ablate = Annotated[
     str, typer.Option(help="One table of what parts are worth: some of retrieval,k,fusion,text,refinement.")
@@ -38,13 +41,13 @@ def register(app: typer.Typer) -> None:
 
 def eval_command(
     work: Work = "work", dataset: Dataset = "", root: Root = "", model: Model = "", split: Split = "",
-    protocol: Protocol = "", names: Names = "", out: Out = "evaluation", ablate: Ablate = "", ablate_epochs: AblateEpochs = 0,
-    config: Config = "", device: Device = "auto", json: Json = False, quiet: Quiet = False,
+    protocol: Protocol = "", names: Names = "", half: Half = "", out: Out = "evaluation", ablate: Ablate = "",
+    ablate_epochs: AblateEpochs = 0, config: Config = "", device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure a cropper on held-out canvases, or with --dataset and --root on a public set, beside baselines."""
     request = EvaluationRequest(
-        work=work, dataset=dataset, root=root, model=model, split=split, protocol=protocol, names=names, out=out,
-        ablate=ablate, ablate_epochs=ablate_epochs, config=config, device=device,
+        work=work, dataset=dataset, root=root, model=model, split=split, protocol=protocol, names=names, half=half,
+        out=out, ablate=ablate, ablate_epochs=ablate_epochs, config=config, device=device,
     )  # fmt: skip
     _evaluate(request, OutputOptions(json=json, quiet=quiet))
 

@@ -42,6 +42,10 @@ class DamagedDataError(ProcropError):
     exit_code = 5
 
 
+class OutsidePictureError(DamagedDataError):
+    """A labelled box lies far outside its picture: the label is of another picture, or of this one turned or resized."""
+
+
 class TooManyFailuresError(ProcropError):
     """So many samples failed in a row that the cause is not the samples."""
 

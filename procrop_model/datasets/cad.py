@@ -26,12 +26,14 @@ def read_cad(root: Path | str, split: str = "") -> LabelledSet:
                 f"{text}:{rows[MOST][0]}: {len(rows)} crops, expected at most {MOST} lines of {LINE}"
             )
         boxes, scores = [], []
-        for line, (*box, score) in rows:
-            if not 0 <= score <= 10:
-                raise DamagedDataError(f"{text}:{line}: score {score:g}: expected 0 to 10, in lines of {LINE}")
-            boxes.append(checked_box(box, size, f"{text}:{line}", labelled.skipped))
-            scores.append(score)
-        labelled.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
+        with labelled.leaving_out(picture.name):
+            for line, (*box, score) in rows:
+                if not 0 <= score <= 10:
+                    raise DamagedDataError(f"{text}:{line}: score {score:g}: expected 0 to 10, in lines of {LINE}")
+                boxes.append(checked_box(box, size, f"{text}:{line}", labelled.skipped))
+                scores.append(score)
+            labelled.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
+    labelled.require_few_outside()
     labelled.notes.append(", ".join(f"{name} {count}" for name, count in labelled.splits().items()))
     return labelled
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.core.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, OutsidePictureError, UsageError
 from pipeline.core.geometry import clamp, cover
 from procrop_model.datasets.labelled import BoxXyxy
 
@@ -81,7 +81,8 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: str, skipped
     """A box ``(x1, y1, x2, y2)`` of a picture of ``size`` (width, height).
 
     One that reaches at most 2 pixels or 1 % of a side beyond, or with at most a tenth of its area, is cut to the picture and
-    counted in ``skipped``: people draw so. Raises DamagedDataError for any other, and says so when the columns look swapped.
+    counted in ``skipped``: people draw so. Raises OutsidePictureError for any other, and says so when the columns look swapped
+    (``LabelledSet.leaving_out`` leaves such a picture out); DamagedDataError for what is no box.
     """
     width, height = size
     try:
@@ -103,7 +104,7 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: str, skipped
                 if swapped
                 else "are the labels of another size of this picture, or another picture?"
             )
-            raise DamagedDataError(f"{where}: {shown} lies outside its picture of {width} x {height}; {fix}")
+            raise OutsidePictureError(f"{where}: {shown} lies outside its picture of {width} x {height}; {fix}")
     inside = clamp((x1, y1, x2, y2), width, height)
     if inside != (x1, y1, x2, y2):
         skipped[CLAMPED] += 1

@@ -34,9 +34,11 @@ def read_cpc(root: Path | str, split: str = "") -> LabelledSet:
             continue
         part = path.parent.name if path.parent.name in SPLITS else "train"
         if split in ("", part):
-            image = _image(name, path, part, about, where, labelled)
-            unusual += len(image.boxes) != CROPS
-            labelled.images.append(image)
+            with labelled.leaving_out(name):
+                image = _image(name, path, part, about, where, labelled)
+                unusual += len(image.boxes) != CROPS
+                labelled.images.append(image)
+    labelled.require_few_outside()
     require_some(labelled.images, labelled.missing, pictures.folders)
     labelled.notes.append(", ".join(f"{name} {count}" for name, count in labelled.splits().items()) or "no pictures")
     if unusual:

@@ -33,9 +33,11 @@ def read_fcdb(root: Path | str, split: str = "") -> LabelledSet:
         listed = _entries(file, ("crop",))
         for where, name, path, about in _present(file, listed, pictures, labelled.missing):
             size = image_size(path)
-            box = checked_box(_xyxy(about["crop"], where), size, where, labelled.skipped)
-            labelled.images.append(LabelledImage(name, path, part, *size, (box,), (OPINION,)))
+            with labelled.leaving_out(name):
+                box = checked_box(_xyxy(about["crop"], where), size, where, labelled.skipped)
+                labelled.images.append(LabelledImage(name, path, part, *size, (box,), (OPINION,)))
         labelled.notes.append(f"{part}: {len(listed)} pictures listed{_which(len(listed)) if part == 'test' else ''}")
+    labelled.require_few_outside()
     require_some(labelled.images, labelled.missing, pictures.folders)
     return labelled
 
@@ -50,8 +52,10 @@ def read_fcdb_pairs(root: Path | str, split: str = "") -> LabelledSet:
     listed = _entries(file, ("crops",))
     for where, name, path, about in _present(file, listed, pictures, labelled.missing):
         size = image_size(path)
-        pairs = tuple(_pair(pair, size, f"{where}, pair {i}", labelled) for i, pair in enumerate(about["crops"], 1))
-        labelled.images.append(LabelledImage(name, path, "train", *size, (), (), pairs))
+        with labelled.leaving_out(name):
+            pairs = tuple(_pair(pair, size, f"{where}, pair {i}", labelled) for i, pair in enumerate(about["crops"], 1))
+            labelled.images.append(LabelledImage(name, path, "train", *size, (), (), pairs))
+    labelled.require_few_outside()
     require_some(labelled.images, labelled.missing, pictures.folders)
     labelled.notes.append(
         f"{len(listed)} pictures listed, {sum(len(image.pairs) for image in labelled.images)} pairs of those here"

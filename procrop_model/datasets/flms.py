@@ -4,6 +4,7 @@ Layout: ``image/NAME.jpg`` (or ``images``) beside ``500_image_dataset.mat``, who
 a matrix of rows ``(y1, x1, y2, x2)``. A row with a negative number is an absent annotation; it is left out and counted.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.checks import Pictures, checked_box, folder_of, image_size, require_some
-from procrop_model.datasets.labelled import LabelledImage, LabelledSet
+from procrop_model.datasets.labelled import BoxXyxy, LabelledImage, LabelledSet
 
 FILE = "500_image_dataset.mat"
 COUNT = 500
@@ -34,21 +35,29 @@ def read_flms(root: Path | str, split: str = "") -> LabelledSet:
         if path is None:
             labelled.missing.append(name)
             continue
-        size, boxes = image_size(path), []
-        for number, (y1, x1, y2, x2) in enumerate(rows, 1):
-            if min(y1, x1, y2, x2) < 0:
-                labelled.skipped["absent annotations (a negative coordinate)"] += 1
+        with labelled.leaving_out(name):
+            boxes = _boxes(rows, image_size(path), where, labelled.skipped)
+            if boxes:
+                image = LabelledImage(name, path, "test", *image_size(path), boxes, (OPINION,) * len(boxes))
+                labelled.images.append(image)
             else:
-                boxes.append(checked_box((x1, y1, x2, y2), size, f"{where}, row {number}", labelled.skipped))
-        if boxes:
-            image = LabelledImage(name, path, "test", *size, tuple(boxes), (OPINION,) * len(boxes))
-            labelled.images.append(image)
-        else:
-            labelled.skipped["pictures without any annotation"] += 1
+                labelled.skipped["pictures without any annotation"] += 1
+    labelled.require_few_outside()
     require_some(labelled.images, labelled.missing, pictures.folders)
-    listed = len(labelled.images) + len(labelled.missing) + labelled.skipped["pictures without any annotation"]
+    left_out = len(labelled.outside) + labelled.skipped["pictures without any annotation"]
+    listed = len(labelled.images) + len(labelled.missing) + left_out
     labelled.notes.append(f"{listed} pictures listed{'' if listed == COUNT else f', the published set has {COUNT}'}")
     return labelled
+
+
+def _boxes(rows: list[list[float]], size: tuple[int, int], where: str, skipped: Counter[str]) -> tuple[BoxXyxy, ...]:
+    boxes = []
+    for number, (y1, x1, y2, x2) in enumerate(rows, 1):
+        if min(y1, x1, y2, x2) < 0:
+            skipped["absent annotations (a negative coordinate)"] += 1
+        else:
+            boxes.append(checked_box((x1, y1, x2, y2), size, f"{where}, row {number}", skipped))
+    return tuple(boxes)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, str, list[list[float]]]]:

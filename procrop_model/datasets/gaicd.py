@@ -4,11 +4,12 @@ Layout: see ``tree``. A line of an annotation file is ``y1 x1 y2 x2 score``: row
 score of -2 marks a crop that nobody scored; it is left out and counted.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from pipeline.core.errors import DamagedDataError
 from procrop_model.datasets.checks import checked_box, folder_of, image_size, number_rows
-from procrop_model.datasets.labelled import LabelledImage, LabelledSet
+from procrop_model.datasets.labelled import BoxXyxy, LabelledImage, LabelledSet
 from procrop_model.datasets.tree import split_files
 
 UNSCORED = -2.0
@@ -20,23 +21,32 @@ def read_gaicd(root: Path | str, split: str = "") -> LabelledSet:
     """All pictures, or those of a split; one whose crops are all unscored is left out. Raises UsageError and DamagedDataError."""
     labelled = LabelledSet("gaicd")
     for part, picture, text in split_files(folder_of(root, "GAICD"), split):
-        size, boxes, scores = image_size(picture), [], []
-        for line, (y1, x1, y2, x2, score) in number_rows(text, 5, LINE):
-            where = f"{text}:{line}"
-            if score != UNSCORED and not 1 <= score <= 5:
-                raise DamagedDataError(f"{where}: score {score:g}: expected a mean opinion of 1 to 5, or -2 for none")
-            box = checked_box((x1, y1, x2, y2), size, where, labelled.skipped)
-            if score == UNSCORED:
-                labelled.skipped["crops without a score (-2)"] += 1
-                continue
-            boxes.append(box)
-            scores.append(score)
-        if not boxes:
-            labelled.skipped["pictures without any scored crop"] += 1
-            continue
-        labelled.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
+        with labelled.leaving_out(picture.name):
+            size = image_size(picture)
+            boxes, scores = _scored(text, size, labelled.skipped)
+            if boxes:
+                labelled.images.append(LabelledImage(picture.name, picture, part, *size, tuple(boxes), tuple(scores)))
+            else:
+                labelled.skipped["pictures without any scored crop"] += 1
+    labelled.require_few_outside()
     labelled.notes.append(_version(labelled.splits(), split))
     return labelled
+
+
+def _scored(text: Path, size: tuple[int, int], skipped: Counter[str]) -> tuple[list[BoxXyxy], list[float]]:
+    """The boxes that somebody scored, and their scores."""
+    boxes, scores = [], []
+    for line, (y1, x1, y2, x2, score) in number_rows(text, 5, LINE):
+        where = f"{text}:{line}"
+        if score != UNSCORED and not 1 <= score <= 5:
+            raise DamagedDataError(f"{where}: score {score:g}: expected a mean opinion of 1 to 5, or -2 for none")
+        box = checked_box((x1, y1, x2, y2), size, where, skipped)
+        if score == UNSCORED:
+            skipped["crops without a score (-2)"] += 1
+            continue
+        boxes.append(box)
+        scores.append(score)
+    return boxes, scores
 
 
 def _version(counts: dict[str, int], split: str) -> str:

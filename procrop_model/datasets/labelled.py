@@ -1,13 +1,19 @@
 """What every reader of a public cropping set gives, whatever the set's own format."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.core.errors import OutsidePictureError
+
 BoxXyxy = tuple[float, float, float, float]
 SHOWN = 3
+MOST_OUTSIDE = (
+    0.05  # share of pictures; above it the labels are taken for those of another set, size or order of columns
+)
 
 
 class Pair(NamedTuple):
@@ -42,13 +48,43 @@ class LabelledImage:
 
 @dataclass
 class LabelledSet:
-    """The pictures of a set, and what was left out. skipped: counts by reason; missing: pictures that are listed, not here."""
+    """The pictures of a set, and what was left out.
+
+    Args:
+        name: of the set.
+        images: its pictures.
+        skipped: counts by reason.
+        missing: pictures that are listed, but not in the folder.
+        notes: lines for people about the set.
+        outside: for each picture that was left out since a box lies far outside it, the error that says so.
+    """
 
     name: str
     images: list[LabelledImage] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    outside: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def leaving_out(self, name: str) -> Iterator[None]:
+        """Reads the boxes of one picture; if one lies far outside it, the picture and all its boxes are left out.
+
+        The picture's other boxes are left out too, even if they fit: a whole picture is turned or replaced, not one of its boxes.
+        """
+        before = Counter(self.skipped)
+        try:
+            yield
+        except OutsidePictureError as error:
+            self.skipped = before
+            self.outside[name] = str(error)
+
+    def require_few_outside(self) -> None:
+        """Raises OutsidePictureError, for the first box, if more than 5 % of the pictures have a box far outside."""
+        count, of_all = len(self.outside), len(self.outside) + len(self.images)
+        if count > MOST_OUTSIDE * of_all:
+            first = next(iter(self.outside.values()))
+            raise OutsidePictureError(f"{first} ({count} of {of_all} pictures have such a box)")
 
     def splits(self) -> dict[str, int]:
         """Pictures by split."""
@@ -58,10 +94,15 @@ class LabelledSet:
         """Lines for people: notes, what was skipped, what is missing."""
         lines = list(self.notes)
         lines += [f"{count} {reason}" for reason, count in sorted(self.skipped.items())]
+        if self.outside:
+            lines.append(f"{len(self.outside)} pictures left out, with a box far outside ({_some(list(self.outside))})")
         if self.missing:
-            shown = ", ".join(self.missing[:SHOWN]) + (", ..." if len(self.missing) > SHOWN else "")
-            lines.append(f"{len(self.missing)} listed pictures are not in the folder ({shown})")
+            lines.append(f"{len(self.missing)} listed pictures are not in the folder ({_some(self.missing)})")
         return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def only(labelled: LabelledSet, names: Sequence[str]) -> LabelledSet:
@@ -72,4 +113,4 @@ def only(labelled: LabelledSet, names: Sequence[str]) -> LabelledSet:
         *labelled.notes,
         f"{len(images)} pictures of the {len(wanted)} names given, {len(labelled.images)} in the set",
     ]
-    return LabelledSet(labelled.name, images, labelled.skipped, labelled.missing, notes)
+    return replace(labelled, images=images, notes=notes)

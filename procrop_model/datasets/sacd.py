@@ -40,7 +40,9 @@ def read_sacd(root: Path | str, split: str = "") -> LabelledSet:
             elif not annotation.is_file():
                 raise DamagedDataError(f"{file}: lists '{name}', but {annotation} does not exist")
             else:
-                labelled.images.append(_image(annotation, path, part, masks, labelled))
+                with labelled.leaving_out(f"{stem}.jpg"):
+                    labelled.images.append(_image(annotation, path, part, masks, labelled))
+    labelled.require_few_outside()
     require_some(labelled.images, labelled.missing, pictures.folders)
     labelled.notes.append(
         ", ".join(f"{name} {count}" for name, count in labelled.splits().items()) + " annotated subjects"

@@ -38,6 +38,7 @@ class EvaluationRequest:
         split: empty: ``test``, or the public set's own default.
         protocol: of a public set; empty: the set's own.
         names: file of picture names (lines of text, or a JSON list or object); only these are measured.
+        half: of a public set: ``choose`` or ``check``; empty: both.
         out: folder for the report of a public set.
         ablate: comma-separated parts of the network; measures what each is worth on the run's canvases.
         ablate_epochs: epochs of the networks that are trained for ``ablate``; 0: the recipe's.
@@ -52,6 +53,7 @@ class EvaluationRequest:
     split: str = ""
     protocol: str = ""
     names: str = ""
+    half: str = ""
     out: str = "evaluation"
     ablate: str = ""
     ablate_epochs: int = 0
@@ -63,8 +65,8 @@ class EvaluationRequest:
             raise UsageError("--dataset and --root go together: the name of a public set, and the folder that holds it")
         if self.ablate and self.dataset:
             raise UsageError("--ablate trains and measures on a run's canvases: leave --dataset out")
-        if (self.protocol or self.names) and not (self.dataset or self.ablate):
-            raise UsageError("--protocol and --names are for public sets: give --dataset and --root, too")
+        if (self.protocol or self.names or self.half) and not (self.dataset or self.ablate):
+            raise UsageError("--protocol, --names and --half are for public sets: give --dataset and --root, too")
 
 
 def evaluate_request(request: EvaluationRequest, *, quiet: bool = False) -> Mapping[str, Any]:
@@ -144,11 +146,13 @@ def _evaluate_public_set(request: EvaluationRequest, folder: Path, *, quiet: boo
 
     from pipeline.app.cropper.evaluation_report import write_files
     from pipeline.app.cropper.train_overlap import content_keys, overlap_warnings
+    from procrop_model.datasets.halves import half_set
     from procrop_model.datasets.registry import dataset_format
     from procrop_model.evaluation.evaluate_set import evaluate_set
 
     form = dataset_format(request.dataset)
     labelled = read_part(form, request.root, request.split, request.names)
+    labelled = half_set(labelled, request.half) if request.half else labelled
     protocol = request.protocol or form.protocol
     if not quiet:
         print(f"{form.name} in {request.root}: {'; '.join(labelled.remarks())}", file=sys.stderr)

@@ -99,6 +99,15 @@ def test_a_list_of_names_makes_the_subset(command, tmp_path: Path) -> None:
     )
 
 
+def test_halves_are_measured_apart(command, tmp_path: Path) -> None:
+    words = ("eval", "--dataset", "flms", "--root", MAKERS["flms"](tmp_path / "set"), "--out", tmp_path, "--json")
+    code, told, _ = command(*words, "--half", "choose")  # w.jpg; t.jpg is in the other half
+    assert code == 0 and json.loads(told)["n"] == 1
+    assert "the half 'choose' by hash of the file name: 1 of 2 pictures" in json.loads(told)["remarks"]
+    code, _, said = command(*words, "--half", "third")
+    assert code == 2 and "--half 'third': want choose" in said
+
+
 def test_a_run_is_measured_once(command, work: Path) -> None:
     code, told, _ = command("eval", "--work", work, "--json", "--device", "cpu")
     result = json.loads(told)

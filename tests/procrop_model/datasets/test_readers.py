@@ -111,6 +111,42 @@ def test_a_box_a_little_outside_is_cut_and_counted(tmp_path: Path) -> None:
         read_gaicd(tmp_path)
 
 
+def outside_set(root: Path, count: int) -> Path:
+    """Pictures with two boxes each; of the first one a box is far outside, another a little."""
+    for number in range(count):
+        picture(root / "images" / "test" / f"{number:02}.jpg", WIDE, number)
+        lines = "-1 0 60 96 3\n1 2 500 900 3\n" if number == 0 else "0 0 50 90 2\n1 2 50 90 3\n"
+        text(root / "annotations" / "test" / f"{number:02}.txt", lines)
+    return root
+
+
+def test_a_picture_with_a_box_far_outside_is_left_out(tmp_path: Path) -> None:
+    found = read_gaicd(outside_set(tmp_path, 20))
+    assert [image.name for image in found.images] == [f"{number:02}.jpg" for number in range(1, 20)]
+    assert list(found.outside) == ["00.jpg"] and "00.txt:2" in found.outside["00.jpg"]
+    assert found.skipped[CLAMPED] == 0  # the box of a picture that is left out is not counted as cut
+    assert "1 pictures left out, with a box far outside (00.jpg)" in found.remarks()
+
+
+def test_a_set_with_many_boxes_outside_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DamagedDataError, match=r"00\.txt:2: .*\(1 of 19 pictures have such a box\)"):
+        read_gaicd(outside_set(tmp_path, 19))
+
+
+@pytest.mark.parametrize("read", [read_fcdb, read_fcdb_pairs])
+def test_fcdb_leaves_out_a_photograph_that_was_turned(read, tmp_path: Path) -> None:
+    entries = []
+    for number in range(20):
+        picture(tmp_path / "data" / f"{number}.jpg", WIDE, number)
+        box = [0, 0, 40, 30] if number else [0, 0, 40, 96]
+        pair = {"crop_0": [1, 1, 50, 50], "crop_1": box, "vote_for_0": 4, "vote_for_1": 1}
+        entries.append({"url": f"x/{number}.jpg", "crop": box, "crops": [pair]})
+    dump(tmp_path / "cropping_training_set.json", entries)
+    dump(tmp_path / "ranking_annotation.json", entries)
+    found = read(tmp_path, "train")
+    assert len(found.images) == 19 and list(found.outside) == ["0.jpg"]
+
+
 def test_what_is_no_picture_and_what_has_no_annotation(tmp_path: Path) -> None:
     text(tmp_path / "images" / "test" / "n.jpg", "words")
     text(tmp_path / "annotations" / "test" / "n.txt", "1 2 50 90 3\n")
