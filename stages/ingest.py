@@ -13,11 +13,11 @@ from pipeline.core.records import Photo, Source
 from pipeline.core.seeds import fraction_of
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
+from stages.photos.credits import SPLITS
 from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
+from stages.photos.list_access import ListAccess
 from stages.photos.perceptual_hash import phash
 from stages.photos.source_readers import read_source
-
-SPLITS = ("train", "val", "test")
 
 
 class IngestSettings(Settings):
@@ -32,11 +32,13 @@ class IngestSettings(Settings):
         max_aspect: largest ratio of the longer to the shorter side.
         long_side: larger photos are reduced to this length, in pixels, before they are stored; 0 for never.
         splits: share of each split, by hash, of the photos that the credits table assigns to none.
+        lists: what the rows of a .parquet of URLs may reach, and how much is read of one.
         near_duplicate_bits: perceptual hashes that differ in at most so many bits are one picture; 0 for exact copies only.
     """
 
     source: str = "assets:photos"
     limit: int = Field(0, ge=0)
+    lists: ListAccess = ListAccess()
     min_side: int = Field(200, ge=8)
     max_side: int = Field(16384, ge=64)
     max_pixels: int = Field(178_956_970, ge=4096)
@@ -55,6 +57,7 @@ class Ingest(Stage[Source]):
     record = Photo
     reasons = (
         "unreadable", "truncated", "too_small", "too_large", "too_long", "bomb", "bad_mode", "animated", "duplicate",
+        "refused",
     )  # fmt: skip
     extensions = ("jpg",)
     micro_batch = 8
@@ -65,7 +68,7 @@ class Ingest(Stage[Source]):
 
     def settings(self) -> JsonObject:
         # Which files there are is the input, not the recipe: adding photos must not refuse the run.
-        return self._settings.model_dump(exclude={"source", "limit"})
+        return self._settings.model_dump(exclude={"source", "limit", "lists"})
 
     def tasks(self, shard: Shard) -> list[Task[Source]]:
         return [Task(source.key, source) for source in shard.rows("sources", Source)]
@@ -78,7 +81,7 @@ class Ingest(Stage[Source]):
         if source.duplicate_of:
             return Outcome.rejected(task.key, "duplicate", f"{source.uri}: same picture as {source.duplicate_of}")
         try:
-            data = read_source(self._settings.source, source.uri)
+            data = read_source(self._settings.source, source.uri, self._settings.lists)
             decoded = decode_photo(data, self._limits)
         except SampleError as error:
             return Outcome.rejected(task.key, error.reason, f"{source.uri}: {error}")

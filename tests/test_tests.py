@@ -84,9 +84,10 @@ stages/backends/scorers/test_aesthetic.py: stages.backends.scorers aesthetic_eng
 stages/backends/scorers/test_composition.py: stages.backends.scorers composition_engine composition_features composition_files
 stages/backends/vision/test_sam.py: stages.backends.vision sam_engine sam_model
 stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_report excluded_sets signatures similarity
-stages/photos/test_remote_readers.py: stages.photos source_readers source_scan
+stages/photos/test_remote_readers.py: stages.photos source_scan
+stages/photos/test_url_list.py: stages.photos list_access web_reader
+stages/photos/test_source_readers.py: stages.photos archive_reader credits file_names local_files
 stages/test_build.py: stages.publishing dataset_card
-stages/test_ingest.py: stages.photos webdataset_reader
 stages/test_refine.py: stages.backends.proposers cropper
 stages/training/outpainter/test_train.py: stages.training.outpainter card fitting
 stages/training/scorer/test_train.py: stages.training.scorer canvas_examples card cross_validation paint_canvases report_text

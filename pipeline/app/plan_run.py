@@ -128,7 +128,7 @@ def _forecast(planned: "PlannedRun", *, photos: int, fleet: "Fleet") -> "tuple[F
     from stages.photos.source_readers import list_inputs
 
     recipe, run = planned.recipe, planned.run
-    listed = list(list_inputs(recipe.ingest.source)) if not photos else []
+    listed = list(list_inputs(recipe.ingest.source, recipe.ingest.lists)) if not photos else []
     count = photos or min(len(listed), recipe.ingest.limit or len(listed))
     held_out = _held_out_share(recipe, [item.credits.get("split", "") for item in listed])
     variants = recipe.outpaint.variants * (1 - held_out) + recipe.outpaint.held_out_variants * held_out

@@ -26,7 +26,7 @@ def refresh_sources(session: Session, display: Display) -> int:
     with display.counting("looking at input files") as tick:
         scan = scan_sources(
             settings.source, run.plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick,
-            known=known,
+            known=known, access=settings.lists,
         )  # fmt: skip
     if known is None or not scan.files.equals(known):
         run.store.write(SEEN, parquet.encode_table(scan.files))

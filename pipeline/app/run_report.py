@@ -8,6 +8,7 @@ from pipeline.app.crop_files.crop_photos import crop_file
 from pipeline.app.crop_files.inputs import find_model
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_existing
+from pipeline.core.errors import SampleError
 from pipeline.core.records import Photo
 from pipeline.core.resources import file_digest
 
@@ -52,17 +53,21 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
     for old in out.glob("*.jpg"):
         old.unlink()  # its photograph may have been taken down
     entries = []
-    for uri, title in _held_out_photos(session):
-        file = out / f"{Path(uri.split('#')[-1]).stem}.jpg"
-        file.write_bytes(read_source(session.recipe.ingest.source, uri))
+    settings = session.recipe.ingest
+    for photo in _held_out_photos(session):
+        file, title = out / f"{photo.key}.jpg", photo.title
+        try:
+            file.write_bytes(read_source(settings.source, photo.uri, settings.lists))
+        except (OSError, SampleError):
+            continue  # the photograph has gone since
         entries.append({**crop_file(cropper, file, top=top), "file": file.name, "title": title})
     path.write_text(json.dumps(entries, indent=1, ensure_ascii=False), encoding="utf-8")
     mark(path, key)
 
 
-def _held_out_photos(session: Session) -> list[tuple[str, str]]:
-    """(uri, title) of the first photographs of the test split, by key."""
+def _held_out_photos(session: Session) -> list[Photo]:
+    """The first photographs of the test split, by key."""
     tables = session.run.tables()
     photos = [photo for shard in tables.shards("ingest") for photo in tables.rows("ingest", shard, Photo)]
     held_out = sorted((photo for photo in photos if photo.split == "test"), key=lambda photo: photo.key)
-    return [(photo.uri, photo.title) for photo in held_out[:MAX_PHOTOS]]
+    return held_out[:MAX_PHOTOS]

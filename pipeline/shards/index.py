@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ FORMAT = "procrop-index-1"
 _NAME = re.compile(r"^((?:.*/)?[^./]+)\.([^/]+)$")
 _META = re.compile(r"^__[^/]*__($|/)")
 Place = tuple[str, int, int]
+# What tarfile raises for headers that it does not understand; RecursionError: for a long chain of long names.
+_BROKEN_TAR = (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -135,25 +137,38 @@ def scan_tar(tar: Path) -> ShardIndex:
     """The index of any uncompressed tar, from its headers: one small read a member. Raises DamagedDataError for a damaged or
     truncated tar.
     """
+    places, size = tar_places(tar)
+    return ShardIndex.of(places, size, str(tar))
+
+
+def tar_places(tar: Path) -> tuple[Sequence[Place], int]:
+    """Name, offset and size of each regular file in an uncompressed tar of any dialect, and the bytes of the tar.
+
+    Raises DamagedDataError for a damaged or truncated tar, OSError.
+    """
     size = tar.stat().st_size
     with tar.open("rb") as file:
         try:
             places: Sequence[Place] = places_of(file, size)
+            end = max((offset + length for _, offset, length in places), default=0)
         except DamagedDataError:
-            places = _unusual_places(tar)  # long names, folders, sizes in binary
-        end = max((offset + length for _, offset, length in places), default=0)
+            places, end = _unusual_places(file, tar)  # long names, folders, sizes in binary
         file.seek(end + -end % BLOCK)
         if end > size or file.read(BLOCK) != bytes(BLOCK):
             raise DamagedDataError(
                 f"the shard {tar} is damaged: it is truncated, or byte {end} is not the start of a header"
             )
-    return ShardIndex.of(places, size, str(tar))
+    return places, size
 
 
-def _unusual_places(tar: Path) -> list[Place]:
-    """Members of a tar in any dialect. ``tarfile`` takes a broken header for the end and accepts a truncated last member."""
+def _unusual_places(file: BinaryIO, tar: Path) -> tuple[list[Place], int]:
+    """Members of a tar in any dialect, and where the last one ends. ``tarfile`` takes a broken header for the end, and accepts a
+    truncated last member.
+    """
+    file.seek(0)
     try:
-        with tarfile.open(tar, "r:") as archive:
-            return [(info.name, info.offset_data, info.size) for info in archive if info.isreg()]
-    except tarfile.TarError as error:
-        raise DamagedDataError(f"the shard {tar} is damaged: {error}") from error
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            regular = [info for info in archive if info.isreg() and not info.issparse()]
+            return [(info.name, info.offset_data, info.size) for info in regular], archive.offset
+    except _BROKEN_TAR as error:
+        raise DamagedDataError(f"the shard {tar} is damaged: {error or type(error).__name__}") from error

@@ -101,13 +101,21 @@ def members(source: BinaryIO) -> Iterator[tuple[str, int, bytes]]:
 
 def _parse(block: bytes, offset: int) -> tuple[str, int]:
     try:
-        name = block[:100].rstrip(b"\0").decode("ascii")
-        size, checksum = int(block[124:135], 8), int(block[148:154], 8)
+        name = block[:100].partition(b"\0")[0].decode("ascii")
+        size, checksum = _octal(block[124:135]), _octal(block[148:154])
     except ValueError as error:
         raise DamagedDataError(f"tar header at byte {offset} is not readable: {error}") from error
     if sum(block[:148]) + 8 * ord(" ") + sum(block[156:]) != checksum:
         raise DamagedDataError(f"tar header at byte {offset} has a wrong checksum")
     return name, size
+
+
+def _octal(field: bytes) -> int:
+    """The value of a field of digits. ``int`` alone would take a sign, with which a size leads backwards."""
+    digits = field.strip(b" \0")
+    if not digits.isdigit():
+        raise ValueError(f"{field!r} is no number")
+    return int(digits, 8)
 
 
 def places_of(source: BinaryIO, end: int) -> list[tuple[str, int, int]]:

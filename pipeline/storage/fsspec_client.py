@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from pipeline.core.errors import ProcropError, StorageError, UsageError
+from pipeline.core.errors import ProcropError, SampleError, StorageError, UsageError
 from pipeline.core.json_types import Json
 from pipeline.storage.retry import cause_chain, error_code, http_status, is_transient, redacted, with_retries
 from pipeline.storage.webhdfs import make_strict
@@ -115,7 +115,7 @@ def call_store(
     """
     try:
         return with_retries(call, also_transient=also_transient)
-    except ProcropError:
+    except (ProcropError, SampleError):
         raise
     except Exception as error:  # noqa: BLE001 - clients raise any class; an unknown error passes unchanged
         if _exists_already(error):

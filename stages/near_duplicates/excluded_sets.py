@@ -11,6 +11,7 @@ from pipeline.core.seeds import digest_of
 from stages.backends.base.protocols import Encoder
 from stages.near_duplicates.similarity import signature_of
 from stages.photos.decode import PhotoLimits, decode_photo
+from stages.photos.list_access import REFUSED
 from stages.photos.source_readers import InputFile, list_inputs
 
 # Whatever a test set holds is compared if it can be decoded at all.
@@ -58,5 +59,9 @@ def excluded_signatures(folders: Sequence[str], encoder: Encoder) -> tuple[list[
 def _sha256(item: InputFile) -> str:
     try:
         return hashlib.sha256(item.read()).hexdigest()
+    except SampleError as error:
+        if error.reason == REFUSED:  # a test set that is not compared guards nothing
+            raise UsageError(f"--exclude-near: {item.uri}: {error}; or give the folder or glob itself") from error
+        return ""
     except OSError:
         return ""

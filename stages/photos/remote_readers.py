@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from pipeline.core.errors import ProcropError, StorageError
+from pipeline.core.errors import StorageError, UsageError
 from pipeline.storage.fsspec_client import call_store, open_filesystem, protocol_of
 
 # How stores call what changes with a file's content, best first.
@@ -80,4 +80,4 @@ def expand_braces(spec: str) -> Iterator[str]:
     try:
         yield from braceexpand(spec)
     except ValueError as error:
-        raise ProcropError(f"'{spec}': {error}") from error
+        raise UsageError(f"'{spec}': {error}") from error

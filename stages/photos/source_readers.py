@@ -1,35 +1,45 @@
-"""Finding the input: what a folder, a glob, a Parquet of URLs or a WebDataset holds, and how each of it is read."""
+"""Finding the input: what a folder, a glob, a Parquet of URLs or a WebDataset holds, and how each of it is read.
 
-import csv
-import io
+Only the source itself, which the user named, decides how an address is read: never what is written in the address.
+"""
+
+import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from enum import Enum
+from functools import lru_cache, partial
 from pathlib import Path
-
-import fsspec
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.resources import bundled
-from stages.photos.remote_readers import is_remote_address, list_folder, list_glob, read_address, read_file
-from stages.photos.webdataset_reader import archive, pictures_in
+from stages.photos.archive_reader import pictures_of, read_archived, read_archived_picture, stamp_of
+from stages.photos.credits import CREDITS_FILE, NO_CREDITS, parse_credits
+from stages.photos.file_names import is_picture_name, name_of_text, text_of_name
+from stages.photos.list_access import DEFAULT_ACCESS, ListAccess
+from stages.photos.local_files import read_in_folder, read_regular, stamp_of_file, tars_in, walk_folder
+from stages.photos.remote_readers import (
+    expand_braces,
+    is_remote_address,
+    list_folder,
+    list_glob,
+    read_address,
+    read_file,
+)
+from stages.photos.url_list import read_row, rows_of_list
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif")
-CREDIT_FIELDS = ("title", "author", "licence", "licence_url", "source", "split")
 BUNDLED = "assets:"
-CREDITS_FILE = "credits.csv"
-
-
-NO_CREDITS: dict[str, str] = {}
+FILE = "file://"
+MARKS = "*?[{"
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
     """One input as listed: its address, what credits say of it, and how to read it.
 
-    uri: relative to the source where that is a folder, so that a run does not depend on where the folder lies.
-    stamp: changes whenever the file does, "" where that is not known; changed_ns: when that was, by the file's clock.
+    uri: relative to the source where that is a folder, so that a run does not depend on where the folder lies. read: raises
+    OSError, or SampleError with a reject word. stamp: changes whenever the file does, "" where that is not known;
+    changed_ns: when that was, by the file's clock.
     """
 
     uri: str
@@ -39,78 +49,129 @@ class InputFile:
     changed_ns: int = 0
 
 
-def list_inputs(spec: str) -> Iterator[InputFile]:
-    """The inputs that ``spec`` names, unread, by address; raises UsageError when there is no such thing."""
-    folder = _folder_of(spec)
-    if folder is not None:
-        return _from_folder(folder)
-    return iter(sorted(_from_elsewhere(spec), key=lambda item: item.uri))
+class SourceKind(Enum):
+    """LIST: a Parquet of addresses. TARS: of a WebDataset. FILES: single files or globs."""
+
+    FOLDER = "folder"
+    REMOTE_FOLDER = "remote folder"
+    LIST = "list"
+    TARS = "tars"
+    FILES = "files"
 
 
-def _from_elsewhere(spec: str) -> Iterable[InputFile]:
+def source_kind(spec: str) -> SourceKind:
+    """The kind of a source. A folder that exists is a folder, whatever characters are in its name."""
+    remote = is_remote_address(spec)
+    if spec.startswith(BUNDLED) or (not remote and os.path.isdir(_local(spec))):
+        return SourceKind.FOLDER
     if spec.endswith(".parquet"):
-        return _from_parquet(spec)
-    if spec.endswith(".tar") or "{" in spec:
-        return _from_webdataset(spec)
-    if _is_remote_folder(spec):
+        return SourceKind.LIST
+    if spec.endswith(".tar"):
+        return SourceKind.TARS
+    if any(mark in spec for mark in MARKS) or is_picture_name(spec) or (not remote and os.path.isfile(_local(spec))):
+        return SourceKind.FILES
+    return SourceKind.REMOTE_FOLDER if remote else SourceKind.FOLDER
+
+
+def _local(spec: str) -> str:
+    """The path of this machine that a source is."""
+    if spec.startswith(BUNDLED):
+        return str(bundled("assets") / spec.removeprefix(BUNDLED))
+    return os.path.expanduser(spec.removeprefix(FILE))
+
+
+def _named_files(spec: str) -> list[str]:
+    """Paths of this machine, or URLs, that a source names by braces and wildcards. Raises UsageError when one is missing."""
+    remote = is_remote_address(spec)
+    path = spec if remote else _local(spec)
+    if not remote and os.path.isfile(path):
+        return [path]
+    found: dict[str, None] = {}
+    missing = []
+    for part in expand_braces(path) if "{" in path else [path]:
+        names = _remote_matches(part) if remote else _matches(part)
+        found |= dict.fromkeys(names)
+        missing += [] if names else [part]
+    if missing and ("{" in path or not any(mark in path for mark in MARKS)):
+        count = f"{len(missing)} of these files are" if len(missing) > 1 else "a file is"
+        raise UsageError(f"'{spec}': {count} not there: '{missing[0]}'")
+    if not found:
+        raise UsageError(f"'{spec}': nothing is there that matches")
+    return list(found)
+
+
+def _remote_matches(spec: str) -> list[str]:
+    return list_glob(spec) if any(mark in spec for mark in "*?[") else [spec]
+
+
+def _matches(path: str) -> list[str]:
+    return [path] if os.path.isfile(path) else sorted(filter(os.path.isfile, glob.iglob(path, recursive=True)))
+
+
+def list_inputs(spec: str, access: ListAccess = DEFAULT_ACCESS) -> Iterator[InputFile]:
+    """The inputs that ``spec`` names, unread, by address; raises UsageError when there is no such thing.
+
+    access: what rows of a list may reach.
+    """
+    if source_kind(spec) is SourceKind.FOLDER:
+        return _from_folder(Path(_local(spec)))
+    return iter(sorted(_from_elsewhere(spec, access), key=lambda item: item.uri))
+
+
+def _from_elsewhere(spec: str, access: ListAccess) -> Iterable[InputFile]:
+    kind = source_kind(spec)
+    if kind is SourceKind.LIST:
+        name = spec if is_remote_address(spec) else _local(spec)
+        rows = rows_of_list(_read_named(name), name)
+        return [InputFile(address, credits, partial(read_row, address, access)) for address, credits in rows]
+    if kind is SourceKind.REMOTE_FOLDER:
         return _from_remote_folder(spec)
-    if is_remote_address(spec):
-        return [_from_address(address, {}) for address in list_glob(spec) if _is_photo(address)]
-    openers = fsspec.open_files(spec, "rb")
-    return [_from_address(opener.full_name, {}) for opener in openers if _is_photo(opener.path)]
+    names = _named_files(spec)
+    if kind is SourceKind.TARS:
+        return [item for tar in names for item in _from_tar(tar)]
+    return [_named_file(name) for name in names if is_picture_name(name)]
 
 
-def read_source(spec: str, uri: str) -> bytes:
-    """Bytes of one source by the address that ``scan`` gave it; raises OSError, and StorageError when all of them are gone."""
-    folder = _folder_of(spec)
-    if folder is not None:
-        try:
-            return (folder / uri).read_bytes()
-        except OSError:
-            _refuse_gone(folder)
-            raise
-    if "#" in uri:
-        return archive(uri.split("#")[0], EXTENSIONS)[uri]
-    if _is_remote_folder(spec):
+def read_source(spec: str, uri: str, access: ListAccess = DEFAULT_ACCESS) -> bytes:
+    """Bytes of one source by the address that ``list_inputs`` gave it.
+
+    Raises OSError, SampleError with a reject word, and StorageError when all of them are gone.
+    """
+    kind = source_kind(spec)
+    if kind is SourceKind.FOLDER:
+        return read_in_folder(Path(_local(spec)), uri)
+    if kind is SourceKind.LIST:
+        return read_row(uri, access)
+    if kind is SourceKind.REMOTE_FOLDER:
         return read_file(spec, uri)
+    if kind is SourceKind.TARS:
+        return _read_from_tars(spec, uri)
     if is_remote_address(uri):
         return read_address(uri)
-    with fsspec.open(uri, "rb") as file:
-        data: bytes = file.read()
-    return data
+    if not uri.startswith(FILE):
+        raise StorageError(f"the photographs' folder '{spec}' is gone: bring it back and run the same command again")
+    return read_regular(name_of_text(uri.removeprefix(FILE)))
 
 
-def _refuse_gone(folder: Path) -> None:
-    """Raise StorageError when the whole folder went away, or its disk: that is no fault of the photograph in hand."""
+_tars = lru_cache(maxsize=4)(_named_files)
+
+
+def _read_from_tars(spec: str, uri: str) -> bytes:
     try:
-        gone = not os.listdir(folder)
-    except OSError:
-        gone = True
-    if gone:
-        raise StorageError(
-            f"the photographs' folder '{folder}' is gone, or its disk was unmounted: bring it back and run the same command "
-            "again, what was committed is intact"
-        )
+        return read_archived(uri, _tars(spec))
+    except FileNotFoundError:
+        _tars.cache_clear()  # tars may have come since
+        return read_archived(uri, _tars(spec))
 
 
-def _folder_of(spec: str) -> Path | None:
-    """The local folder that a source is, or None when it is of another kind."""
-    if spec.startswith(BUNDLED):
-        return bundled("assets") / spec.removeprefix(BUNDLED)
-    if "://" in spec or spec.endswith((".parquet", ".tar")) or any(mark in spec for mark in "*?[{"):
-        return None
-    return Path(spec)
-
-
-def _is_remote_folder(spec: str) -> bool:
-    """A folder elsewhere is treated as one here is: addresses relative to it, credits in its ``credits.csv``."""
-    return (
-        is_remote_address(spec) and not spec.endswith((".parquet", ".tar")) and not any(mark in spec for mark in "*?[{")
-    )
-
-
-def _is_photo(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)
+def _read_named(name: str) -> bytes:
+    """Bytes of a file that the user named."""
+    try:
+        return read_file(*name.rsplit("/", 1)) if is_remote_address(name) else read_regular(name)
+    except FileNotFoundError as error:
+        raise UsageError(f"'{name}': no such file") from error
+    except OSError as error:
+        raise UsageError(f"'{name}' cannot be read: {error.strerror or error}") from error
 
 
 def _from_folder(folder: Path) -> Iterator[InputFile]:
@@ -119,40 +180,23 @@ def _from_folder(folder: Path) -> Iterator[InputFile]:
             f"ingest.source = '{folder}': no such folder, or none that may be entered; "
             "give a folder, glob, .parquet of URLs or .tar"
         )
-    credits = _credits(folder / CREDITS_FILE)
+    path = folder / CREDITS_FILE
+    credits = parse_credits(_read_named(str(path)), str(path)) if path.is_file() else {}
     closed: dict[str, OSError] = {}
-    root = str(folder)
-
-    def cannot_list(error: OSError) -> None:
-        # A folder that cannot be listed gets a row, so that its photographs are not missing in silence.
-        closed[Path(error.filename).relative_to(folder).as_posix()] = error
-
-    names = [
-        os.path.relpath(os.path.join(home, name), root).replace(os.sep, "/")
-        for home, _, files in os.walk(root, onerror=cannot_list) for name in files if _is_photo(name)
-    ]  # fmt: skip
-    names += closed
-    names.sort()
-    return (_in_folder(root, uri, credits, closed) for uri in names)
+    names = walk_folder(folder, closed)
+    if not names and (tars := list(tars_in(folder))):
+        raise UsageError(f"'{folder}' has no photographs but {len(tars)} tars: for those write '{folder}/*.tar'")
+    return (_in_folder(folder, uri, credits.get(uri, NO_CREDITS), closed.get(uri)) for uri in names)
 
 
-def _in_folder(root: str, uri: str, credits: dict[str, dict[str, str]], closed: dict[str, OSError]) -> InputFile:
-    if uri in closed:
-        return InputFile(uri, NO_CREDITS, partial(_fail, closed[uri]))
-    path = os.path.join(root, uri)
+def _in_folder(folder: Path, uri: str, credits: dict[str, str], closed: OSError | None) -> InputFile:
+    if closed is not None:
+        return InputFile(uri, NO_CREDITS, partial(_fail, closed))
     try:
-        about = os.stat(path)
+        stamp, changed = stamp_of_file(os.stat(os.path.join(folder, name_of_text(uri))))
     except OSError as error:
-        return InputFile(uri, credits.get(uri, NO_CREDITS), partial(_fail, error))
-    # The change time too: copying tools can set the modification time back, not this one.
-    stamp = f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
-    read = partial(_read, path)
-    return InputFile(uri, credits.get(uri, NO_CREDITS), read, stamp, max(about.st_mtime_ns, about.st_ctime_ns))
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+        return InputFile(uri, credits, partial(_fail, error))
+    return InputFile(uri, credits, partial(read_in_folder, folder, uri), stamp, changed)
 
 
 def _fail(error: OSError) -> bytes:
@@ -163,46 +207,23 @@ def _from_remote_folder(url: str) -> list[InputFile]:
     files = list_folder(url)
     if not files:
         raise UsageError(f"ingest.source = '{url}': nothing is there; is it the folder's URL?")
-    credits = (
-        _parse_credits(read_file(url, CREDITS_FILE).decode(), f"{url}/{CREDITS_FILE}") if _has_credits(files) else {}
-    )
+    has_credits = any(uri == CREDITS_FILE for uri, _, _ in files)
+    credits = parse_credits(read_file(url, CREDITS_FILE), f"{url}/{CREDITS_FILE}") if has_credits else {}
     return [
         InputFile(uri, credits.get(uri, NO_CREDITS), partial(read_file, url, uri), stamp, changed)
-        for uri, stamp, changed in files if _is_photo(uri)
+        for uri, stamp, changed in files if is_picture_name(uri)
     ]  # fmt: skip
 
 
-def _has_credits(files: list[tuple[str, str, int]]) -> bool:
-    return any(uri == CREDITS_FILE for uri, _, _ in files)
+def _named_file(name: str) -> InputFile:
+    if is_remote_address(name):
+        return InputFile(name, NO_CREDITS, partial(read_address, name))
+    path = os.path.abspath(name)
+    return InputFile(f"{FILE}{text_of_name(path)}", NO_CREDITS, partial(read_regular, path))
 
 
-def _credits(path: Path) -> dict[str, dict[str, str]]:
-    return _parse_credits(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else {}
-
-
-def _parse_credits(text: str, where: str) -> dict[str, dict[str, str]]:
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    if rows and "file" not in rows[0]:
-        raise UsageError(f"'{where}' needs a column 'file'; it has {', '.join(rows[0])}")
-    return {row["file"]: {name: row.get(name) or "" for name in CREDIT_FIELDS} for row in rows}
-
-
-def _from_address(address: str, credits: dict[str, str]) -> InputFile:
-    return InputFile(address, credits, lambda: read_source("*", address))
-
-
-def _from_parquet(spec: str) -> list[InputFile]:
-    import pyarrow.parquet as pq
-
-    data = (
-        read_file(*spec.rsplit("/", 1)) if is_remote_address(spec) else Path(spec.removeprefix("file://")).read_bytes()
-    )
-    rows = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
-    column = next((name for name in ("url", "uri", "path") if rows and name in rows[0]), None)
-    if column is None:
-        raise UsageError(f"'{spec}' needs a column url, uri or path")
-    return [_from_address(row[column], {name: str(row.get(name) or "") for name in CREDIT_FIELDS}) for row in rows]
-
-
-def _from_webdataset(spec: str) -> list[InputFile]:
-    return [InputFile(uri, dict(NO_CREDITS), partial(bytes, data)) for uri, data in pictures_in(spec, EXTENSIONS)]
+def _from_tar(tar: str) -> Iterator[InputFile]:
+    stamp, changed = stamp_of(tar)
+    for member in pictures_of(tar):
+        mark = f"{stamp} {member.offset}" if stamp else ""
+        yield InputFile(f"{tar}#{member.label}", NO_CREDITS, partial(read_archived_picture, tar, member), mark, changed)

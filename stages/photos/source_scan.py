@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import SampleError, UsageError
 from pipeline.core.records import Source
 from pipeline.core.seeds import shard_of
 from pipeline.shards import parquet
+from stages.photos.credits import CREDIT_FIELDS
+from stages.photos.file_names import EXTENSIONS
+from stages.photos.list_access import DEFAULT_ACCESS, ListAccess
 from stages.photos.perceptual_hash import near_originals, phash
-from stages.photos.source_readers import CREDIT_FIELDS, EXTENSIONS, InputFile, list_inputs
+from stages.photos.source_readers import InputFile, list_inputs
 
 KEY_DIGITS = 24
 BATCH = 512
@@ -66,16 +69,23 @@ class SourceList:
         return digest_of_rows(self.sources)
 
 
-def scan_sources(
-    spec: str, shards: int, *, near_bits: int, limit: int, tick: Callable[[], None], known: pa.Table | None = None
+def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
+    spec: str,
+    shards: int,
+    *,
+    near_bits: int,
+    limit: int,
+    tick: Callable[[], None],
+    known: pa.Table | None = None,
+    access: ListAccess = DEFAULT_ACCESS,
 ) -> SourceList:
     """All sources of an input, with keys, credits and what each duplicates.
 
     near_bits: perceptual hashes this close are one picture (0: exact copies only); limit: at most so many, by address (0:
-    all); known: ``files`` of an earlier scan, so that unchanged files are not read again.
+    all); known: ``files`` of an earlier scan, so that unchanged files are not read again; access: what rows of a list may reach.
     Raises UsageError when the input does not exist or is empty.
     """
-    inputs, earlier = islice(list_inputs(spec), limit or None), _EarlierScan(known)
+    inputs, earlier = islice(list_inputs(spec, access), limit or None), _EarlierScan(known)
     scanned, credits = [], []
     with ThreadPoolExecutor(THREADS) as pool:
         while batch := list(islice(inputs, BATCH)):
@@ -117,7 +127,7 @@ def _scan_file(item: InputFile) -> ScannedFile:
     """Read an input; what cannot be read or decoded has no hash."""
     try:
         data = item.read()
-    except OSError:
+    except (OSError, SampleError):
         return ScannedFile(item.uri, "", _key_of(f"unreadable {item.uri}".encode()))
     # A file that was written a moment ago may change again within the resolution of its timestamp: it is read again next time.
     settled = time.time_ns() - item.changed_ns > SETTLED_NS

@@ -157,8 +157,6 @@ def test_a_dotted_key_of_a_stage_is_refused_before_any_work(tmp_path):
     assert sorted(os.listdir(tmp_path / "work")) == ["locks", "plan.json"]
 
 
-# webdataset leaves the file of a finished shard to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_dotted_key_of_an_input_archive(tmp_path, refused):
     photo = make_photos(tmp_path / "src", 1) / "photo 0.jpg"
     with tarfile.open(tmp_path / "in.tar", "w") as tar:

@@ -14,6 +14,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.records import Photo
 from pipeline.shards import parquet
 from stages.ingest import split_of
+from stages.photos.list_access import ListAccess
 from stages.photos.source_scan import scan_sources
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
@@ -117,8 +118,6 @@ def test_empty_and_missing_inputs_are_one_line(tmp_path):
         scan_sources(str(tmp_path / "missing"), 4, near_bits=6, limit=0, tick=lambda: None)
 
 
-# webdataset leaves the file of a finished shard to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_globs_parquet_and_webdataset_are_inputs_too(tmp_path):
     import io
     import tarfile
@@ -132,7 +131,8 @@ def test_globs_parquet_and_webdataset_are_inputs_too(tmp_path):
     (tmp_path / "list.parquet").write_bytes(
         parquet.encode(rows, pa.schema([("url", pa.string()), ("author", pa.string())]))
     )
-    listed = scan_sources(str(tmp_path / "list.parquet"), 4, near_bits=0, limit=0, tick=lambda: None)
+    access = ListAccess(local=True)
+    listed = scan_sources(str(tmp_path / "list.parquet"), 4, near_bits=0, limit=0, tick=lambda: None, access=access)
     assert {s.key for s in listed} == {s.key for s in glob} and {s.author for s in listed} == {"someone"}
     with tarfile.open(tmp_path / "in.tar", "w") as tar:
         for number, path in enumerate(sorted(folder.glob("*.jpg"))):
