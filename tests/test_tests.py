@@ -48,6 +48,7 @@ pipeline/storage/test_webhdfs.py: pipeline.storage hdfs
 procrop_model/datasets/test_readers.py: procrop_model.datasets cad checks cpc fcdb flms gaicd labelled registry sacd tree
 procrop_model/evaluation/test_baselines.py: procrop_model.evaluation smartcrop
 procrop_model/evaluation/test_metrics.py: procrop_model.evaluation rank_metrics
+procrop_model/faces/test_detector.py: procrop_model.faces decode heads
 procrop_model/inference/test_limit_scoring.py: procrop_model.inference crop_options image_input
 procrop_model/inference/test_onnx_export.py: procrop_model.inference onnx_network
 procrop_model/model_folder/test_build_network.py: procrop_model.network decoder heads text token_mlp

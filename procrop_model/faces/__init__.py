@@ -1,0 +1,1 @@
+"""Faces of a picture, and the heads around them; numpy and onnxruntime only."""
