@@ -13,7 +13,9 @@ CONSTRAINTS ?= constraints.txt
 # pip's own settings hold (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, pip.conf). Not compiled: the demo imports a tenth of it.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(CONSTRAINTS) --editable
 
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Compiled modules are kept: without them each of the many processes that tests and runs start takes 3 to 4 processor seconds more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-models setup-dev test test-long check bench eval report clean demo outpaint refine-proposals build train-weak
 

@@ -38,8 +38,11 @@ def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> N
 
     Threads that wait actively use up the cores that another process needs: two croppers at once took three times as long.
     A process starts no more threads than it may use cores: OpenMP sees the affinity, but not a control group's limit.
+    onnxruntime from 1.31 on starts a thread on import that sends telemetry; it starts none, so nothing is sent and no such thread
+    is left when the process ends.
     """
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
     environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 

@@ -92,8 +92,13 @@ def decode(data: bytes, columns: Sequence[str] | None = None, where: tuple[str, 
 def decode_table(
     data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Scalar] | None = None
 ) -> pa.Table:
-    """``decode`` as an Arrow table. It uses this thread only: Arrow's own threads may still be running when the process ends."""
-    file = pq.ParquetFile(io.BytesIO(data))
+    """``decode`` as an Arrow table.
+
+    It uses this thread only. With a buffer ahead, which is Arrow's default, a thread of Arrow's reads the data. When that thread
+    drops the last reference to a Python file while the interpreter ends, it wants the interpreter's lock, and the process
+    aborts ("terminate called without an active exception", exit code 134).
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
     if where is None:
         return file.read(columns, use_threads=False)
     name, value = where

@@ -100,7 +100,8 @@ class Entries(Sequence[Reference]):
     @staticmethod
     def decode(data: bytes) -> "Entries":
         """From Parquet bytes; raises ValueError (pyarrow.ArrowInvalid is one) when they are damaged."""
-        return Entries(pq.ParquetFile(io.BytesIO(data)).read(use_threads=False))
+        # No buffer ahead and no Python file: either makes Arrow start a thread that may outlive the interpreter.
+        return Entries(pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False))
 
 
 def as_table(references: Iterable[Reference]) -> pa.Table:

@@ -1,6 +1,5 @@
 """A Parquet file of addresses. Every row is checked by ``list_access`` when it is read, and is never more than an address."""
 
-import io
 import time
 from collections.abc import Callable, Iterator
 
@@ -25,7 +24,7 @@ def rows_of_list(data: bytes, where: str) -> Iterator[tuple[str, dict[str, str]]
     Raises UsageError for a file that is no such list.
     """
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)  # no thread of Arrow: see parquet.decode_table
         named = file.schema_arrow.names
         column = next((name for name in COLUMNS if name in named), None)
         if column is None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,18 @@ def test_cores_are_the_affinity_or_what_a_group_grants(tmp_path, files, cores):
 def test_the_user_decides_how_threads_wait():
     mine = {"OMP_WAIT_POLICY": "ACTIVE"}
     set_thread_defaults(mine)
-    assert mine == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": str(usable_cores())}
+    cores = str(usable_cores())
+    assert mine == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": cores, "ORT_DISABLE_TELEMETRY": "1"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
+def test_onnxruntime_starts_no_thread_for_telemetry():
+    code = (
+        "import os, numpy, pipeline; count = lambda: len(os.listdir('/proc/self/task')); before = count()"
+        "; import onnxruntime; assert count() == before"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @pytest.mark.parametrize("module", ["pipeline.core.errors", "stages.recipe", "procrop_model", "procrop_model.cropper"])
