@@ -143,7 +143,9 @@ def read_neighbours(retrieve_dir: Path | str) -> dict[str, list[Neighbour]]:
     neighbours: dict[str, list[Neighbour]] = {}
     for path in sorted(Path(retrieve_dir).glob("*.parquet")):
         # Without threads: Arrow's reader threads may still be running when the process ends, which aborts it.
-        table = pq.ParquetFile(path, pre_buffer=False).read(["key", "status", "references", "similarities"], use_threads=False)
+        table = pq.ParquetFile(path, pre_buffer=False).read(
+            ["key", "status", "references", "similarities"], use_threads=False
+        )
         for row in table.to_pylist():
             if row["status"] == "kept":
                 pairs = zip(row["references"], row["similarities"], strict=True)
