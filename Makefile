@@ -75,7 +75,7 @@ test: setup-dev ## the quick tests, about 8 minutes on two quiet cores
 	$(PYTEST) -m "not long"
 
 test-long: setup-dev ## the long tests, about as long again
-	$(PYTEST) -m long
+	$(PYTEST) -m long $$(grep -rl --include='test_*.py' 'mark\.long' tests)
 
 check: setup-dev ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -97,7 +97,7 @@ test_docs.py: pipeline.cli bench export
 test_end_to_end.py: pipeline.app progress_bar run_report; pipeline.app.cropper train
 test_end_to_end.py: pipeline.cli train
 whole_chain/test_chain.py: pipeline.core records release_memory stage; pipeline.engine runner
-whole_chain/test_chain.py: stages caption dedup embed outpaint propose retrieve recipe; pipeline.shards parquet
+whole_chain/test_chain.py: stages caption dedup embed outpaint propose retrieve recipe
 whole_chain/test_chain_s3.py: pipeline.runs download_cache
 whole_chain/test_production_run.py: pipeline.app recipe_for_run
 """
@@ -146,12 +146,20 @@ def named_in(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
 def path_of(name: str) -> Path | None:
     base = ROOT.joinpath(*name.split("."))
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
 
 
 @cache
+def imported_by(path: Path) -> frozenset[Path]:
+    """Files of the modules that a file names, and of the packages that hold them."""
+    parts = [name.split(".") for name in named_in(path)]
+    paths = {path_of(".".join(names[:n])) for names in parts for n in range(1, len(names) + 1)}
+    return frozenset(path for path in paths if path)
+
+
 def reached_from(test: str) -> set[Path]:
     """Files that a test imports, directly or through others."""
     reached, waiting = set(), [TESTS / test]
@@ -159,9 +167,7 @@ def reached_from(test: str) -> set[Path]:
         path = waiting.pop()
         if path not in reached:
             reached.add(path)
-            for name in named_in(path):
-                parts = name.split(".")
-                waiting += [p for n in range(1, len(parts) + 1) if (p := path_of(".".join(parts[:n])))]
+            waiting += imported_by(path) - reached
     return reached
 
 
