@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.core.escaping import one_line
 from pipeline.core.json_types import JsonObject
 from pipeline.core.records import Caption, Photo
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -34,6 +35,6 @@ class CaptionStage(Stage[str]):
         images = [to_array(shard.image("ingest", task.key)) for task in tasks]
         prompts = self._captioner.caption(images, [task.payload for task in tasks])
         return [
-            Outcome.kept(Caption(key=task.key, inside=prompt.inside, beyond=prompt.beyond, negative=prompt.negative))
+            Outcome.kept(Caption(task.key, *map(one_line, (prompt.inside, prompt.beyond, prompt.negative))))
             for task, prompt in zip(tasks, prompts, strict=True)
         ]

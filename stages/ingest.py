@@ -1,7 +1,7 @@
 """Ingest: input files become upright sRGB photographs with credits, or a reject with its word."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,8 @@ from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
 from stages.photos.list_access import ListAccess
 from stages.photos.perceptual_hash import phash
 from stages.photos.source_readers import read_source
+
+Split = Literal["train", "val", "test"]
 
 
 class IngestSettings(Settings):
@@ -44,7 +46,7 @@ class IngestSettings(Settings):
     max_pixels: int = Field(178_956_970, ge=4096)
     max_aspect: float = Field(4.0, ge=1)
     long_side: int = Field(2048, ge=0)
-    splits: dict[str, Annotated[float, Field(ge=0)]] = Field({"train": 0.9, "val": 0.05, "test": 0.05}, min_length=1)
+    splits: dict[Split, Annotated[float, Field(ge=0)]] = Field({"train": 0.9, "val": 0.05, "test": 0.05}, min_length=1)
     near_duplicate_bits: int = Field(6, ge=0, le=16)
 
 

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from pipeline.app.console import cell, plain_console
+from pipeline.core.escaping import printable
 from pipeline.engine.runner import StageResult
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
@@ -75,7 +77,7 @@ class Display:
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = plain_console(stderr=True, quiet=quiet)
         self._quiet = quiet
         self._bars: Progress | None = None
         self._stages: dict[str, StageProgress] = {}
@@ -135,9 +137,10 @@ class Display:
         reasons = ", ".join(f"{name} {n}" for name, n in {**summary["rejected"], **summary["failed"]}.items())
         n_in, kept = summary["in"], summary["kept"]
         dropped = f"  dropped {n_in - kept} ({reasons})" if reasons else ""
-        self._console.print(f"{result.stage:<16} {kept} of {n_in} kept{dropped}  [dim]{duration}[/dim]", soft_wrap=True)
+        line = f"{result.stage:<16} {kept} of {n_in} kept{dropped}  "
+        self._console.print(Text(line).append(duration, "dim"), soft_wrap=True)
         for line in result.changes.lines():
-            self._console.print(f"  {line}", soft_wrap=True)
+            self._console.print(f"  {printable(line)}", soft_wrap=True)
 
     def lost_files(self, rows: Sequence[DroppedSample]) -> None:
         """Print a table of the input files that gave no photograph, cut to about one screen."""
@@ -145,7 +148,7 @@ class Display:
             return
         table = Table("file and cause", "reason", title="files without a photograph", title_justify="left", box=None)
         for row in rows[:LOST_SHOWN]:
-            table.add_row(row["detail"], row["reason"])
+            table.add_row(cell(row["detail"]), row["reason"])
         self._console.print(table)
         if len(rows) > LOST_SHOWN:
             self._console.print(f"and {len(rows) - LOST_SHOWN} more: procrop-data status --failed")
@@ -172,7 +175,7 @@ class Display:
 
     def message(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text)
+        self._console.print(printable(text))
 
 
 def summary_of(result: StageResult) -> StageSummary:

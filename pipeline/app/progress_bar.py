@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.app.console import plain_console
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,10 +24,9 @@ class ProgressCallback(Protocol):
 @contextmanager
 def progress_bar(name: str, quiet: bool) -> Iterator[ProgressCallback]:
     """A progress callback that draws a bar on a terminal, and prints a plain line every ten seconds elsewhere."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = plain_console(stderr=True, quiet=quiet)
     if not console.is_terminal or quiet:
         yield _plain_progress(name, console)
         return
@@ -61,10 +62,9 @@ def byte_progress_bar(name: str, quiet: bool) -> Iterator[tuple[Callable[[int], 
 
     ``progress`` may be called from several threads.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console = plain_console(stderr=True, quiet=quiet)
     columns = (TextColumn(name), BarColumn(24), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
     bar = bars.add_task(name, total=None)

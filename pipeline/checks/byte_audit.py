@@ -15,7 +15,7 @@ from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run
 from pipeline.shards.parquet import IMAGE_COLUMNS
 from pipeline.shards.tar_writer import members
-from pipeline.storage.base import FileInfo, Store
+from pipeline.storage.base import FileInfo, Store, inside
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -63,7 +63,7 @@ def check_receipt(run: Run, stage: Stage, path: str, receipt: Receipt, progress:
 def open_file(store: Store, path: str) -> BinaryIO:
     """A seekable file of a run directory, read in chunks of a few MB; raises FileNotFoundError."""
     if store.local_root is not None:
-        return open(store.local_root / path, "rb")
+        return open(store.local_root / inside(path, store.url), "rb")
     return io.BufferedReader(_Ranges(store, path), 4 * CHUNK)
 
 

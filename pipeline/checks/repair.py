@@ -9,6 +9,7 @@ from pipeline.checks.verify import Verification
 from pipeline.core.errors import DamagedDataError, RefusedError
 from pipeline.core.stage import Stage
 from pipeline.engine.runner import Executor, Options, Watcher, run_stages
+from pipeline.runs.final_shard_diff import retire
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 from pipeline.storage.locks import shard_lock
@@ -84,7 +85,7 @@ def _forget(run: Run, path: str) -> None:
         run.store.remove(path)
         return
     with shard_lock(run.store, path.rsplit("/", 1)[0], int(stem)):
-        run.store.remove(path)
+        retire(run, path)
 
 
 def _digests(run: Run, findings: Iterable[Finding]) -> dict[str, str]:

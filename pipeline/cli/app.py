@@ -21,6 +21,7 @@ from pipeline.cli import (
     verify,
 )
 from pipeline.core.errors import InterruptedRunError, ProcropError
+from pipeline.core.escaping import printable
 from pipeline.storage.base import storage_errors
 
 HELP = """Make weakly annotated datasets for aesthetic image cropping, and train a cropper on them.
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 def _print_error(error: Exception) -> None:
-    print(error if isinstance(error, InterruptedRunError) else f"error: {error}", file=sys.stderr)
+    print(printable(error if isinstance(error, InterruptedRunError) else f"error: {error}"), file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.app.audit_canvases import PaintAuditRequest, SeamAuditRequest
+from pipeline.app.console import plain_console
 from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 
 Treat = Annotated[
@@ -83,7 +84,6 @@ def _audit_paint(request: PaintAuditRequest, output: OutputOptions) -> None:
 
 
 def _print_seam(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     print(
@@ -99,7 +99,7 @@ def _print_seam(result: Mapping[str, Any]) -> None:
         table.add_row(name, *_cells(row), f"{row['kept_psnr']:.1f}")
     for name, row in result["controls"].items():
         table.add_row(f"control: {name}", *_cells(row), "")
-    Console(width=160).print(table)
+    plain_console(width=160).print(table)
     print(f"controls: {'as they must be' if result['holds'] else 'FAILED, so no figure above is meaningful'}")
 
 

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.app.crop_files.crop_photos import CropRequest
 from pipeline.cli.options import Device, Json, OutputOptions, Quiet, Work, print_json
+from pipeline.core.escaping import printable
 
 Photos = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="FILE|DIR|GLOB...")]
 Aspect = Annotated[
@@ -86,7 +87,7 @@ def _crop(request: CropRequest, output: OutputOptions, csv: str) -> None:
     failed = [entry for entry in report.entries if "error" in entry]
     if not output.quiet:
         for entry in failed:
-            print(f"{entry['file']}: {entry['error']}", file=sys.stderr)
+            print(printable(f"{entry['file']}: {entry['error']}"), file=sys.stderr)
     if output.json:
         print_json([{name: value for name, value in entry.items() if name != "files"} for entry in report.entries])
     elif not output.quiet:

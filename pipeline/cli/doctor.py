@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.app.console import cell, plain_console
 from pipeline.app.recipe_for_run import recipe_for
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, print_json
 from pipeline.core.errors import ModelError
@@ -69,13 +70,11 @@ def _models(request: ModelsRequest, output: OutputOptions) -> None:
 
 
 def _print_backends(backends: "Sequence[Backend]", measured: Mapping[str, Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = plain_console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = plain_console(width=200)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("role", "kind", "here", "size, about", "measured here", "licence", "model"):
         table.add_column(column, overflow="fold")
@@ -84,7 +83,7 @@ def _print_backends(backends: "Sequence[Backend]", measured: Mapping[str, Mappin
         speed = f"{m['rate']:.3g}/s, {m['memory_mib']:.0f} MiB, {m['device']}" if m else "-"
         size = f"{backend.size_gb:.2g} GB" if backend.size_gb else "-"
         here = "yes" if backend.is_here else "no"
-        table.add_row(backend.role, backend.kind, here, size, speed, escape(backend.licence), escape(backend.model))
+        table.add_row(backend.role, backend.kind, here, size, speed, cell(backend.licence), cell(backend.model))
     console.print(table)
 
 

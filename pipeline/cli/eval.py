@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.app.console import plain_console
 from pipeline.app.cropper.evaluate import EvaluationRequest
 from pipeline.cli.options import Config, Device, Json, OutputOptions, Quiet, Work, print_json
 
@@ -67,7 +68,6 @@ def _evaluate(request: EvaluationRequest, output: OutputOptions) -> None:
 
 
 def _print_ablation(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     print(f"{result['n']} canvases of {result['photos']} photographs, split {result['split']}; {result['protocol']}")
@@ -79,7 +79,7 @@ def _print_ablation(result: Mapping[str, Any]) -> None:
         difference = result["differences"].get(name)
         change = _interval(difference["iou"], "+") if difference else ""
         table.add_row(name, _interval(row["iou"]), _interval(row["bde"]), change)
-    Console(width=160).print(table)
+    plain_console(width=160).print(table)
 
 
 def _interval(values: Sequence[float], sign: str = "") -> str:
@@ -88,7 +88,6 @@ def _interval(values: Sequence[float], sign: str = "") -> str:
 
 
 def _print_rows(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     counted = (
@@ -104,7 +103,7 @@ def _print_rows(result: Mapping[str, Any]) -> None:
         for method, row in result["rows"].items():
             shown = [row[name] for name in metrics[start : start + COLUMNS]]
             table.add_row(method, *(_interval(values) for values in shown))
-        Console().print(table)
+        plain_console().print(table)
     costs = [f"{name} {cost['ms']:.1f}" for name, cost in result["cost"].items()]
     parameters = result["cost"].get("model", {}).get("parameters", 0) / 1e6
     print(f"milliseconds a picture: {', '.join(costs)}; model of {parameters:.2f} million parameters")

@@ -1,6 +1,7 @@
 """Options that many commands share, and how a command writes its result."""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -39,4 +40,4 @@ class OutputOptions:
 
 def print_json(value: object) -> None:
     """Print the one JSON object of a command with ``--json``."""
-    print(json.dumps(value, ensure_ascii=False))
+    sys.stdout.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.app.console import plain_console
 from pipeline.app.plan_run import PlanRequest
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, Workers, print_json
 
@@ -64,10 +65,9 @@ def _plan(request: PlanRequest, output: OutputOptions) -> None:
 
 
 def _print_costs(report: "PlanReport") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console, size, forecast = Console(highlight=False), report.size, report.forecast
+    console, size, forecast = plain_console(), report.size, report.forecast
     console.print(
         f"{report.planned.recipe.name}: {size.photos} photographs, {size.canvases} canvases, about {size.kept} kept in "
         f"{size.shards} shards",

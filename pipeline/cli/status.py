@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.app.console import plain_console
 from pipeline.app.run_report import ReportRequest
 from pipeline.app.session import Session, open_existing
 from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
+from pipeline.core.escaping import printable
 
 if TYPE_CHECKING:
     from pipeline.runs.status import DroppedSample, StageStatus
@@ -120,7 +122,6 @@ def _print_missing(missing: Mapping[str, Sequence[int]], *, slurm: bool, json: b
 
 
 def _print_funnel(name: str, work: str, stages: "Sequence[StageStatus]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{name} in {work}", title_justify="left", box=None, header_style="bold", pad_edge=False)
@@ -133,12 +134,12 @@ def _print_funnel(name: str, work: str, stages: "Sequence[StageStatus]") -> None
         rejected, failed = sum(s.rejected.values()), sum(s.failed.values())
         cells = (f"{s.done}/{s.total}", s.n_in, s.kept, rejected, failed, f"{sum(s.seconds.values()):.1f}")
         table.add_row(s.stage, *(str(cell) for cell in cells), reasons)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def _print_samples(rows: "Sequence[DroppedSample]") -> None:
     for row in rows:
-        print(f"{row['stage']}\t{row['status']}\t{row['reason']}\t{row['key']}\t{row['detail']}")
+        print(f"{row['stage']}\t{row['status']}\t{row['reason']}\t{row['key']}\t{printable(row['detail'])}")
 
 
 def report_command(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:

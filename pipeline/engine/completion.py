@@ -8,6 +8,7 @@ from enum import Enum
 
 from pipeline.core.errors import MissingUpstreamError
 from pipeline.core.stage import Stage
+from pipeline.runs.final_shard_diff import retire
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run, receipt_path, recipe_of
 
@@ -61,7 +62,7 @@ def reopen(stage: Stage, run: Run, shard: int) -> None:
     Raises MissingUpstreamError, and keeps the receipt, when the shard cannot be made.
     """
     run.inputs_of(stage, shard)
-    run.store.remove(receipt_path(stage.name, shard))
+    retire(run, receipt_path(stage.name, shard))
 
 
 def reopen_outdated(stage: Stage, run: Run, shards: Iterable[int], retry: Retry = no_retry) -> list[int]:

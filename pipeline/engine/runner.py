@@ -11,7 +11,7 @@ from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import Retry, ShardState, no_retry, reopen, reopen_outdated, shard_state
 from pipeline.engine.ready_shards import ReadyShards, segments
 from pipeline.engine.run_level_steps import run_epilogue, run_prologue
-from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, remove_unnamed_files
+from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, sweep
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of
 
@@ -156,7 +156,7 @@ def close_stage(stage: Stage, run: Run, before: dict[str, str] | None, done_now:
     changes = Changes()
     if stage.regroups and len(receipts) == total:
         after = manifest_of(stage, run)
-        remove_unnamed_files(run, after)
+        sweep(stage, run, after)
         changes = compare(before, after)
     if stage.epilogue_needed:
         run_epilogue(stage, run, total)

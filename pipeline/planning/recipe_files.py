@@ -1,5 +1,6 @@
 """Recipes: YAML files, named (``demo``) or given as a path, with ``base:`` inheritance and ``key=value`` overrides."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.core.errors import UsageError
 from pipeline.core.json_types import Json
 from pipeline.core.resources import bundled
+from pipeline.storage.retry import redacted
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_DEPTH = 8  # of ``base:`` inheritance
@@ -109,8 +111,14 @@ def parse(model: type[ModelT], data: Mapping[str, Json], origin: str) -> ModelT:
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(_siblings(model, first["loc"])) or "nothing"
             raise UsageError(f"config {origin}: unknown key '{key}'; allowed here: {allowed}") from error
-        value = "" if first["type"] == "missing" else f" = {first['input']!r}"
-        raise UsageError(f"config {origin}: {key}{value}: {first['msg']}") from error
+        value = "" if first["type"] == "missing" else f" = {_without_users(repr(first['input']))}"
+        # The cause is left out: its text holds the value, which may be a password.
+        raise UsageError(f"config {origin}: {key}{value}: {first['msg']}") from None
+
+
+def _without_users(text: str) -> str:
+    """A value as an error shows it: without the user and password of an address."""
+    return re.sub(r"(://)[^/\s@'\"]+@", r"\1***@", redacted(text))
 
 
 def _siblings(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

@@ -4,10 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from pipeline.core.errors import DamagedDataError
 from pipeline.core.stage import Stage
+from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run
 
 MANIFEST = "manifest.json"
+RETIRED = "retired"
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,40 @@ def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Chang
     )
 
 
-def remove_unnamed_files(run: Run, named: Mapping[str, str]) -> None:
-    """Delete tars, tables and indexes that are not in ``named`` from the folders of the named files.
+def retire(run: Run, path: str) -> None:
+    """Take a receipt out of force. One that names files outside of its stage's folder is kept aside until ``sweep``."""
+    stage, name = path.rsplit("/", 1)
+    data = run.store.read(path) if run.store.exists(path) else b""
+    try:
+        receipt = Receipt.decode(data, path)
+    except DamagedDataError:
+        receipt = None
+    if receipt is not None and any(not output.startswith(f"{stage}/") for output in receipt.outputs):
+        run.store.write(f"{stage}/{RETIRED}/{receipt.output_digest[:16]}-{name}", data)
+    run.store.remove(path)
 
-    A final shard's name holds its split, so when splits grow or shrink, files of old names would stay and be read.
+
+def sweep(stage: Stage, run: Run, named: Mapping[str, str]) -> list[str]:
+    """Delete files of former final shards that are not in ``named``: those that a retired receipt of this run names, no others.
+
+    A final shard's name holds its split, so when splits grow or shrink, files of old names would stay and be read. Gives the
+    paths.
     """
-    for folder in sorted({path.rsplit("/", 1)[0] for path in named}):
-        for name in run.store.names(folder):
-            if name.endswith((".tar", ".parquet", ".idx")) and f"{folder}/{name}" not in named:
-                run.store.remove(f"{folder}/{name}")
+    folder = f"{stage.name}/{RETIRED}"
+    gone = []
+    for name in run.store.names(folder):
+        receipt = _retired(run, f"{folder}/{name}")
+        if receipt is not None and (receipt.stage, receipt.run) == (stage.name, run.plan.identity):
+            old = [path for path in receipt.outputs if path not in named and run.store.exists(path)]
+            for path in old:
+                run.store.remove(path)
+            gone += old
+        run.store.remove(f"{folder}/{name}")
+    return gone
+
+
+def _retired(run: Run, path: str) -> Receipt | None:
+    try:
+        return run.receipt_at(path)
+    except DamagedDataError:
+        return None

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TypedDict
 
-from pipeline.core.errors import DamagedDataError
+from pipeline.core.errors import DamagedDataError, RefusedError
 from pipeline.core.json_types import JsonObject
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import FAILED, KEPT, REJECTED
-from pipeline.storage.base import FileInfo
+from pipeline.storage.base import FileInfo, inside
 
 FORMAT = 1
 
@@ -94,8 +94,12 @@ class Receipt:
             if fingerprint != receipt.fingerprint:
                 raise DamagedDataError(f"receipt '{where}' was edited: its fingerprint does not match its content")
             receipt._check_counts(f"in '{where}'")
+            for path in receipt.outputs:
+                inside(path, "of its receipt")
             if seal and seal != receipt._seal():
                 raise DamagedDataError(f"receipt '{where}' was edited: its seal does not match its content")
+        except RefusedError as error:
+            raise DamagedDataError(f"receipt '{where}' was edited: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedDataError(f"receipt '{where}' is not readable: {error}") from error
         return receipt

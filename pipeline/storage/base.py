@@ -4,6 +4,8 @@ import contextlib
 import errno
 import hashlib
 import io
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +13,50 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypedDict
 
-from pipeline.core.errors import StorageError
+from pipeline.core.errors import RefusedError, StorageError
 
 CHUNK = 1 << 20
 _FULL_OR_READ_ONLY = {
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.ENOTDIR,
     errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT,
 }  # fmt: skip
+
+
+def inside(path: str, url: str) -> str:
+    """The same path, when it lies within a run directory. Every path that a store uses passes here, whoever made it.
+
+    Raises RefusedError for an absolute path, one with ``..``, or one that no system could take.
+    """
+    parts = path.split("/")
+    if path.startswith(("/", "~")) or ".." in parts or "\0" in path or "\\" in path:
+        raise RefusedError(
+            f"{path!r} leads outside of the run directory '{url}': nothing is read, written or removed there"
+        )
+    return path
+
+
+def removable(path: str, url: str) -> str:
+    """As ``inside``, but not the run directory itself."""
+    if not inside(path, url).strip("./"):
+        raise RefusedError(f"{path!r} is the run directory '{url}' itself, which is never removed or moved as a whole")
+    return path
+
+
+def private_folder(path: Path) -> Path:
+    """A folder that this user alone can enter, made when it is missing. In a folder that all users write to, another one could
+    have prepared it. Raises StorageError when it is not ours, or a link.
+    """
+    with storage_errors(str(path)), contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    about = os.lstat(path)
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        raise StorageError(
+            f"'{path}' is a link or belongs to another user, so nothing is written there: remove it, or set TMPDIR to a folder of "
+            "your own"
+        )
+    if about.st_mode & 0o077:
+        os.chmod(path, 0o700)
+    return path
 
 
 class FileInfo(TypedDict):
@@ -43,7 +82,9 @@ class Upload:
 
 
 class Store(Protocol):
-    """A run directory. Paths are relative to it, with '/' between folders. Failed writes raise StorageError."""
+    """A run directory. Paths are relative to it, with '/' between folders. Failed writes raise StorageError, and paths
+    that lead outside of it RefusedError.
+    """
 
     url: str
 

@@ -16,7 +16,7 @@ from threading import get_native_id
 from typing import BinaryIO
 
 from pipeline.core.errors import StorageError, UsageError
-from pipeline.storage.base import CHUNK, Upload, storage_errors
+from pipeline.storage.base import CHUNK, Upload, inside, removable, storage_errors
 
 
 def fsync_folder(folder: Path) -> None:
@@ -63,8 +63,8 @@ class LocalStore:
         return self.local_root  # the same disk, so that ``adopt`` is a rename
 
     def local(self, path: str) -> Path:
-        """The path of a file on this machine."""
-        return self.local_root / path
+        """The path of a file on this machine. Raises RefusedError for one outside of the run directory."""
+        return self.local_root / inside(path, self.url)
 
     def read(self, path: str) -> bytes:
         try:
@@ -151,7 +151,7 @@ class LocalStore:
         return []
 
     def remove(self, path: str) -> None:
-        target = self.local(path)
+        target = self.local(removable(path, self.url))
         with storage_errors(f"{self.url}/{path}"):
             if target.is_dir():
                 shutil.rmtree(target)
@@ -159,6 +159,7 @@ class LocalStore:
                 target.unlink(missing_ok=True)
 
     def move(self, path: str, to: str) -> None:
+        removable(path, self.url)
         with storage_errors(f"{self.url}/{to}"):
             self._make_parent(self.local(to))
             os.replace(self.local(path), self.local(to))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core.errors import StorageError
 from pipeline.core.seeds import digest_of
-from pipeline.storage.base import Upload
+from pipeline.storage.base import Upload, inside, private_folder, removable
 from pipeline.storage.fsspec_client import GCS, HADOOP, S3, call_store, open_filesystem, protocol_of
 from pipeline.storage.hdfs import HadoopFiles, PyarrowFiles, WebHdfsFiles
 from pipeline.storage.retry import cause_chain, error_code
@@ -53,13 +53,14 @@ class RemoteStore:
         return None
 
     def scratch_folder(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}" / digest_of(self.url)[:12]
+        mine = private_folder(Path(tempfile.gettempdir()) / f"procrop-journal-{os.getuid()}")
+        return mine / digest_of(self.url)[:12]
 
     def __reduce__(self) -> tuple[type["RemoteStore"], tuple[str]]:
         return type(self), (self.url,)
 
     def _path(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+        return f"{self._root}/{inside(path, self.url)}" if path else self._root
 
     def _request(
         self, path: str, call: Callable[[], Result], also_transient: Callable[[Exception], bool] = lambda error: False
@@ -132,7 +133,7 @@ class RemoteStore:
 
     def remove(self, path: str) -> None:
         """A name with a dot is a file, as everywhere in a run directory: it takes one request."""
-        target = self._path(path)
+        target = self._path(removable(path, self.url))
         try:
             if "." in path.rsplit("/", 1)[-1]:
                 self._request(path, lambda: self._fs.rm_file(target))
@@ -143,7 +144,7 @@ class RemoteStore:
 
     def move(self, path: str, to: str) -> None:
         """Copy every file, then delete every file: an interrupted move can be repeated and loses nothing."""
-        start, goal = self._path(path).strip("/"), self._path(to)
+        start, goal = self._path(removable(path, self.url)).strip("/"), self._path(to)
         files = [str(name) for name in self._request(path, lambda: self._fs.find(self._path(path)))]
         for name in files:
             rest = name.strip("/").removeprefix(start)
@@ -233,9 +234,10 @@ class HadoopStore(RemoteStore):
         self._request(path, lambda: self._files.put(self._path(path), local, replace=True))
 
     def remove(self, path: str) -> None:
-        self._request(path, lambda: self._files.remove(self._path(path)))
+        self._request(path, lambda: self._files.remove(self._path(removable(path, self.url))))
 
     def move(self, path: str, to: str) -> None:
+        removable(path, self.url)
         self._request(to, lambda: self._fs.makedirs(self._path(to).rsplit("/", 1)[0], exist_ok=True))
         moved = self._request(path, lambda: self._files.rename(self._path(path), self._path(to), replace=False))
         if not moved and (self.exists(path) or not self.exists(to)):  # else it was done, and only the response was lost

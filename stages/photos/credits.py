@@ -2,10 +2,10 @@
 
 import csv
 import io
-import unicodedata
 from collections.abc import Mapping
 
 from pipeline.core.errors import UsageError
+from pipeline.core.escaping import one_line
 
 SPLITS = ("train", "val", "test")
 CREDIT_FIELDS = ("title", "author", "licence", "licence_url", "source", "split")
@@ -32,16 +32,7 @@ def _line(value: object) -> str:
     if value is None or isinstance(value, list):  # a list: cells beyond the header's columns
         return ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    kept = "".join(" " if _breaks_lines(mark) else mark for mark in text[:MAX_LENGTH])
-    return " ".join(kept.split())
-
-
-def _breaks_lines(mark: str) -> bool:
-    """Control and format characters, lone surrogates, separators of lines and paragraphs."""
-    return (
-        unicodedata.category(mark) in ("Cc", "Cs", "Zl", "Zp")
-        or mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    )
+    return one_line(text[:MAX_LENGTH])
 
 
 def parse_credits(data: bytes, where: str) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from pipeline.core.escaping import markdown_text, yaml_text
 from pipeline.core.stage import ShardReceipt, Tables
 from pipeline.shards.contact_sheet import sheet_of
 
@@ -74,9 +75,9 @@ def card_files(name: str, stage: str, tables: Tables, models: Models) -> Iterato
     contents = _contents(stage, receipts, tables)
     yield "dataset/index/wids.json", _wids(name, receipts)
     yield "dataset/checksums/sha256sum.txt", _checksums(receipts)
-    yield "dataset/.nv-meta/dataset.yaml", _render("energon-dataset.yaml", name=name)
-    yield "dataset/.nv-meta/split.yaml", _render("energon-split.yaml", splits=_by_split(tars))
-    yield "dataset/.nv-meta/.info.yaml", _render("energon-info.yaml", counts=_sample_counts(receipts))
+    yield "dataset/.nv-meta/dataset.yaml", render_card_template("energon-dataset.yaml", name=name)
+    yield "dataset/.nv-meta/split.yaml", render_card_template("energon-split.yaml", splits=_by_split(tars))
+    yield "dataset/.nv-meta/.info.yaml", render_card_template("energon-info.yaml", counts=_sample_counts(receipts))
     yield "dataset/examples.jpg", sheet_of(contents.examples)
     yield "dataset/README.md", _card(name, tars, contents, receipts, tables, models)
 
@@ -132,7 +133,7 @@ def _card(
     models: Models,
 ) -> bytes:
     sizes = sorted(about["size"] for about in tars.values())
-    return _render(
+    return render_card_template(
         "dataset-card.md",
         name=name,
         splits=_by_split(tars),
@@ -169,9 +170,10 @@ def _funnel(tables: Tables) -> list[tuple[str, int, int, str]]:
     return out
 
 
-def _render(template: str, **values: Any) -> bytes:
+def render_card_template(template: str, **values: Any) -> bytes:
     environment = Environment(
         loader=PackageLoader("stages", "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
+    environment.filters |= {"yaml": yaml_text, "cell": markdown_text}
     return environment.get_template(template).render(**values).encode()

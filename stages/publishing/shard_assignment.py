@@ -62,6 +62,10 @@ def assign_shards(
         drawn.append(np.array([seed_for(run_seed, "shuffle", key) for key in keys], np.int64))
         codes.append(np.array([names.setdefault(split, len(names)) for split in splits], np.int32))
         lengths.append(len(keys))
+    if unknown := set(names) - set(SPLITS):
+        raise UsageError(
+            f"split {min(unknown)!r}: allowed are {', '.join(SPLITS)}; correct credits.csv and run 'procrop-data ingest' again"
+        )
     split_of = np.concatenate([np.zeros(0, np.int32), *codes])
     order = np.argsort(np.concatenate([np.zeros(0, np.int64), *drawn]), kind="stable")
     del drawn, codes  # of ten million canvases a hundred megabytes each

@@ -4,7 +4,9 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.app.console import cell, plain_console
 from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
+from pipeline.core.escaping import csv_cell, xml_attribute
 
 Box = Sequence[float]
 COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "subject_kept", "fulfilled", "unchanged",
@@ -38,7 +40,7 @@ def xmp_of(box: Box, orientation: int) -> str:
         "crs:CropLeft": f"{left:.6f}", "crs:CropBottom": f"{bottom:.6f}", "crs:CropRight": f"{right:.6f}",
         "crs:CropAngle": "0", "crs:AlreadyApplied": "False",
     }  # fmt: skip
-    written = "\n".join(f'   {name}="{value}"' for name, value in fields.items())
+    written = "\n".join(f"   {name}={xml_attribute(value)}" for name, value in fields.items())
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
         ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
@@ -56,17 +58,17 @@ def write_csv(entries: Sequence[PhotoRecord], path: Path) -> None:
         writer.writeheader()
         for entry in entries:
             if "error" in entry:
-                writer.writerow({"file": entry["file"], "error": entry["error"]})
+                writer.writerow({"file": csv_cell(entry["file"]), "error": csv_cell(entry["error"])})
             files = entry.get("files") or [""] * len(entry["crops"])
             for number, (crop, written) in enumerate(zip(entry["crops"], files, strict=True), 1):
                 box = dict(zip(("x1", "y1", "x2", "y2"), crop["box_px"], strict=True))
-                cells = {name: value for name, value in crop.items() if value is not None}
-                writer.writerow({"file": entry["file"], "crop": number, "written_to": written, **cells, **box})
+                cells = {name: csv_cell(value) for name, value in crop.items() if value is not None}
+                names = {"file": csv_cell(entry["file"]), "written_to": csv_cell(written)}
+                writer.writerow({"crop": number, **names, **cells, **box})
 
 
 def print_table(entries: Sequence[PhotoRecord]) -> None:
     """Print one row per crop on standard output."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -86,8 +88,8 @@ def print_table(entries: Sequence[PhotoRecord]) -> None:
             notes = [_note(crop)] if has_notes else []
             titles = ", ".join(r["title"] or "untitled" for r in crop["references"][:2]) if number == 0 else ""
             target = entry["files"][number] if entry["files"] else ""
-            table.add_row(name, str(number + 1), f"{crop['score']:.2f}", box, *notes, titles, target)
-    Console().print(table)
+            table.add_row(cell(name), str(number + 1), f"{crop['score']:.2f}", box, *notes, cell(titles), cell(target))
+    plain_console().print(table)
 
 
 def _note(crop: CropRecord) -> str:

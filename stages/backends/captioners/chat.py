@@ -5,13 +5,14 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image as Pillow
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.core.errors import ModelError, SampleError
 from pipeline.core.json_types import Json, JsonObject
@@ -53,7 +54,7 @@ class ChatCaptionerSettings(BackendSettings):
     """
 
     kind: Literal["chat"]
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: str
     model: str = Field(min_length=1)
     key_env: str = "OPENAI_API_KEY"
     licence: str = "the provider's terms"
@@ -68,6 +69,13 @@ class ChatCaptionerSettings(BackendSettings):
     price_in: float = Field(0.0, ge=0)
     price_out: float = Field(0.0, ge=0)
     budget: float = Field(0.0, ge=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_plain(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^@?#\s]+", url):
+            raise ValueError("want http(s)://host/v1 without user, password or query: the key comes from key_env alone")
+        return url
 
     def build(self) -> "ChatCaptioner":
         """The backend; nothing is sent yet."""

@@ -17,6 +17,17 @@ BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 # Statuses that come from the settings.
 OURS = {401: "the key was not accepted", 403: "the key may not use it", 404: "there is no such path or model"}
 LONGEST_WAIT_S = 60.0  # before one retry, also where the server asks for more
+MOST_BYTES = 8 << 20  # of a response
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: the key would be sent to wherever it leads."""
+
+    def redirect_request(self, *args: object) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 class ChatMessage(TypedDict):
@@ -100,8 +111,11 @@ class ChatClient:
             headers["Authorization"] = f"Bearer {key}"
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
-            received: ChatResponse = json.loads(response.read())
+        with _OPENER.open(request, timeout=self.timeout_s) as response:
+            data = response.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"an answer of more than {MOST_BYTES} bytes")
+        received: ChatResponse = json.loads(data)
         return received
 
     @property

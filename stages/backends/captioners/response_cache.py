@@ -3,8 +3,11 @@
 import json
 import os
 from pathlib import Path
+from threading import Lock
 
 from pipeline.core.errors import RefusedError
+
+_COUNTING = Lock()
 
 
 class ResponseCache:
@@ -41,14 +44,16 @@ class ResponseCache:
     @property
     def spent(self) -> float:
         """What all responses have cost so far, in all workers and earlier runs."""
-        try:
-            with open(self._costs, encoding="utf-8") as costs:
-                costs.seek(self._read)
-                self._spent += sum(float(line) for line in costs.read().split())
-                self._read = costs.tell()
-        except FileNotFoundError:
-            pass
-        return self._spent
+        with _COUNTING:  # threads that read the same lines at once would count them twice
+            try:
+                with open(self._costs, "rb") as costs:
+                    costs.seek(self._read)
+                    text, newline, _ = costs.read().rpartition(b"\n")
+            except FileNotFoundError:
+                return self._spent
+            self._spent += sum(float(line) for line in text.split())
+            self._read += len(text) + len(newline)
+            return self._spent
 
     def check_budget(self) -> None:
         """Raise RefusedError when the budget is used up. Requests in flight may exceed it by their own cost."""

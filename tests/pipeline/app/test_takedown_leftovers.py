@@ -4,6 +4,7 @@ import hashlib
 import io
 import shutil
 import tarfile
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,10 +13,14 @@ from PIL import Image
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import known_files, refresh_sources
 from pipeline.app.takedown_leftovers import leftovers
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import DamagedDataError, UsageError
 from pipeline.core.seeds import shard_of
-from pipeline.runs.final_shard_diff import Changes, compare
+from pipeline.runs.final_shard_diff import RETIRED, Changes, compare, retire
+from pipeline.runs.receipts import Receipt
+from pipeline.runs.run_directory import receipt_path
+from pipeline.storage.base import describe
 from procrop_model.retrieval.entries import Entries, Reference
+from stages.publishing.shard_assignment import assign_shards
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 
 
@@ -132,18 +137,59 @@ def test_fewer_samples_than_shards_is_reported(home):
 
 
 def test_a_takedown_after_an_interrupted_rebuild_still_sweeps(home):
-    """A kill between removing old receipts and writing the new shards leaves tars that no receipt names."""
+    """A kill between removing old receipts and writing the new shards leaves tars that no receipt in force names."""
     folder, recipe = home
     work = folder / "work"
     key = keys_by_name(home)["photo 5.jpg"]
     traces = traces_of(work, key)
-    for path in work.glob("build/0*.receipt.json"):
-        path.unlink()
-    orphan = work / "dataset" / "shards" / "test-train-000099.tar"
-    orphan.write_bytes(next(iter(tars(work).values())) + traces[1])
+    run = session_for(recipe, work).run
+    old = "dataset/shards/test-train-000099.tar"
+    (work / old).write_bytes(next(iter(tars(work).values())) + traces[1])
+    for receipt in run.receipts("build"):
+        named = replace(receipt, outputs={old: next(iter(receipt.outputs.values()))})
+        for written in (receipt, named):
+            run.store.write(receipt_path("build", receipt.shard), written.encode())
+            retire(run, receipt_path("build", receipt.shard))
     (folder / "src" / "photo 5.jpg").unlink()
     run_chain(session_for(recipe, work))
-    assert holding(work, traces) == [] and not orphan.exists()
+    assert holding(work, traces) == [] and not (work / old).exists()
+
+
+def test_a_sweep_removes_what_a_receipt_of_this_run_names(home):
+    folder, recipe = home
+    work = folder / "work"
+    session = session_for(recipe, work)
+    first = session.run.receipts("build")[0]
+    strange = [work / "dataset" / "shards" / "mine-train-000000.tar", work / "dataset" / "metadata" / "notes.parquet"]
+    other = work / "dataset" / "shards" / "test-train-000077.tar"
+    for path in (*strange, other):
+        path.write_bytes(b"mine")
+    foreign = replace(first, run="another", outputs={"dataset/shards/test-train-000077.tar": describe(b"mine")})
+    session.run.store.write(f"build/{RETIRED}/foreign.receipt.json", foreign.encode())
+    session.run.store.write(f"build/{RETIRED}/torn.receipt.json", b"{")
+    (folder / "src" / "photo 5.jpg").unlink()
+    run_chain(session)
+    assert all(path.read_bytes() == b"mine" for path in (*strange, other))
+    assert session.run.store.names(f"build/{RETIRED}") == []
+
+
+def test_a_split_that_is_a_path_removes_nothing(home):
+    """``split`` of credits.csv once decided what a sweep removed, outside of the run directory too."""
+    folder, recipe = home
+    victims = [folder / "victim" / name for name in ("a-000000.tar", "a-000000.parquet")]
+    (folder / "victim").mkdir()
+    for path in victims:
+        path.write_bytes(b"mine")
+    (folder / "src" / "credits.csv").write_text("file,split\nphoto 1.jpg,x/../../../../victim/a\n")
+    with pytest.raises(UsageError, match=r"split 'x/\.\./"):
+        run_chain(session_for(recipe, folder / "work"))
+    with pytest.raises(UsageError, match=r"split 'x/\.\./"):
+        assign_shards([(["k"], ["x/../../../../victim/a"])], 1, 0, "test")
+    receipt = session_for(recipe, folder / "work").run.receipts("build")[0]
+    outside = replace(receipt, outputs={"dataset/shards/../../../victim/a-000000.tar": describe(b"mine")})
+    with pytest.raises(DamagedDataError, match="leads outside of the run directory"):
+        Receipt.decode(outside.encode(), "here")
+    assert all(path.read_bytes() == b"mine" for path in victims)
 
 
 def test_removed_files_are_counted_and_other_places_are_named(home):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.core.errors import StorageError, UsageError
+from pipeline.core.errors import RefusedError, StorageError, UsageError
 from pipeline.storage.local import LocalStore
 from pipeline.storage.open_store import open_store
 
@@ -33,6 +33,34 @@ def test_write_read_replace_list_move_remove(store):
 def test_missing_files_are_missing(store):
     with pytest.raises(FileNotFoundError):
         store.read("no/such")
+
+
+OUTSIDE = ["../victim", "a/../../victim", "/etc/hostname", "~/x", "a/..", "..", "a\0b", "a\\..\\b"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_a_path_outside_of_the_root_is_refused(store, path, tmp_path):
+    (tmp_path / "victim").write_bytes(b"mine")
+    store.write("a/x", b"1")
+    calls = [
+        lambda: store.read(path), lambda: store.read_range(path, 0, 1), lambda: store.write(path, b"x"),
+        lambda: store.create(path, b"x"), lambda: store.adopt(tmp_path / "victim", path), lambda: store.size(path),
+        lambda: store.copy_in(tmp_path / "victim", path), lambda: store.exists(path), lambda: store.names(path),
+        lambda: store.remove(path), lambda: store.move(path, "b"), lambda: store.move("a/x", path),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(RefusedError, match="leads outside of the run directory"):
+            call()
+    assert (tmp_path / "victim").read_bytes() == b"mine" and store.read("a/x") == b"1"
+
+
+@pytest.mark.parametrize("path", ["", ".", "./"])
+def test_a_run_directory_is_not_removed_as_a_whole(store, path):
+    store.write("a/x", b"1")
+    for call in (lambda: store.remove(path), lambda: store.move(path, "b")):
+        with pytest.raises(RefusedError, match="itself"):
+            call()
+    assert store.read("a/x") == b"1"
 
 
 def test_create_has_one_winner(store):
@@ -72,3 +100,21 @@ def test_a_file_in_the_way_is_named(tmp_path):
 def test_an_unknown_protocol_is_one_line():
     with pytest.raises(UsageError, match=r"cannot open 'nosuch://bucket/run'.*protocols are s3://"):
         open_store("nosuch://bucket/run")
+
+
+def test_a_prepared_scratch_folder_is_not_used(tmp_path, monkeypatch):
+    """Another user may have made it, in a folder that all write to: a link there was once followed, and its target truncated."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine = tmp_path / f"procrop-journal-{os.getuid()}"
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    mine.symlink_to(tmp_path / "theirs")
+    with pytest.raises(StorageError, match="a link or belongs to another user"):
+        open_store("memory://scratch").scratch_folder()
+    mine.unlink()
+    mine.mkdir(mode=0o777)
+    mine.chmod(0o777)
+    assert open_store("memory://scratch").scratch_folder().parent == mine and mine.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    (tmp_path / "procrop-journal-12345").mkdir()
+    with pytest.raises(StorageError, match="another user"):
+        open_store("memory://scratch").scratch_folder()

@@ -2,6 +2,8 @@ import json
 import pickle
 import threading
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from pipeline.core.errors import ModelError, RefusedError, SampleError, UsageError
 from pipeline.planning.recipe_files import parse
 from stages.backends.base.protocols import Prompts
+from stages.backends.captioners.response_cache import ResponseCache
 from stages.backends.registry import ModelSettings
 
 GOOD = {"inside": "a red  barn", "beyond": "fields", "negative": "text"}
@@ -178,3 +181,30 @@ def test_settings_that_cannot_work_are_refused(captioner):
         captioner(budget=1.0)
     with pytest.raises(UsageError, match=r"captioner\.base_url"):
         parse(ModelSettings, {"captioner": {"kind": "chat", "base_url": "ftp://x", "model": "m"}}, "x")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter22@host/v1", "https://hunter22@host/v1", "https://host/v1?key=hunter22"]
+)
+def test_a_key_in_the_address_is_refused_and_not_shown(url):
+    with pytest.raises(UsageError, match="key_env alone") as said:
+        parse(ModelSettings, {"captioner": {"kind": "chat", "base_url": url, "model": "m"}}, "x")
+    shown = "".join(traceback.format_exception(said.value))
+    assert "hunter22" not in shown
+
+
+def test_threads_count_each_cost_once(tmp_path):
+    for turn in range(20):
+        cache = ResponseCache(tmp_path / str(turn), budget=100)
+        for number in range(20):
+            cache.put(f"{number:04d}", {}, 1.0)
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda _, cache=cache: cache.spent, range(8))) == {20.0}
+
+
+def test_a_key_does_not_follow_a_redirect(endpoint, captioner, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "secret-123")
+    endpoint.answers = [(302, "", {"Location": endpoint.url})]
+    with pytest.raises(SampleError):
+        captioner(retries=0).caption([picture()], [""])
+    assert len(endpoint.seen) == 1
