@@ -33,6 +33,7 @@ pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluation_report train
 pipeline/cli/test_eval.py: pipeline.cli convert
 pipeline/cli/test_run.py: pipeline.app run_stages
 pipeline/cli/test_run.py: pipeline.cli app; pipeline.app execute session worker_count
+pipeline/core/test_escaping.py: pipeline.core console
 pipeline/engine/executors/ray/test_cluster.py: pipeline.core actor_resources
 pipeline/engine/executors/ray/test_executor.py: pipeline.engine environment_digest; pipeline.engine.executors shard_dispatch
 pipeline/engine/executors/ray/test_executor.py: pipeline.engine.executors.ray actor_pool mailbox shard_actor

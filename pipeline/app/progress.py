@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.app.console import cell, plain_console
+from pipeline.core.console import cell, plain_console
 from pipeline.core.escaping import printable
 from pipeline.engine.runner import StageResult
 from pipeline.engine.shard_runner import Event

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.app.console import plain_console
+from pipeline.core.console import plain_console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.app.audit_canvases import PaintAuditRequest, SeamAuditRequest
-from pipeline.app.console import plain_console
 from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
+from pipeline.core.console import plain_console
 
 Treat = Annotated[
     list[str] | None,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.app.console import cell, plain_console
 from pipeline.app.recipe_for_run import recipe_for
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, print_json
+from pipeline.core.console import cell, plain_console
 from pipeline.core.errors import ModelError
 
 if TYPE_CHECKING:

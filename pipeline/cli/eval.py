@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.app.console import plain_console
 from pipeline.app.cropper.evaluate import EvaluationRequest
 from pipeline.cli.options import Config, Device, Json, OutputOptions, Quiet, Work, print_json
+from pipeline.core.console import plain_console
 
 Model = Annotated[
     str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")

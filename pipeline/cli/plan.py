@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.app.console import plain_console
 from pipeline.app.plan_run import PlanRequest
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, Workers, print_json
+from pipeline.core.console import plain_console
 
 if TYPE_CHECKING:
     from pipeline.app.plan_run import PlanReport

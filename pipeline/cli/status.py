@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.app.console import plain_console
 from pipeline.app.run_report import ReportRequest
 from pipeline.app.session import Session, open_existing
 from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
+from pipeline.core.console import plain_console
 from pipeline.core.errors import UsageError
 from pipeline.core.escaping import printable
 

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.app.console import cell, plain_console
 from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
+from pipeline.core.console import cell, plain_console
 from pipeline.core.escaping import csv_cell, xml_attribute
 
 Box = Sequence[float]

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from rich.table import Table
 
-from pipeline.app.console import cell, plain_console
 from pipeline.app.crop_files.outputs import write_csv
 from pipeline.app.progress import Display
 from pipeline.cli.options import print_json
+from pipeline.core.console import cell, plain_console
 from pipeline.core.escaping import csv_cell, html_text, markdown_text, one_line, printable, xml_attribute, yaml_text
 from stages.publishing.dataset_card import render_card_template
 
