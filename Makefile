@@ -71,10 +71,10 @@ eval: setup ## the cropper on held-out photographs, beside baselines
 report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
-test: setup-dev ## the quick tests, about 8 minutes on two quiet cores
+test: setup-dev ## the quick tests, about 8 processor minutes
 	$(PYTEST) -m "not long"
 
-test-long: setup-dev ## the long tests, about as long again
+test-long: setup-dev ## the long tests, about 9 processor minutes
 	$(PYTEST) -m long $$(grep -rl --include='test_*.py' 'mark\.long' tests)
 
 check: setup-dev ## format, lint, types

@@ -53,6 +53,15 @@ def test_targets_that_test_install_the_dev_extra_once(target, tmp_path):
     assert install.endswith("--constraint constraints.txt --editable '.[dev]'")
 
 
+def test_make_keeps_compiled_modules(tmp_path):
+    """Without them, each process that a run or a test starts compiles torch's modules again."""
+    (tmp_path / "makefile").write_text("include Makefile\nshow: ; @env\n")
+    words = ["make", "--silent", "--file", str(tmp_path / "makefile"), "show"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    shown = subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    assert "PATH=" in shown and "PYTHONDONTWRITEBYTECODE" not in shown
+
+
 def test_setup_names_no_host_and_takes_own_constraints(tmp_path):
     own = tmp_path / "own.txt"
     own.touch()
