@@ -63,6 +63,9 @@ class Crop:
         whole_score: score of the uncropped image, in 0..1.
         subject_kept: share of the subject inside, or None without a subject.
         fulfilled: whether all limits are met.
+        faces: faces found in the image.
+        heads_cut: heads that are partly inside, from the top of the hair; a cut face counts as well.
+        faces_cut: faces that are partly inside, from the chin to where the hair begins.
         unchanged: whether the image stays uncropped, because no crop was better by ``Limits.margin``.
         attention: computes the explanation; None for no references.
     """
@@ -76,6 +79,9 @@ class Crop:
     whole_score: float = 0.0
     subject_kept: float | None = None
     fulfilled: bool = True
+    faces: int = 0
+    heads_cut: int = 0
+    faces_cut: int = 0
     unchanged: bool = False
     attention: Callable[[], AttentionMaps] | None = field(default=None, repr=False, compare=False)
 

@@ -139,7 +139,7 @@ class Cropper:
         return crops
 
     def small_side(self, limits: Limits | None = None) -> int:
-        """Long side in pixels at which images are decoded, for the network and, if ``limits`` has one, for the subject mask."""
+        """Long side in pixels at which images are decoded: for network and faces and, if ``limits`` has one, the subject mask."""
         side = DETAIL * max(self.config.source_side, self.config.input_side)
         return max(side, SUBJECT_SIDE) if limits is not None and limits.subject is not None else side
 
@@ -194,6 +194,7 @@ def _distinct_crops(base: Crop, ranked: Ranked, constraints: CropConstraints, to
         if len(kept) < top and is_distinct(box_px, [other for other, _ in kept], DISTINCT_IOU):
             kept.append((box_px, row))
     shares = constraints.kept(ranked.boxes)
+    cuts = [constraints.faces.cuts(ranked.boxes[row]) for _, row in kept]
     return [
         replace(
             base,
@@ -202,8 +203,11 @@ def _distinct_crops(base: Crop, ranked: Ranked, constraints: CropConstraints, to
             aspect=base.aspect or (box_px[2] - box_px[0]) / (box_px[3] - box_px[1]),
             subject_kept=float(shares[row]) if constraints.has_subject else None,
             fulfilled=constraints.fulfilled(ranked.boxes[row]),
+            faces=len(constraints.faces),
+            heads_cut=heads_cut,
+            faces_cut=faces_cut,
         )
-        for box_px, row in kept
+        for (box_px, row), (heads_cut, faces_cut) in zip(kept, cuts, strict=True)
     ]
 
 

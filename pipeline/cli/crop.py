@@ -35,6 +35,12 @@ KeepSubject = Annotated[
         help="Least share of the subject that a crop keeps, in 0..1; off; or auto: 0.9 where an aspect is fixed."
     ),
 ]
+Faces = Annotated[
+    str,
+    typer.Option(
+        help="keep: crops contain the heads of prominent faces and cut no other; off: faces are not looked for."
+    ),
+]
 Margin = Annotated[
     float | None,
     typer.Option(
@@ -62,7 +68,7 @@ def register(app: typer.Typer) -> None:
 
 def crop_command(
     photos: Photos, aspect: Aspect = "", size: Size = "", top: Top = 0, out: Out = "crops", model: Model = "",
-    min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto",
+    min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto", faces: Faces = "keep",
     margin: Margin = None, explain: Explain = False, reference_photos: ReferencePhotos = "", csv: Csv = "",
     xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
     work: Work = "work", save: Save = True, device: Device = "auto", json: Json = False, quiet: Quiet = False,
@@ -70,7 +76,7 @@ def crop_command(
     """Crop photographs: writes the best crops from the full-resolution originals and prints a table."""
     request = CropRequest(
         photos=photos, aspect=aspect, size=size, top=top, out=out, save=save, model=model, work=work, min_size=min_size,
-        keep=keep or (), keep_file=keep_file, keep_subject=keep_subject, margin=margin, explain=explain,
+        keep=keep or (), keep_file=keep_file, keep_subject=keep_subject, faces=faces, margin=margin, explain=explain,
         explain_entries=json, reference_photos=reference_photos, xmp=xmp, again=again, batch=batch,
         encoder_checkpoint=encoder_checkpoint, precision=precision, device=device,
     )  # fmt: skip

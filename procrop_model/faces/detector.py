@@ -7,6 +7,7 @@ Weights: ``assets/models/faces``.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +81,10 @@ class FaceDetector:
 
         Raises ModelError when no weights load.
         """
-        return [self._faces(image) for image in images]
+        return [self.faces_of(image) for image in images]
 
-    def _faces(self, image: Pixels) -> Floats:
+    def faces_of(self, image: Pixels) -> Floats:
+        """Faces of one image, as ``detect`` gives them."""
         boxes, scores = self._candidates(image)
         if not len(boxes):
             return np.zeros((0, 5), np.float32)
@@ -140,6 +142,12 @@ class FaceDetector:
             except _LOAD_ERRORS as error:
                 raise ModelError(f"face detector weights {path} do not load ({error}): restore the file") from error
         return self._sessions[name]
+
+
+@cache
+def bundled_detector() -> FaceDetector:
+    """The detector with the bundled weights, one for all callers; they load with the first image."""
+    return FaceDetector()
 
 
 def _letterboxed(image: Pixels, side: int) -> tuple[Floats, tuple[int, int]]:

@@ -50,9 +50,9 @@ class AspectSearch:
 
     def ranked(self, ratio: float | None) -> list[Ranked]:
         """Boxes of each image with aspect ``ratio`` (width / height), or of any aspect when it is None."""
+        if ratio is None and not any(constraints.any_but_faces for constraints in self._constraints):
+            return self._free()
         limited = any(constraints.any for constraints in self._constraints)
-        if ratio is None and not limited:
-            return [Ranked(p.boxes, p.scores, p.scores) for p in self._predictions]
         candidates = [self._candidates(image, ratio) for image in range(len(self._constraints))]
         for constraints, boxes in zip(self._constraints, candidates, strict=True):
             constraints.relax(boxes)
@@ -63,6 +63,22 @@ class AspectSearch:
         ]
         moved, values = local_search(leading, self._values, keep_shape=ratio is not None)
         scores = self._predictor.score(self._encoded, moved) if limited else values
+        return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
+
+    def _free(self) -> list[Ranked]:
+        """The decoded boxes of each image, moved off the heads which they cut."""
+        moved = [
+            constraints.uncut(p.boxes) for constraints, p in zip(self._constraints, self._predictions, strict=True)
+        ]
+        scores = [p.scores for p in self._predictions]
+        if any(len(constraints.faces) for constraints in self._constraints):
+            again = self._predictor.score(self._encoded, moved)
+            each = zip(self._constraints, again, scores, strict=True)
+            scores = [new if len(constraints.faces) else known for constraints, new, known in each]
+        values = [
+            constraints.penalise(*of_image)
+            for constraints, *of_image in zip(self._constraints, moved, scores, strict=True)
+        ]
         return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
 
     def largest(self, ratio: float | None) -> list[Ranked]:
@@ -78,7 +94,10 @@ class AspectSearch:
     def _candidates(self, image: int, ratio: float | None) -> Floats:
         decoded, constraints, size = self._predictions[image].boxes, self._constraints[image], self._sizes[image]
         fitted = decoded if ratio is None else _fitted(decoded, ratio, size)
-        return np.concatenate([fitted, constraints.candidates(decoded, ratio)]) if constraints.any else fitted
+        if not constraints.any:
+            return fitted
+        uncut = fitted[:0] if ratio is None else constraints.uncut_in_shape(fitted, ratio)
+        return np.concatenate([fitted, constraints.candidates(decoded, ratio), uncut])
 
     def _values(self, boxes: Sequence[Floats]) -> list[Floats]:
         scores = self._predictor.score(self._encoded, boxes)

@@ -7,9 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
+from procrop_model.faces.detector import bundled_detector
 
+FaceFinder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 SubjectMask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Region = tuple[float, float, float, float]
+KEEP, OFF = "keep", "off"
 Aspects = str | float | Sequence[str | float] | None
 
 
@@ -23,6 +26,8 @@ class Limits:
         subject: a function from an image uint8 [H, W, 3] to the mask [H, W] in 0..1 of its subject.
         share: least share of the subject mask that must lie inside, in 0..1. Where no crop reaches it, nearly as much as can be
             reached is required.
+        faces: ``keep``, with the bundled detector: a crop contains the heads of all prominent faces, and cuts no other; where it
+            cannot, the faces from chin to hair. ``off``; or a function from an image to faces [N, 4 or more], xyxy in 0..1.
         margin: the image stays uncropped (with an aspect: its largest crop is taken) unless the best crop's score is higher by at
             least this much.
     """
@@ -31,6 +36,7 @@ class Limits:
     keep: Sequence[Region] = ()
     subject: SubjectMask | None = None
     share: float = 0.9
+    faces: FaceFinder | str = KEEP
     margin: float | None = None
 
 
@@ -86,6 +92,17 @@ def parse_min_size(least: tuple[int, int] | float | str | None) -> tuple[int, in
     except (ValueError, UsageError):
         pass
     raise UsageError(f"min-size '{least}' is not understood: write pixels as 800x600, or a share of the area as 0.3")
+
+
+def face_finder(faces: FaceFinder | str) -> FaceFinder | None:
+    """What finds the faces for ``Limits.faces``, None for ``off``; raises UsageError."""
+    if not isinstance(faces, str):
+        return faces
+    if faces == OFF:
+        return None
+    if faces == KEEP:
+        return bundled_detector().faces_of
+    raise UsageError(f"faces '{faces}' is not understood: write keep or off")
 
 
 def parse_region(text: str) -> Region:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
-from procrop_model.inference.crop_options import Limits, parse_min_size
+from procrop_model.inference.crop_options import Limits, face_finder, parse_min_size
+from procrop_model.inference.face_limits import SLACK, FaceLimits
 
 Floats = NDArray[np.float32]
 BACKGROUND = 0.3  # mask values below are background: U2-Net's soft edges and haze stay under it
@@ -31,6 +32,9 @@ PLACEMENTS = (
 )  # of what must stay in it: centre, and near thirds
 # Slack for float32 boxes, so that one that meets a limit exactly is not counted as violating it.
 SHARE_SLACK, COVER_SLACK, SIDE_SLACK = 1e-4, 1e-5, 1e-6
+# Score that a crop loses for each other face that it cuts, times the face's side relative to the largest face's.
+BACKGROUND_FACE = 0.3
+ADJUSTED = 12  # leading boxes that are moved off the heads which they cut
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
 
@@ -43,7 +47,7 @@ class CropConstraints:
         Args:
             limits: as the user gave them.
             size: (width, height) of the original in pixels.
-            small: a reduced image uint8 [h, w, 3], on which the subject mask is computed.
+            small: a reduced image uint8 [h, w, 3], of which the subject mask and the faces are computed.
         """
         width, height = size
         if not 0 < limits.share <= 1:
@@ -60,10 +64,18 @@ class CropConstraints:
                     f"keep {','.join(f'{v:g}' for v in region)} is not inside the picture ({width}x{height})"
                 )
         self._mass = _integral(limits.subject(small)) if limits.subject is not None else None
+        find = face_finder(limits.faces)
+        self.faces = FaceLimits(find(small) if find is not None else np.zeros((0, 4), np.float32))
+        self._face_goal = 0.0
 
     @property
     def any(self) -> bool:
         """Whether there is any limit."""
+        return self.any_but_faces or len(self.faces) > 0
+
+    @property
+    def any_but_faces(self) -> bool:
+        """Whether there is any limit other than faces."""
         return bool(self._keep) or self._least is not None or self._mass is not None
 
     @property
@@ -80,20 +92,32 @@ class CropConstraints:
         return np.clip(inside, 0, 1).astype(np.float32)
 
     def relax(self, boxes: Floats) -> None:
-        """Lowers the required share of the subject to nearly the largest share that any of ``boxes`` keeps, if that is less."""
-        self._goal = min(self.share, NEARLY * float(self.kept(boxes).max(initial=0)))
+        """Lowers what cannot be reached by any of ``boxes`` to what can: the heads first, then, of the boxes that keep them, nearly
+        the largest share of the subject.
+        """
+        cut = self.faces.violation(boxes)
+        least = float(cut.min(initial=2))
+        self._face_goal = least + SLACK if least > 0 else 0.0
+        self._goal = min(self.share, NEARLY * float(self.kept(boxes[cut <= self._face_goal]).max(initial=0)))
 
     def penalise(self, boxes: Floats, scores: Floats) -> Floats:
-        """scores [N] in 0..1 of boxes that meet the limits; -1 - violation for the others, so below any score."""
-        violation = self.violation(boxes, self._goal)
-        return np.where(violation > 0, -1 - violation, scores).astype(np.float32)
+        """scores [N] in 0..1 of boxes that meet the limits, lower where they cut faces that are not prominent; -1 - violation for
+        the others, so below any score.
+        """
+        violation = self.violation(boxes, self._goal) + np.maximum(0, self.faces.violation(boxes) - self._face_goal)
+        softened = np.maximum(0, scores - BACKGROUND_FACE * self.faces.background_cut(boxes))
+        return np.where(violation > 0, -1 - violation, softened).astype(np.float32)
 
     def fulfilled(self, box: Floats) -> bool:
-        """Whether one box [4] meets all limits, the share of the subject not relaxed."""
-        return bool(self.violation(box[None], self.share)[0] <= 0)
+        """Whether one box [4] meets all limits, the share of the subject and the heads not relaxed."""
+        return bool(self.violation(box[None], self.share)[0] <= 0 and self.faces.violation(box[None])[0] <= 0)
+
+    def uncut(self, boxes: Floats) -> Floats:
+        """The first ADJUSTED of boxes [N, 4] of any aspect, moved off the heads which they cut; all of them without faces."""
+        return self.faces.adjust(boxes[:ADJUSTED]) if len(self.faces) else boxes
 
     def violation(self, boxes: Floats, share: float) -> Floats:
-        """By how much [N] each box violates the limits, in shares, summed over the limits; 0 when it meets them all."""
+        """By how much [N] each box violates the limits but faces, in shares, summed; 0 when it meets them all."""
         violation = np.maximum(0, share - SHARE_SLACK - self.kept(boxes))
         sides = boxes[:, 2:] - boxes[:, :2]
         for region in self._keep:
@@ -112,6 +136,12 @@ class CropConstraints:
             violation = violation + np.maximum(0, self._least - SHARE_SLACK - sides.prod(1))
         return np.asarray(violation, np.float32)
 
+    def uncut_in_shape(self, boxes: Floats, ratio: float) -> Floats:
+        """Windows [M, 4] of an aspect ``ratio`` that cut the fewest heads, near boxes [N, 4] of it; none without faces."""
+        if not len(self.faces):
+            return boxes[:0]
+        return np.unique(self.faces.adjust_in_shape(boxes, largest_window(ratio, self.size)), axis=0)
+
     def candidates(self, decoded: Floats, ratio: float | None) -> Floats:
         """Boxes [M, 4] that are likely to meet the limits.
 
@@ -121,12 +151,15 @@ class CropConstraints:
         required = self._required_box()
         if ratio is not None:
             return np.array([*windows(ratio, self.size), *_around(required, ratio, self.size)], np.float32)
+        decoded = self.uncut(decoded)
         low, high = np.minimum(decoded[:, :2], required[:2]), np.maximum(decoded[:, 2:], required[2:])
         return np.concatenate([np.concatenate([low, high], 1), required[None], WHOLE]).astype(np.float32)
 
     def _required_box(self) -> NDArray[np.float64]:
-        """The box [4] around all regions and the subject, less the share of the subject that may be cut off."""
+        """The box [4] around all regions, prominent heads and the subject, less the share of the subject that may be cut off."""
         boxes = list(self._keep)
+        if (heads := self.faces.required()) is not None:
+            boxes.append(heads.astype(np.float64))
         if self._mass is not None:
             cut = (1 - self._goal) / 4  # of the mass, at each of the four sides
             rows, columns = self._mass[:, -1], self._mass[-1]

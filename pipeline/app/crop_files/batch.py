@@ -147,7 +147,8 @@ def _entry(crop: "Crop", *, explained: bool) -> CropRecord:
     entry: CropRecord = {
         "box_px": list(crop.box_px), "score": crop.score, "aspect": round(crop.aspect, 4),
         "whole_score": crop.whole_score, "subject_kept": crop.subject_kept, "fulfilled": crop.fulfilled,
-        "unchanged": crop.unchanged, "references": crop.references,
+        "faces": crop.faces, "heads_cut": crop.heads_cut, "faces_cut": crop.faces_cut, "unchanged": crop.unchanged,
+        "references": crop.references,
     }  # fmt: skip
     if explained:
         entry["explanation"] = crop.explain().as_json()

@@ -17,6 +17,7 @@ from pipeline.core.seeds import digest_of
 
 if TYPE_CHECKING:
     from procrop_model.cropper import Cropper, Limits
+    from procrop_model.inference.crop_options import FaceFinder
 
 _log = logging.getLogger("procrop-data")
 AUTO_SHARE = 0.9  # of the subject that a crop keeps at a fixed aspect ratio, where the plain cropper may cut through it
@@ -39,6 +40,7 @@ class CropRequest:
         keep: regions that must stay inside, as ``x1,y1,x2,y2`` in upright pixels.
         keep_file: CSV of such regions by file; empty: none.
         keep_subject: least share of the subject to keep, in 0..1; ``off``; or ``auto``: 0.9 if the aspect ratio is fixed.
+        faces: ``keep``: a crop contains the heads of prominent faces and cuts no other; or ``off``.
         margin: a photograph stays whole unless its best crop scores higher by this much; None: always crop.
         explain: draw the explanation of the best crop to ``NAME_why.png``.
         explain_entries: put explanations into the entries, too, even if none are drawn.
@@ -63,6 +65,7 @@ class CropRequest:
     keep: Sequence[str] = ()
     keep_file: str = ""
     keep_subject: str = "auto"
+    faces: str = "keep"
     margin: float | None = None
     explain: bool = False
     explain_entries: bool = False
@@ -138,12 +141,20 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
 
 def _limits(request: CropRequest) -> "Limits":
     """The limits that the request sets; the segmenter loads with the first photograph. Raises UsageError."""
-    from procrop_model.inference.crop_options import Limits, parse_aspects, parse_min_size, parse_region, parse_size
+    from procrop_model.inference.crop_options import (
+        Limits,
+        face_finder,
+        parse_aspects,
+        parse_min_size,
+        parse_region,
+        parse_size,
+    )
 
     fixed = parse_size(request.size or None) is not None or None not in parse_aspects(request.aspect or None)
     parse_min_size(request.min_size)
+    face_finder(request.faces)
     regions = [parse_region(text) for text in request.keep]
-    limits = Limits(request.min_size or None, regions, margin=request.margin)
+    limits = Limits(request.min_size or None, regions, faces=request.faces, margin=request.margin)
     if request.keep_subject == "off" or (request.keep_subject == "auto" and not fixed):
         return limits
     try:
@@ -165,7 +176,14 @@ def _options_digest(task: CropTask, limits: "Limits", folder: Path, precision: s
         [
             file_digest(str(config)) if config.is_file() else "", task.aspect, task.size, task.top, str(limits.min_size),
             [list(region) for region in limits.keep], limits.share if limits.subject is not None else 0, limits.margin,
+            _digest_of_faces(limits.faces),
             {name: [list(box) for box in boxes] for name, boxes in task.keep.items()}, task.explained, task.picture, task.xmp,
             precision,
         ]
     )[:16]  # fmt: skip
+
+
+def _digest_of_faces(faces: "FaceFinder | str") -> str:
+    from procrop_model.faces.detector import bundled_detector
+
+    return bundled_detector().digest if faces == "keep" else "off"

@@ -21,6 +21,9 @@ class CropRecord(TypedDict):
     whole_score: float
     subject_kept: float | None
     fulfilled: bool
+    faces: int
+    heads_cut: int
+    faces_cut: int
     unchanged: bool
     references: "list[CropReference]"
     explanation: NotRequired[JsonObject]
