@@ -15,11 +15,13 @@ Floats = NDArray[np.float32]
 PROMINENT = 0.5  # side of a prominent face, as a share of the largest face's side
 LEAST_SIDE = 0.03  # of a prominent face, as a share of the image's (root of the areas): smaller ones are passers-by
 MOST = 8  # prominent faces at most, largest first: more than that is a crowd, which any crop must cut
+MARGIN = 0.05  # of a head's sides that moved boxes leave around it: a detector places a face to about so much
 EDGE = 0.01  # share of a head that may lie beyond the border, of the rounding of boxes and detections
 # What a box does to one face, as violations. A head inside counts 0; less than the whole head, but the face from chin to hair,
 # up to HEAD_CUT; a face left out more than that; and a cut face most, unless more than half of it shows.
 HEAD_CUT, LEFT_OUT, FACE_CUT = 0.5, 1.5, 1.0
 FAR, NEAR = 10.0, 1.0  # weight of violations and of background faces that are cut, against the displacement of a box
+LEAST_LEFT = 0.5  # of a box's sides, when an edge moves inward past a head
 STEPS = 12  # moves of one box at most; each brings one face inside or outside
 SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of windows of an aspect, beside those that hold the heads exactly
 SLACK = 0.02  # violation above the least possible that windows may have, so that a choice is left
@@ -39,6 +41,8 @@ class FaceLimits:
         sides = np.sqrt(np.clip(faces[:, 2:] - faces[:, :2], 0, None).prod(axis=1))
         order = np.argsort(-sides, kind="stable")
         self.heads, self.parts = head_boxes(faces[order]), chin_to_hair(faces[order])
+        room = MARGIN * (self.heads[:, 2:] - self.heads[:, :2])
+        self.roomy = np.clip(self.heads + np.concatenate([-room, room], axis=1), 0, 1).astype(np.float32)
         self.weights = sides[order] / max(float(sides.max(initial=0)), 1e-6)  # [N] in 0..1, largest first
         prominent = (self.weights >= PROMINENT) & (sides[order] >= LEAST_SIDE)
         prominent[MOST:] = False
@@ -74,10 +78,10 @@ class FaceLimits:
         return int((_covered(box[None], self.heads[self.prominent]) < 1 - EDGE).sum())
 
     def required(self) -> Floats | None:
-        """The box [4] around the heads of all prominent faces; None without any."""
+        """The box [4] around the heads of all prominent faces, with some room; None without any."""
         if not self.prominent.any():
             return None
-        heads = self.heads[self.prominent]
+        heads = self.roomy[self.prominent]
         return np.concatenate([heads[:, :2].min(0), heads[:, 2:].max(0)])
 
     def adjust(self, boxes: Floats) -> Floats:
@@ -127,22 +131,22 @@ class FaceLimits:
     def _moves(self, box: Floats) -> Iterator[Floats]:
         """The box around it and all prominent heads; and around it and each head or face; and without each head, by one edge."""
         required = self.required()
-        around = [*self.heads, *self.parts] if required is None else [required, *self.heads, *self.parts]
+        around = [*self.roomy, *self.parts] if required is None else [required, *self.roomy, *self.parts]
         for region in around:
             yield np.concatenate([np.minimum(box[:2], region[:2]), np.maximum(box[2:], region[2:])])
-        for head in self.heads:
-            for edge, place in ((0, head[2]), (1, head[3]), (2, head[0]), (3, head[1])):
+        for head in self.roomy:
+            for edge, place in enumerate((head[2], head[3], head[0], head[1])):  # left edge to its right side, and so on
                 moved = box.copy()
                 moved[edge] = place
-                if (moved[2:] - moved[:2] > 0.5 * (box[2:] - box[:2])).all() and (moved - box)[edge] * (
-                    1 - edge // 2 * 2
-                ) > 0:
+                inward = place > box[edge] if edge < 2 else place < box[edge]
+                if inward and (moved[2:] - moved[:2] > LEAST_LEFT * (box[2:] - box[:2])).all():
                     yield moved
 
     def _windows(self, largest: tuple[float, float]) -> Iterator[tuple[float, float, float, float]]:
         """Windows of an aspect whose edges touch heads and faces, of several sizes."""
         wide, high = largest
-        targets = np.concatenate([self.heads[:MOST], self.parts[:MOST]])
+        exact = self.heads[: 2 if len(self) <= 2 else 0]  # where room does not fit; of more faces the windows would be too many
+        targets = np.concatenate([self.roomy[:MOST], self.parts[:MOST], exact])
         required = self.required()
         held = targets if required is None else np.concatenate([targets, required[None]])
         fits = np.max((held[:, 2:] - held[:, :2]) / np.array([wide, high]), axis=1, initial=0)
@@ -159,7 +163,7 @@ def _places(low: Floats, high: Floats, side: float) -> list[float]:
     starts = np.concatenate(
         [[0, (1 - side) / 2, 1 - side], low, high - side, high, low - side, (low + high - side) / 2]
     )
-    inside = np.unique(np.round(starts[(starts >= 0) & (starts <= 1 - side + 1e-6)], 2 if len(low) > MOST else 4))
+    inside = np.unique(np.round(starts[(starts >= 0) & (starts <= 1 - side + 1e-6)], 3 if len(low) > MOST else 4))
     return [min(max(float(start), 0.0), 1 - side) for start in inside]
 
 

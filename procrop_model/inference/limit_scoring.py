@@ -34,7 +34,7 @@ PLACEMENTS = (
 SHARE_SLACK, COVER_SLACK, SIDE_SLACK = 1e-4, 1e-5, 1e-6
 # Score that a crop loses for each other face that it cuts, times the face's side relative to the largest face's.
 BACKGROUND_FACE = 0.3
-ADJUSTED = 12  # leading boxes that are moved off the heads which they cut
+ADJUSTED = 8  # leading boxes that are moved off the heads which they cut
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
 
