@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from procrop_model.inference.face_limits import FaceLimits
+from procrop_model.faces.face_limits import FaceLimits
 from procrop_model.inference.limit_scoring import largest_window
 
 Floats = NDArray[np.float32]

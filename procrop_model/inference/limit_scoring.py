@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
+from procrop_model.faces.face_limits import SLACK, FaceLimits
 from procrop_model.inference.crop_options import Limits, face_finder, parse_min_size
-from procrop_model.inference.face_limits import SLACK, FaceLimits
 
 Floats = NDArray[np.float32]
 BACKGROUND = 0.3  # mask values below are background: U2-Net's soft edges and haze stay under it

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from pipeline.core.errors import UsageError
 from pipeline.core.resources import bundled
 from procrop_model.cropper import Cropper, Limits
+from procrop_model.faces.face_limits import EDGE, FaceLimits
 from procrop_model.faces.heads import chin_to_hair, head_boxes
-from procrop_model.inference.face_limits import EDGE, FaceLimits
 from procrop_model.inference.limit_scoring import largest_window
 
 ASPECTS = [None, "1:1", "4:5", "16:9"]
@@ -55,7 +55,7 @@ def test_a_box_that_holds_all_heads_violates_nothing() -> None:
     assert limits.cuts(boxes_of((0.2, 0.1, 0.9, 0.8))[0]) == (0, 0)
 
 
-def test_a_cut_head_is_better_than_no_face_and_that_than_half_a_face() -> None:
+def test_a_cut_head_is_better_than_no_face_or_half_of_one() -> None:
     face = (0.4, 0.4, 0.6, 0.7)
     limits = FaceLimits(boxes_of(face))
     part = chin_to_hair(boxes_of(face))[0].tolist()

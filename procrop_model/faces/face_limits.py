@@ -135,7 +135,9 @@ class FaceLimits:
         for region in around:
             yield np.concatenate([np.minimum(box[:2], region[:2]), np.maximum(box[2:], region[2:])])
         for head in self.roomy:
-            for edge, place in enumerate((head[2], head[3], head[0], head[1])):  # left edge to its right side, and so on
+            for edge, place in enumerate(
+                (head[2], head[3], head[0], head[1])
+            ):  # left edge to its right side, and so on
                 moved = box.copy()
                 moved[edge] = place
                 inward = place > box[edge] if edge < 2 else place < box[edge]
@@ -145,7 +147,9 @@ class FaceLimits:
     def _windows(self, largest: tuple[float, float]) -> Iterator[tuple[float, float, float, float]]:
         """Windows of an aspect whose edges touch heads and faces, of several sizes."""
         wide, high = largest
-        exact = self.heads[: 2 if len(self) <= 2 else 0]  # where room does not fit; of more faces the windows would be too many
+        exact = self.heads[
+            : 2 if len(self) <= 2 else 0
+        ]  # where room does not fit; of more faces the windows would be too many
         targets = np.concatenate([self.roomy[:MOST], self.parts[:MOST], exact])
         required = self.required()
         held = targets if required is None else np.concatenate([targets, required[None]])
