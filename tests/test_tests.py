@@ -29,7 +29,8 @@ pipeline/cli/test_crop.py: pipeline.app.crop_files crop_photos entries
 pipeline/cli/test_doctor.py: pipeline.app machine_checks; stages.backends catalogue smoke_test
 pipeline/cli/test_eval.py: pipeline.app calibrate_scorers; pipeline.app.public_sets convert
 pipeline/cli/test_eval.py: pipeline.app result_stamp; pipeline.app.public_sets cad_writer to_shards
-pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluation_report train_overlap
+pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluate_public_set evaluation_report evaluation_request measured_models
+pipeline/cli/test_eval.py: pipeline.app.cropper size_scatter train_overlap; pipeline.cli eval_tables
 pipeline/cli/test_eval.py: pipeline.cli convert
 pipeline/cli/test_run.py: pipeline.app run_stages
 pipeline/cli/test_run.py: pipeline.cli app; pipeline.app execute session worker_count
@@ -48,6 +49,7 @@ pipeline/storage/test_object_store.py: pipeline.storage base fsspec_client retry
 pipeline/storage/test_webhdfs.py: pipeline.storage hdfs
 procrop_model/datasets/test_readers.py: procrop_model.datasets cad checks cpc fcdb flms gaicd labelled registry sacd tree
 procrop_model/evaluation/test_baselines.py: procrop_model.evaluation smartcrop
+procrop_model/evaluation/test_evaluate_set.py: procrop_model.evaluation judges
 procrop_model/evaluation/test_metrics.py: procrop_model.evaluation rank_metrics
 procrop_model/faces/test_detector.py: procrop_model.faces decode heads
 procrop_model/inference/test_limit_scoring.py: procrop_model.inference crop_options image_input

@@ -1,14 +1,12 @@
 """``eval``: measure a cropper on a run's held-out canvases, or on a public cropping set, beside baselines."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipeline.app.cropper.evaluate import EvaluationRequest
+from pipeline.app.cropper.evaluation_request import EvaluationRequest
 from pipeline.cli.options import Config, Device, Json, OutputOptions, Quiet, Work, print_json
-from pipeline.core.console import plain_console
 
 Model = Annotated[
     str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")
@@ -25,6 +23,22 @@ Names = Annotated[str, typer.Option(help="File of picture names (text or JSON): 
 Half = Annotated[
     str, typer.Option(help="Half of a public set: choose (to choose settings on) or check (to report); default: both.")
 ]
+Scorer = Annotated[
+    str,
+    typer.Option(help="Measure a scorer instead, on given boxes: a kind of models.scorer, or train-scorer's folder."),
+]
+Boxes = Annotated[
+    str,
+    typer.Option(help="Measure these boxes instead: a CSV of file,x1,y1,x2,y2 in pixels, the first of a file is best."),
+]
+Groups = Annotated[str, typer.Option(help="CSV of file,group: report each group of pictures apart, too.")]
+LongSide = Annotated[
+    int,
+    typer.Option(
+        help="The cropper or scorer sees pictures reduced to this long side in pixels; 0: as they are.", min=0
+    ),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Public sets: leave out the baselines that look at the picture.")]
 Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
 Ablate = Annotated[
     str, typer.Option(help="One table of what parts are worth: some of retrieval,k,fusion,text,refinement.")
@@ -32,7 +46,6 @@ Ablate = Annotated[
 AblateEpochs = Annotated[
     int, typer.Option(help="With --ablate: epochs of the networks that are trained for it; 0: the recipe's.", min=0)
 ]
-COLUMNS = 3  # metrics side by side in a terminal
 
 
 def register(app: typer.Typer) -> None:
@@ -42,19 +55,22 @@ def register(app: typer.Typer) -> None:
 
 def eval_command(
     work: Work = "work", dataset: Dataset = "", root: Root = "", model: Model = "", split: Split = "",
-    protocol: Protocol = "", names: Names = "", half: Half = "", out: Out = "evaluation", ablate: Ablate = "",
+    protocol: Protocol = "", names: Names = "", half: Half = "", scorer: Scorer = "", boxes: Boxes = "",
+    groups: Groups = "", long_side: LongSide = 0, quick: Quick = False, out: Out = "evaluation", ablate: Ablate = "",
     ablate_epochs: AblateEpochs = 0, config: Config = "", device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure a cropper on held-out canvases, or with --dataset and --root on a public set, beside baselines."""
     request = EvaluationRequest(
         work=work, dataset=dataset, root=root, model=model, split=split, protocol=protocol, names=names, half=half,
-        out=out, ablate=ablate, ablate_epochs=ablate_epochs, config=config, device=device,
+        scorer=scorer, boxes=boxes, groups=groups, long_side=long_side, quick=quick, out=out, ablate=ablate,
+        ablate_epochs=ablate_epochs, config=config, device=device,
     )  # fmt: skip
     _evaluate(request, OutputOptions(json=json, quiet=quiet))
 
 
 def _evaluate(request: EvaluationRequest, output: OutputOptions) -> None:
     from pipeline.app.cropper.evaluate import evaluate_request
+    from pipeline.cli.eval_tables import print_ablation, print_rows
 
     result = evaluate_request(request, quiet=output.silent)
     for warning in result.get("warnings", []):
@@ -62,54 +78,6 @@ def _evaluate(request: EvaluationRequest, output: OutputOptions) -> None:
     if output.json:
         print_json({name: value for name, value in result.items() if name != "images"})
     elif request.ablate:
-        _print_ablation(result)
+        print_ablation(result)
     else:
-        _print_rows(result)
-
-
-def _print_ablation(result: Mapping[str, Any]) -> None:
-    from rich.table import Table
-
-    print(f"{result['n']} canvases of {result['photos']} photographs, split {result['split']}; {result['protocol']}")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("")
-    for name in ("iou [95 %]", "bde [95 %]", "change of iou [95 %]"):
-        table.add_column(name, justify="right")
-    for name, row in result["rows"].items():
-        difference = result["differences"].get(name)
-        change = _interval(difference["iou"], "+") if difference else ""
-        table.add_row(name, _interval(row["iou"]), _interval(row["bde"]), change)
-    plain_console(width=160).print(table)
-
-
-def _interval(values: Sequence[float], sign: str = "") -> str:
-    mean, low, high = values
-    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-
-
-def _print_rows(result: Mapping[str, Any]) -> None:
-    from rich.table import Table
-
-    counted = (
-        f"{result['n']} canvases of {result['photos']} photographs" if "photos" in result else f"{result['n']} pictures"
-    )
-    print(f"{counted}, split {result['split']}; {result['protocol']}")
-    metrics = shown_metrics(list(next(iter(result["rows"].values()))))
-    for start in range(0, len(metrics), COLUMNS):
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("")
-        for name in metrics[start : start + COLUMNS]:
-            table.add_column(f"{name} [95 %]", justify="right")
-        for method, row in result["rows"].items():
-            shown = [row[name] for name in metrics[start : start + COLUMNS]]
-            table.add_row(method, *(_interval(values) for values in shown))
-        plain_console().print(table)
-    costs = [f"{name} {cost['ms']:.1f}" for name, cost in result["cost"].items()]
-    parameters = result["cost"].get("model", {}).get("parameters", 0) / 1e6
-    print(f"milliseconds a picture: {', '.join(costs)}; model of {parameters:.2f} million parameters")
-
-
-def shown_metrics(names: list[str]) -> list[str]:
-    """The metrics that fit a terminal; ``--json`` has them all."""
-    chosen = ("srcc", "pcc", "acc1_5", "acc4_5", "avg5", "avg10")
-    return [name for name in names if name in chosen] if "srcc" in names else names
+        print_rows(result)

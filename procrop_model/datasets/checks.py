@@ -77,7 +77,7 @@ def _text(path: Path) -> str:
         raise DamagedDataError(f"{path}: expected UTF-8 text, but byte {error.start} is not") from error
 
 
-def checked_box(box: Sequence[float], size: tuple[int, int], where: str, skipped: Counter[str]) -> BoxXyxy:
+def checked_box(box: Sequence[float | str], size: tuple[int, int], where: str, skipped: Counter[str]) -> BoxXyxy:
     """A box ``(x1, y1, x2, y2)`` of a picture of ``size`` (width, height).
 
     One that reaches at most 2 pixels or 1 % of a side beyond, or with at most a tenth of its area, is cut to the picture and

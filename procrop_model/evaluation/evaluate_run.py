@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.core.geometry import Box, to_norm
 from pipeline.core.json_types import JsonObject
 from procrop_model.evaluation.baselines import NORM, Finder, Pixels, scaled
+from procrop_model.evaluation.box_statistics import box_figures
 from procrop_model.evaluation.metrics import CropMetrics, best_constant_box, bootstrap, crop_metrics
 from procrop_model.inference.predictor import Floats
 from procrop_model.training.samples import CanvasSample, read_split
@@ -75,8 +76,9 @@ def evaluate(
     """The cropper and its baselines on a split of a dataset, in the form of ``eval --json``.
 
     Gives dataset, protocol, split, n (canvases), photos, ``rows`` by method with ``iou``, ``bde`` and ``recall`` as
-    [mean, low, high], ``clear_of`` and ``differences`` (of these functions), ``cost`` by method, and ``images``: the figures of
-    every method for each canvas. The constant box is fitted on the train split. A canvas's own photo is never among its references.
+    [mean, low, high], ``clear_of`` and ``differences`` (of these functions), what ``box_figures`` gives, ``cost`` by method, and
+    ``images``: the figures of every method for each canvas. The constant box is fitted on the train split. A canvas's own photo
+    is never among its references.
 
     Args:
         cropper: the model.
@@ -110,6 +112,7 @@ def evaluate(
         "rows": rows,
         "clear_of": clear_of(rows),
         "differences": differences(figures, METRICS, photos),
+        **_box_figures(labels, boxes, fixed, figures),
         "cost": watch.cost(cropper),
         "images": [_image_row(*of_image) for of_image in zip(labels, boxes, figures, strict=True)],
     }
@@ -180,6 +183,22 @@ def _figures(
     """Figures of each method's box of a canvas. boxes: in pixels; fixed: boxes in 0..1."""
     fixed_px = {name: scaled(norm, sample.width, sample.height) for name, norm in fixed.items()}
     return {name: asdict(_judge(box, sample)) for name, box in {**boxes, **fixed_px}.items()}
+
+
+def _box_figures(
+    samples: Sequence[CanvasSample], boxes: Sequence[Mapping[str, Box]],
+    fixed: Mapping[str, tuple[float, float, float, float]], figures: Sequence[Figures],
+) -> dict[str, object]:  # fmt: skip
+    """What the boxes have in common with the photos' rectangles. boxes: in pixels; fixed: in 0..1."""
+    sizes = [(sample.width, sample.height) for sample in samples]
+    wanted = np.array([to_norm(sample.photo_box, *size) for sample, size in zip(samples, sizes, strict=True)])
+    own = {
+        method: np.array([to_norm(row[method], *size) for row, size in zip(boxes, sizes, strict=True)])
+        for method in boxes[0]
+    }
+    own |= {name: np.tile(norm, (len(sizes), 1)) for name, norm in fixed.items()}
+    ious = {method: np.array([row[method]["iou"] for row in figures]) for method in own}
+    return box_figures(own, ious, wanted, [sample.photo for sample in samples])
 
 
 def _image_row(sample: CanvasSample, boxes: Mapping[str, Box], figures: Figures) -> JsonObject:

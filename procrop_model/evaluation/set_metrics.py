@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.geometry import Box, iou
+from pipeline.core.geometry import Box, area, iou
 
 EPSILONS = (0.9, 0.85)
 TOPS = (5, 10)
 AP_EPSILONS = (0.85, 0.9, 0.95)
+EQUAL_AREA = 0.05  # how much smaller the smaller of two boxes of "equal area" may be
 Floats = NDArray[np.float64]
 
 
@@ -78,3 +79,14 @@ def pair_agreement(score_first: float, score_second: float, votes_first: int, vo
     if score_first == score_second:
         return 0.5
     return float((score_first > score_second) == (votes_first > votes_second))
+
+
+def is_equal_area(first: Box, second: Box) -> bool:
+    """Whether the areas of two boxes differ by at most 5 % of the larger: then area alone cannot tell which one people prefer."""
+    areas = sorted((area(first), area(second)))
+    return areas[1] - areas[0] <= EQUAL_AREA * areas[1]
+
+
+def is_unanimous(votes_first: int, votes_second: int) -> bool:
+    """Whether all votes, at least one, are for one side."""
+    return min(votes_first, votes_second) == 0 < max(votes_first, votes_second)

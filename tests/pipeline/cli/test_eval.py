@@ -18,13 +18,15 @@ from pipeline.app.takedown_leftovers import leftovers
 from pipeline.checks.lint.linter import Linter, find_shards
 from pipeline.cli.app import main
 from pipeline.core.errors import ModelError
+from pipeline.core.geometry import to_norm
 from procrop_model.datasets.cad import read_cad
 from procrop_model.datasets.labelled import LabelledImage
 from procrop_model.datasets.registry import DATASETS
+from procrop_model.evaluation.metrics import best_constant_box
 from procrop_model.model_folder.trained_on import save_photos
 from procrop_model.training.samples import read_split
 from tests.chain import make_photos, recipe_for, run_chain, session_for
-from tests.miniature_sets import MAKERS, WIDE, gaicd, picture
+from tests.miniature_sets import MAKERS, TALL, WIDE, dump, gaicd, picture, text
 
 CONVERTIBLE = sorted(name for name in DATASETS if name != "fcdb-pairs")
 
@@ -99,6 +101,104 @@ def test_a_list_of_names_makes_the_subset(command, tmp_path: Path) -> None:
     )
 
 
+def read(told: str) -> dict:
+    return json.loads(told)
+
+
+def fcdb_set(root: Path, count: int = 6) -> Path:
+    """Photographs of several sizes with one crop and one pair each."""
+    entries = []
+    for number in range(count):
+        picture(root / "data" / f"{number}.jpg", WIDE if number % 2 else TALL, number)
+        box, other = [0, 0, 40 + number, 50], [5, 5, 40 + number, 50]
+        pair = {"crop_0": box, "crop_1": other, "vote_for_0": 5 * (number % 2), "vote_for_1": 5 - 5 * (number % 2)}
+        entries.append({"url": f"x/{number}.jpg", "crop": box, "crops": [pair]})
+    dump(root / "cropping_training_set.json", entries)
+    dump(root / "ranking_annotation.json", entries)
+    return root
+
+
+def test_own_boxes_are_written_and_measured_again(command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = (
+        "eval",
+        "--dataset",
+        "fcdb",
+        "--root",
+        fcdb_set(tmp_path / "set"),
+        "--split",
+        "train",
+        "--out",
+        out,
+        "--quick",
+    )
+    text(tmp_path / "groups.csv", "file,group\n0,people\n1,people\n2,nobody\n")
+    code, told, said = command(*words, "--json")
+    own = read(told)
+    assert (code, said, own["measured"]) == (0, "", "cropper") and list(own["rows"]) == [
+        "model",
+        "identity",
+        "centre_0.9",
+    ]
+    with Image.open(out / "fcdb-cacnet-sizes.png") as scatter:
+        assert min(scatter.size) > 400
+    boxes = out / "fcdb-cacnet-boxes.csv"
+    assert boxes.read_text().startswith("file,x1,y1,x2,y2\n0.jpg,") and len(boxes.read_text().splitlines()) == 7
+    code, told, _ = command(*words, "--boxes", boxes, "--groups", tmp_path / "groups.csv", "--json")
+    again = read(told)
+    assert code == 0 and again["measured"] == "boxes of fcdb-cacnet-boxes.csv"
+    assert again["rows"]["model"]["iou"] == pytest.approx(own["rows"]["model"]["iou"], abs=1e-3)
+    assert {name: group["n"] for name, group in again["groups"].items()} == {"nobody": 1, "people": 2}
+    assert (out / "fcdb-cacnet-fcdb-cacnet-boxes.json").is_file()
+    code, told, _ = command(*words, "--boxes", boxes, "--groups", tmp_path / "groups.csv")
+    for part in (
+        "correlation with the person's box",
+        "0 to 0.5 (n ",
+        "people: 2 pictures",
+        "share of the picture kept",
+    ):
+        assert part in told
+
+
+def test_the_checked_half_has_the_best_box_of_the_other(command, tmp_path: Path) -> None:
+    words = (
+        "eval",
+        "--dataset",
+        "fcdb",
+        "--root",
+        fcdb_set(tmp_path / "set", 12),
+        "--split",
+        "train",
+        "--out",
+        tmp_path,
+        "--quick",
+    )
+    shares = {}
+    for half in ("choose", "check"):
+        code, told, _ = command(*words, "--half", half, "--json")
+        shares[half] = read(told)
+        assert code == 0 and (tmp_path / f"fcdb-cacnet-{half}.json").is_file()
+    assert shares["choose"]["n"] + shares["check"]["n"] == 12
+    assert "constant_choose" not in shares["choose"]["rows"] and "constant_choose" in shares["check"]["rows"]
+    rows = json.loads((tmp_path / "fcdb-cacnet-choose.json").read_text())["images"]
+    wanted = [to_norm(row["annotations"][0], row["width"], row["height"]) for row in rows]
+    assert shares["check"]["floors"]["constant_choose"] == pytest.approx(best_constant_box(wanted), abs=1e-4)
+
+
+def test_a_scorer_ranks_given_boxes(command, tmp_path: Path) -> None:
+    root = fcdb_set(tmp_path / "set")
+    words = ("eval", "--root", root, "--out", tmp_path, "--quick", "--scorer", "composition")
+    code, told, said = command(*words, "--dataset", "fcdb-pairs", "--json")
+    result = read(told)
+    assert (code, said, result["measured"], result["n"]) == (0, "", "scorer composition", 6)
+    assert 0 <= result["rows"]["model"]["equal_area_unanimous"][0] <= 1 and result["pairs"]["equal_area_unanimous"] == 6
+    code, told, _ = command(*words, "--dataset", "fcdb-pairs", "--long-side", 48)
+    assert code == 0 and "pairs: agreement 6, equal_area 6, equal_area_unanimous 6" in told
+    assert (tmp_path / "fcdb-pairs-fcdb_pairs-composition-48px.json").is_file()
+    code, _, said = command(*words, "--dataset", "fcdb", "--split", "train")
+    assert code == 2 and "a scorer has no crops of its own" in said
+
+
 def test_halves_are_measured_apart(command, tmp_path: Path) -> None:
     words = ("eval", "--dataset", "flms", "--root", MAKERS["flms"](tmp_path / "set"), "--out", tmp_path, "--json")
     code, told, _ = command(*words, "--half", "choose")  # w.jpg; t.jpg is in the other half
@@ -120,6 +220,8 @@ def test_a_run_is_measured_once(command, work: Path) -> None:
         "centre_0.9",
     }
     assert set(result["differences"]["constant"]) == {"iou", "bde", "recall"} and result["warnings"] == []
+    assert set(result["correlations"]["model"]) == {"area", "centre_x", "centre_y", "left", "top", "right", "bottom"}
+    assert set(result["areas"]) == {"person", *result["rows"]} and result["correlations"]["constant"]["area"] is None
     home = work / "models" / "cropper"
     assert {"evaluation-test.json", "evaluation-test.parquet", "evaluation-test-worst.png"} <= {
         p.name for p in home.iterdir()
@@ -138,7 +240,17 @@ def test_refusals_of_eval(command, tmp_path: Path) -> None:
         (("eval", "--dataset", "gaicd"), "--dataset and --root go together"),
         (("eval", "--dataset", "ava", "--root", tmp_path), "no dataset format 'ava'"),
         (("eval", "--dataset", "flms", "--root", tmp_path / "absent"), "no such folder"),
-        (("eval", "--protocol", "gaic"), "are for public sets"),
+        (("eval", "--protocol", "gaic"), "--protocol are for public sets"),
+        (("eval", "--half", "check", "--quick"), "--half, --quick are for public sets"),
+        (("eval", "--dataset", "gaicd", "--root", tmp_path, "--scorer", "x", "--boxes", "y"), "exclude one another"),
+        (
+            ("eval", "--dataset", "fcdb-pairs", "--root", fcdb_set(tmp_path / "f"), "--scorer", "nima"),
+            "--scorer 'nima': no such folder",
+        ),
+        (
+            ("eval", "--dataset", "fcdb-pairs", "--root", tmp_path / "f", "--boxes", "absent.csv"),
+            "'absent.csv': no such file",
+        ),
         (("eval", "--dataset", "gaicd", "--root", gaicd(tmp_path / "s"), "--names", "absent.txt"), "no such file"),
     ):
         code, told, said = command(*words)

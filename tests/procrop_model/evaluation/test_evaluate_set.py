@@ -10,9 +10,12 @@ from pipeline.core.geometry import displacement, iou
 from procrop_model.datasets.labelled import LabelledImage, LabelledSet, Pair
 from procrop_model.datasets.registry import DATASETS
 from procrop_model.evaluation.baselines import finders
-from procrop_model.evaluation.evaluate_set import PROTOCOLS, evaluate_set
+from procrop_model.evaluation.box_statistics import MEASURES
+from procrop_model.evaluation.evaluate_set import SetContext, evaluate_set
+from procrop_model.evaluation.judges import PROTOCOLS
 from procrop_model.evaluation.metrics import crop_metrics
 from procrop_model.evaluation.rank_metrics import gaic_metrics, srcc
+from procrop_model.evaluation.sources import CropperSource, GivenBoxes
 from tests.miniature_sets import MAKERS, TALL, WIDE, picture
 
 
@@ -34,6 +37,10 @@ class ScriptedCropper:
         return [np.array([(b[2] - b[0]) * (b[3] - b[1]) for b in rows], np.float32) for rows in boxes]
 
 
+def measure(cropper: ScriptedCropper, found: LabelledSet, protocol: str, **context) -> dict:
+    return evaluate_set(CropperSource(cropper), found, protocol, context=SetContext(**context))
+
+
 def one(tmp_path: Path, boxes, scores=None, pairs=(), size=WIDE) -> LabelledSet:
     path = picture(tmp_path / f"{len(boxes)}.jpg", size)
     image = LabelledImage(
@@ -46,7 +53,7 @@ def one(tmp_path: Path, boxes, scores=None, pairs=(), size=WIDE) -> LabelledSet:
 def test_every_set_is_measured_by_its_own_protocol(name: str, tmp_path: Path) -> None:
     form = DATASETS[name]
     found = form.read(MAKERS[name](tmp_path), form.split)
-    result = evaluate_set(ScriptedCropper(), found, form.protocol, finders=finders())
+    result = measure(ScriptedCropper(), found, form.protocol, finders=finders())
     assert list(result["rows"]) == ["model", "identity", "centre_0.9", "smartcrop"]
     assert result["protocol"] == PROTOCOLS[form.protocol] and result["n"] == len(result["images"]) > 0
     for row in result["rows"].values():
@@ -60,7 +67,7 @@ def test_cacnet_takes_the_annotation_of_best_iou_for_both(tmp_path: Path) -> Non
     wanted, near = (10.0, 10.0, 60.0, 50.0), (12.0, 10.0, 96.0, 60.0)
     found = one(tmp_path, [near, wanted])
     cropper = ScriptedCropper({WIDE: [[10, 10, 58, 50]]})
-    row = evaluate_set(cropper, found, "cacnet")["images"][0]["model"]
+    row = measure(cropper, found, "cacnet")["images"][0]["model"]
     box = (10, 10, 58, 50)
     assert row["iou"] == pytest.approx(iou(box, wanted)) and row["recall"] == 1.0
     assert row["bde"] == pytest.approx(displacement(box, wanted, *WIDE)) == pytest.approx(2 / 96 / 4)
@@ -78,7 +85,7 @@ def test_equal_ious_are_settled_by_the_smaller_displacement() -> None:
 def test_gaic_ranks_given_crops_and_a_box_ranks_by_its_overlap(tmp_path: Path) -> None:
     boxes = [(0.0, 0.0, 96.0, 60.0), (0.0, 0.0, 80.0, 60.0), (0.0, 0.0, 50.0, 40.0), (5.0, 5.0, 20.0, 20.0)]
     found = one(tmp_path, boxes, [4.0, 3.0, 2.0, 1.0])
-    result = evaluate_set(ScriptedCropper(), found, "gaic")
+    result = measure(ScriptedCropper(), found, "gaic")
     assert result["rows"]["model"]["srcc"] == [1.0, 1.0, 1.0] == result["rows"]["identity"]["srcc"]
     assert result["rows"]["model"]["acc1_5"] == [1.0, 1.0, 1.0]
     assert {"wacc1_5", "wacc4_10", "avg5", "avg10", "pcc"} <= set(result["rows"]["model"])
@@ -104,7 +111,7 @@ def test_eps_acc_wants_the_single_best_annotation(tmp_path: Path) -> None:
     best, other = (0.0, 0.0, 48.0, 60.0), (0.0, 0.0, 96.0, 60.0)
     found = one(tmp_path, [other, best], [3.0, 4.5])
     cropper = ScriptedCropper({WIDE: [[60, 0, 96, 60]] * 6 + [[0, 0, 48, 60]]})
-    row = evaluate_set(cropper, found, "eps_acc")["rows"]
+    row = measure(cropper, found, "eps_acc")["rows"]
     assert row["model"]["eps_acc5_90"][0] == 0.0 and row["model"]["eps_acc10_90"][0] == 1.0
     assert row["model"]["ap"][0] == pytest.approx(1 / 7, abs=1e-4) and row["identity"]["ap"][0] == 0.0
 
@@ -113,21 +120,78 @@ def test_pairs_are_counted_by_votes_without_equal_votes(tmp_path: Path) -> None:
     large, small = (0.0, 0.0, 90.0, 60.0), (0.0, 0.0, 20.0, 20.0)
     pairs = [Pair(large, small, 4, 1), Pair(small, large, 3, 2), Pair(small, large, 2, 2)]
     found = one(tmp_path, [], pairs=pairs)
-    assert evaluate_set(ScriptedCropper(), found, "fcdb_pairs")["rows"]["model"]["agreement"][0] == 0.5
+    assert measure(ScriptedCropper(), found, "fcdb_pairs")["rows"]["model"]["agreement"][0] == 0.5
     with pytest.raises(UsageError, match="no picture that the protocol 'fcdb_pairs' can judge"):
-        evaluate_set(ScriptedCropper(), one(tmp_path, [], pairs=pairs[2:]), "fcdb_pairs")
+        measure(ScriptedCropper(), one(tmp_path, [], pairs=pairs[2:]), "fcdb_pairs")
+
+
+def test_equal_area_pairs_are_counted_beside_all(tmp_path: Path) -> None:
+    left, right, large = (0.0, 0.0, 40.0, 30.0), (50.0, 10.0, 90.0, 40.0), (0.0, 0.0, 96.0, 60.0)
+    nearly = (50.0, 10.0, 90.0, 39.0)  # 1160 of 1200 pixels
+    pairs = [Pair(left, right, 5, 0), Pair(nearly, left, 0, 5), Pair(left, right, 2, 3), Pair(large, left, 5, 0)]
+    result = measure(ScriptedCropper(), one(tmp_path, [], pairs=pairs), "fcdb_pairs")
+    assert result["pairs"] == {"agreement": 4, "equal_area": 3, "equal_area_unanimous": 2}
+    model = {name: values[0] for name, values in result["rows"]["model"].items()}
+    assert model == {"agreement": 0.75, "equal_area": 0.6667, "equal_area_unanimous": 0.75}  # ties count a half
+    less = measure(ScriptedCropper(), one(tmp_path, [], pairs=pairs[3:]), "fcdb_pairs")
+    assert list(less["rows"]["model"]) == ["agreement"]
+    assert less["differences"]["identity"]["agreement"] == [0.0, 0.0, 0.0]
+
+
+def several(tmp_path: Path, boxes) -> LabelledSet:
+    images = [
+        LabelledImage(f"{i}.jpg", picture(tmp_path / f"{i}.jpg", WIDE, i), "test", *WIDE, (box,), (10.0,))
+        for i, box in enumerate(boxes)
+    ]
+    return LabelledSet("made", images)
+
+
+def test_figures_that_show_what_was_learned(tmp_path: Path) -> None:
+    boxes = [(0.0, 0.0, 48.0, 30.0), (0.0, 0.0, 96.0, 36.0), (0.0, 0.0, 96.0, 60.0)]  # 0.25, 0.6 and 1 of the picture
+    cropper = ScriptedCropper({WIDE: [[0, 0, 48, 60]]})
+    result = measure(cropper, several(tmp_path, boxes), "cacnet", floors={"half": (0, 0, 0.5, 1)})
+    assert [(row["n"], row["iou"]["model"][0]) for row in result["by_size"]] == [(1, 0.5), (1, 0.375), (1, 0.5)]
+    assert result["areas"]["person"][1] == 0.6 and result["areas"]["model"] == [0.5, 0.5, 0.5]
+    assert set(result["correlations"]) == {"model", "identity", "centre_0.9", "half"}
+    assert result["correlations"]["model"]["area"] is None  # the same crop in all pictures
+    assert result["rows"]["half"] == result["rows"]["model"] and result["floors"] == {"half": [0, 0, 0.5, 1]}
+    assert [(row["area"], row["person_area"]) for row in result["images"]] == [(0.5, 0.25), (0.5, 0.6), (0.5, 1.0)]
+
+
+def test_crops_that_follow_the_person_correlate(tmp_path: Path) -> None:
+    boxes = [(4.0 * i, 2.0 * (i % 2), 50.0 + 9 * i, 40.0 + 3 * i) for i in range(5)]
+    found = several(tmp_path, boxes)
+    given = GivenBoxes({image.path: [image.boxes[0]] for image in found.images})
+    result = evaluate_set(given, found, "cacnet")
+    assert {name: values[0] for name, values in result["correlations"]["model"].items()} == dict.fromkeys(MEASURES, 1.0)
+    assert result["rows"]["model"]["iou"] == [1.0, 1.0, 1.0]
+
+
+def test_several_people_are_averaged_for_correlations(tmp_path: Path) -> None:
+    found = one(tmp_path, [(0.0, 0.0, 48.0, 60.0), (0.0, 0.0, 96.0, 30.0)])
+    (row,) = measure(ScriptedCropper(), found, "cacnet")["images"]
+    assert row["person_area"] == 0.5625  # of the mean box (0, 0, 72, 45)
+
+
+def test_groups_are_reported_apart(tmp_path: Path) -> None:
+    found = several(tmp_path, [(0.0, 0.0, 48.0, 60.0), (0.0, 0.0, 96.0, 60.0), (0.0, 0.0, 24.0, 60.0)])
+    groups = {found.images[0].path: "people", found.images[1].path: "nobody"}
+    result = measure(ScriptedCropper(), found, "cacnet", groups=groups)["groups"]
+    assert {name: (group["n"], group["rows"]["model"]["iou"][0]) for name, group in result.items()} == {
+        "nobody": (1, 1.0), "people": (1, 0.5),
+    }  # fmt: skip
 
 
 def test_a_picture_is_never_its_own_reference(tmp_path: Path) -> None:
     found, cropper = one(tmp_path, [(0.0, 0.0, 50.0, 50.0)], size=TALL), ScriptedCropper()
-    evaluate_set(cropper, found, "cacnet", keys={found.images[0].path: "abc"})
+    measure(cropper, found, "cacnet", keys={found.images[0].path: "abc"})
     assert cropper.excluded == [{"abc"}]
 
 
 def test_refusals(tmp_path: Path) -> None:
     found = one(tmp_path, [(0.0, 0.0, 50.0, 50.0)])
     with pytest.raises(UsageError, match="no protocol 'iou': known are gaic, cacnet"):
-        evaluate_set(ScriptedCropper(), found, "iou")
+        measure(ScriptedCropper(), found, "iou")
     found.images[0].path.write_bytes(found.images[0].path.read_bytes()[:200])
     with pytest.raises(DamagedDataError, match="expected a picture"):
-        evaluate_set(ScriptedCropper(), found, "cacnet")
+        measure(ScriptedCropper(), found, "cacnet")

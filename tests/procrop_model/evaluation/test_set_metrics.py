@@ -9,6 +9,8 @@ from procrop_model.evaluation.set_metrics import (
     box_ious,
     eps_acc,
     eps_metrics,
+    is_equal_area,
+    is_unanimous,
     mean_ap,
     pair_agreement,
 )
@@ -68,3 +70,13 @@ def test_pairs_follow_the_votes() -> None:
     assert pair_agreement(0.5, 0.5, 5, 0) == 0.5
     with pytest.raises(ValueError, match="equal votes"):
         pair_agreement(0.7, 0.2, 2, 2)
+
+
+def test_equal_area_allows_five_percent_of_the_larger() -> None:
+    assert is_equal_area((0, 0, 10, 10), (50, 0, 70, 5)) and is_equal_area((0, 0, 10, 10), (0, 0, 10, 9.5))
+    assert not is_equal_area((0, 0, 10, 10), (0, 0, 10, 9.4)) and not is_equal_area((0, 0, 10, 9.4), (0, 0, 10, 10))
+
+
+def test_unanimous_votes() -> None:
+    assert is_unanimous(5, 0) and is_unanimous(0, 1)
+    assert not is_unanimous(4, 1) and not is_unanimous(0, 0)
