@@ -71,7 +71,9 @@ def pearson(
     x, y = (a - a.mean()) / a.std(), (b - b.mean()) / b.std()
     terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y])
     sums = np.stack([np.bincount(owner, term) for term in terms], axis=1)  # [photos, 6]
-    drawn = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), draws)
+    drawn = (
+        np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), draws).astype(np.float64)
+    )
     low, high = np.percentile(_from_sums(drawn @ sums), [2.5, 97.5])
     return [round(float(value), 4) for value in (_from_sums(sums.sum(0)[None])[0], low, high)]
 

@@ -36,7 +36,7 @@ PROTOCOLS = {
     PAIRS: "fcdb_pairs: of two boxes, does the one that more people preferred score higher; intervals drawn by picture",
 }
 BOX_PROTOCOLS = (CACNET, GENCROP, FIRST)
-PAIR_KINDS = {
+PAIR_KINDS: dict[str, Callable[[Pair], bool]] = {
     "agreement": lambda pair: True,
     "equal_area": lambda pair: is_equal_area(pair.first, pair.second),
     "equal_area_unanimous": lambda pair: (
