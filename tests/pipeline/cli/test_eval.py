@@ -243,18 +243,14 @@ def test_refusals_of_eval(command, tmp_path: Path) -> None:
         (("eval", "--protocol", "gaic"), "--protocol are for public sets"),
         (("eval", "--half", "check", "--quick"), "--half, --quick are for public sets"),
         (("eval", "--dataset", "gaicd", "--root", tmp_path, "--scorer", "x", "--boxes", "y"), "exclude one another"),
-        (
-            ("eval", "--dataset", "fcdb-pairs", "--root", fcdb_set(tmp_path / "f"), "--scorer", "nima"),
-            "--scorer 'nima': no such folder",
-        ),
-        (
-            ("eval", "--dataset", "fcdb-pairs", "--root", tmp_path / "f", "--boxes", "absent.csv"),
-            "'absent.csv': no such file",
-        ),
         (("eval", "--dataset", "gaicd", "--root", gaicd(tmp_path / "s"), "--names", "absent.txt"), "no such file"),
     ):
         code, told, said = command(*words)
         assert (code, told) == (2, "") and reason in said and said.count("\n") == 1
+    pairs = ("eval", "--dataset", "fcdb-pairs", "--root", fcdb_set(tmp_path / "f"))
+    for option, value in (("--scorer", "mine"), ("--boxes", "absent.csv")):
+        code, told, said = command(*pairs, option, value)
+        assert (code, told) == (2, "") and f"'{value}': no such f" in said.splitlines()[-1]
 
 
 def test_photographs_that_the_cropper_knows_are_named(work: Path, tmp_path: Path) -> None:
