@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.core.console import plain_console
+from pipeline.core.escaping import printable
 
 COLUMNS = 3  # metrics side by side in a terminal
 EMPTY = "-"  # where a method has no such figure: the boxes of a constant crop have no correlation
@@ -35,7 +36,7 @@ def print_rows(result: Mapping[str, Any]) -> None:
     if "correlations" in result:
         _print_box_figures(result)
     for name, group in result.get("groups", {}).items():
-        print(f"\n{name}: {group['n']} pictures")
+        print(f"\n{printable(name)}: {group['n']} pictures")
         _print_metrics(group["rows"])
     costs = [f"{name} {cost['ms']:.1f}" for name, cost in result["cost"].items()]
     parameters = result["cost"].get("model", {}).get("parameters", 0) / 1e6
