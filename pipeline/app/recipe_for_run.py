@@ -24,7 +24,7 @@ def recipe_for(config: str, overrides: Sequence[str], plan: "Plan | None" = None
         origin = f"'{config or DEFAULT_CONFIG}'"
     else:
         data, origin = recipe_files.without_removed(plan.config), f"of '{plan.name}' in plan.json"
-    return with_kept_batch(recipe_files.parse(Recipe, recipe_files.override(data, overrides), origin), plan)
+    return with_kept_batch(recipe_files.parse(Recipe, recipe_files.override(data, overrides, Recipe), origin), plan)
 
 
 def with_kept_batch(recipe: "Recipe", plan: "Plan | None") -> "Recipe":

@@ -14,7 +14,7 @@ Name = Annotated[str, typer.Argument(help="Name of the benchmark; without one, a
 BENCHMARKS = (
     "shards-write", "shards-read", "decode", "overhead", "simulate", "throughput", "near-duplicates", "crops-scoring",
     "segmenter", "outpaint", "refinement", "retrieval", "cropper-train", "cropper-infer", "contention", "chain", "train-scaling",
-    "reencode", "faults", "ray", "rehearsal",
+    "reencode", "fuzz", "faults", "ray", "rehearsal",
 )  # fmt: skip
 MODULES = {"ray": "ray_cluster"}  # by name, where the module must not have the name of a library
 

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, get_args
+from types import UnionType
+from typing import Annotated, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -87,18 +88,52 @@ def _without(data: Mapping[str, Json], path: Sequence[str]) -> dict[str, Json]:
     return dict(data) if inner else {key: value for key, value in data.items() if key != first}
 
 
-def override(data: Mapping[str, Json], assignments: Sequence[str]) -> dict[str, Json]:
-    """``data`` updated with ``a.b=value`` assignments; values are YAML. Raises UsageError for a text without '='."""
+def override(
+    data: Mapping[str, Json], assignments: Sequence[str], model: type[BaseModel] | None = None
+) -> dict[str, Json]:
+    """``data`` updated with ``a.b=value`` assignments. Values are YAML, except of settings that are text in ``model``: there the
+    value is taken as it is written, so that ``2024``, ``sub #2`` and ``*.jpg`` are names. Raises UsageError.
+    """
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"'{text}' is not an override: write key=value, for example outpaint.variants=4")
-        nested: Json = yaml.safe_load(value)
         first, *inner = name.split(".")
+        is_text = model is not None and _is_text(model, [first, *inner]) and not _is_quoted(value)
+        nested: Json = value if is_text else _from_yaml(text, value)
         for part in reversed(inner):
             nested = {part: nested}
         data = merge(data, {first: nested})
     return dict(data)
+
+
+def _from_yaml(text: str, value: str) -> Json:
+    try:
+        parsed: Json = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"'{text}': the value is not valid YAML: {' '.join(str(error).split())[:200]}") from error
+    return parsed
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
+def _is_text(model: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether a setting is text, in every backend that has a setting of this path."""
+    kinds: list[object] = [model]
+    for part in path:
+        fields = [kind.model_fields for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        kinds = [kind for named in fields if part in named for kind in _choices(named[part].annotation)]
+    return bool(kinds) and all(kind is str for kind in kinds)
+
+
+def _choices(annotation: object) -> list[object]:
+    """The types that an annotation allows: the members of a union, without what ``Annotated`` adds."""
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        members = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
+        return [kind for member in members for kind in _choices(member)]
+    return [annotation]
 
 
 def parse(model: type[ModelT], data: Mapping[str, Json], origin: str) -> ModelT:

@@ -5,7 +5,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from pipeline.core.pictures import decoder_errors, orientation_of, upright, upright_size
 
 THUMB, MEDIUM, LARGE = 256, 384, 720
 # Maximum bytes of a picture by its longest side; with the counts of the sections they bound the size of the page.
@@ -57,19 +59,18 @@ def thumbnail_jpeg(data: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
     A small upright JPEG is not encoded again, so that the page shows the bytes of the dataset.
     """
     cap = _CAPS[side]
-    with Image.open(io.BytesIO(data)) as image:
-        plain = image.format == "JPEG" and image.getexif().get(0x0112, 1) == 1 and image.mode in ("RGB", "L")
+    with decoder_errors(), Image.open(io.BytesIO(data)) as image:
+        plain = image.format == "JPEG" and orientation_of(image) == 1 and image.mode in ("RGB", "L")
         if plain and max(image.size) <= side and len(data) <= cap:
             return data, image.size
-        swapped = image.getexif().get(0x0112, 1) >= 5
-        size = (image.height, image.width) if swapped else image.size
+        size = upright_size(image)
         image.draft("RGB", (side * 2, side * 2))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+        small = upright(image).convert("RGB")
     while True:
-        upright.thumbnail((side, side), Image.Resampling.LANCZOS)
+        small.thumbnail((side, side), Image.Resampling.LANCZOS)
         for quality in _QUALITIES:
             sink = io.BytesIO()
-            upright.save(sink, "JPEG", quality=quality, optimize=True)
+            small.save(sink, "JPEG", quality=quality, optimize=True)
             if sink.tell() <= cap:
                 return sink.getvalue(), size
         side = side * 3 // 4

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline.core.errors import UsageError
+from pipeline.core.pictures import decoder_errors, upright
 from pipeline.core.records import Canvas, Crops, Proposals
 from pipeline.core.seeds import shard_of
 from pipeline.runs.run_directory import Run
@@ -73,8 +74,8 @@ def _image(run: Run, stage: str, shard: int, key: str) -> Image.Image:
     )
     assert receipt is not None and row is not None
     data = run.store.read_range(run.output_of(receipt, ".tar"), row["image_offset"], row["image_size"])
-    with Image.open(io.BytesIO(data)) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+    with decoder_errors(), Image.open(io.BytesIO(data)) as image:
+        return upright(image).convert("RGB")
 
 
 def _common_height(images: Sequence[Image.Image]) -> int:

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline.core.errors import UsageError
+from pipeline.core.pictures import decoder_errors, eight_bits, orientation_of, to_srgb, upright, upright_size
 
 Picture = Image.Image | Path | str | NDArray[np.uint8]
-ORIENTATION = 0x0112
-QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 DETAIL = (
     2  # a decode for the network has at least this many times its input's pixels a side, so that resizing antialiases
 )
@@ -23,19 +22,18 @@ class Original:
     """
 
     def __init__(self, picture: Picture) -> None:
-        """Reads only the header of a file. Raises UsageError for an array that is not uint8 [H, W, 3], OSError for a file that
-        is not an image.
+        """Reads only the header of a file. Raises UsageError for an array that is not uint8 [H, W, 3], PictureError for a
+        file that is not an image.
         """
         self._picture = picture
         self._full: Image.Image | None = None
         self._small: tuple[int, NDArray[np.uint8]] | None = None
         if isinstance(picture, (str, Path)):
-            with Image.open(picture) as opened:
-                self.orientation = int(opened.getexif().get(ORIENTATION, 1))
-                self.size = opened.size[::-1] if self.orientation in QUARTER_TURNS else opened.size
+            with decoder_errors(), Image.open(picture) as opened:
+                self.orientation, self.size = orientation_of(opened), upright_size(opened)
         else:
             self._full = open_upright(picture)
-            self.orientation = 1 if isinstance(picture, np.ndarray) else int(picture.getexif().get(ORIENTATION, 1))
+            self.orientation = 1 if isinstance(picture, np.ndarray) else orientation_of(picture)
             self.size = self._full.size
 
     def small(self, side: int) -> NDArray[np.uint8]:
@@ -50,7 +48,7 @@ class Original:
 
     def _reduced(self, side: int) -> NDArray[np.uint8]:
         if self._full is None and isinstance(self._picture, (str, Path)):
-            with Image.open(self._picture) as opened:
+            with decoder_errors(), Image.open(self._picture) as opened:
                 drafted = opened.format == "JPEG" and opened.mode in ("RGB", "L") and max(opened.size) >= 2 * side
                 if drafted:
                     scale = side / max(opened.size)
@@ -84,18 +82,21 @@ def open_upright(image: Picture) -> Image.Image:
         return Image.fromarray(image)
     if isinstance(image, Image.Image):
         return _upright(image)
-    with Image.open(image) as opened:
+    with decoder_errors(), Image.open(image) as opened:
         return _upright(opened)
 
 
 def _upright(opened: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(opened)
-    if upright.mode.startswith("I;16") or upright.mode == "I":
-        upright = Image.fromarray((np.asarray(upright, np.uint32) >> 8).astype(np.uint8))
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    converted = upright.convert("RGB")
-    if opened.mode != "RGB":
-        converted.info.pop("icc_profile", None)  # it described the colour space before the conversion
-    return converted
+    """RGB: its own pixels with its profile, or those of another mode, converted to sRGB by theirs."""
+    profile = opened.info.get("icc_profile")
+    turned = eight_bits(upright(opened))
+    if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
+        layer = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    converted = to_srgb(turned, profile) if turned.mode not in ("RGB", "RGBA") else None
+    plain = converted or turned.convert("RGB")
+    if opened.mode == "RGB" and profile:
+        plain.info["icc_profile"] = profile
+    else:
+        plain.info.pop("icc_profile", None)  # it described the colour space before the conversion
+    return plain

@@ -1,18 +1,17 @@
 """Decoding one photograph: the whole file, upright, 8-bit sRGB, or a reason why not."""
 
 import io
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.core.errors import SampleError
+from pipeline.core.pictures import PictureError, decoder_errors, eight_bits, is_srgb, orientation_of, to_srgb, upright
 
 JPEG_QUALITY = 95
 _PLAIN_MODES = {"RGB", "L"}
-_SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I"}
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,29 @@ def decode_photo(data: bytes, limits: PhotoLimits) -> DecodedPhoto:
 
     Full decoding, not ``verify``: only reading all pixels finds truncation.
     """
-    image = _open(data)
-    _check_size(image, limits)
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise SampleError("animated", f"{image.format} with {image.n_frames} frames")  # type: ignore[attr-defined]
-    _load(image)
-    upright = ImageOps.exif_transpose(image)
-    mode, orientation = image.mode, image.getexif().get(0x0112, 1)
-    profile = image.info.get("icc_profile")
-    rgb = _to_srgb(upright, profile)
-    untouched = image.format == "JPEG" and mode == "RGB" and orientation in (0, 1) and _is_srgb(profile)
+    if not data:
+        raise SampleError("unreadable", "the file is empty")
+    try:
+        return _decoded(data, limits)
+    except PictureError as error:
+        raise SampleError(error.reason, str(error)) from error
+
+
+def _decoded(data: bytes, limits: PhotoLimits) -> DecodedPhoto:
+    try:
+        with decoder_errors():
+            image = Image.open(io.BytesIO(data))
+            _check_size(image, limits)
+            frames = int(getattr(image, "n_frames", 1))
+    except PictureError as error:  # cut within the header: nothing is known of the picture
+        raise SampleError("bomb" if error.reason == "bomb" else "unreadable", str(error)) from error
+    if frames > 1 and image.format != "MPO":
+        raise SampleError("animated", f"{image.format} with {frames} frames")
+    with decoder_errors():
+        image.load()
+    mode, orientation, profile = image.mode, orientation_of(image), image.info.get("icc_profile")
+    rgb = _to_srgb(upright(image), profile)
+    untouched = image.format == "JPEG" and mode == "RGB" and orientation == 1 and is_srgb(profile)
     return DecodedPhoto(rgb, untouched)
 
 
@@ -64,19 +76,6 @@ def to_array(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise SampleError("unreadable", "the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # size warnings; we check the size ourselves
-            return Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise SampleError("bomb", str(error)) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise SampleError("unreadable", str(error).split("<")[0].strip()) from error
-
-
 def _check_size(image: Image.Image, limits: PhotoLimits) -> None:
     width, height = image.size
     shape = f"{width}x{height}"
@@ -90,27 +89,11 @@ def _check_size(image: Image.Image, limits: PhotoLimits) -> None:
         raise SampleError("too_long", f"{shape}: longer than {limits.max_aspect}:1")
 
 
-def _load(image: Image.Image) -> None:
-    try:
-        image.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        cut = "truncated" in str(error) or "not enough" in str(error) or isinstance(error, EOFError)
-        raise SampleError("truncated" if cut else "unreadable", str(error)) from error
-
-
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
-        return _from_sixteen_bits(image)
-    image = _flatten(image)
-    if profile and not _is_srgb(profile):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError):
-            converted = None  # a broken profile says nothing about the pixels; treat them as sRGB, as viewers do
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
+    with decoder_errors():
+        image = _flatten(eight_bits(image))
+        converted = None if image.mode == "RGB" and is_srgb(profile) else to_srgb(image, profile)
+        return converted or image.convert("RGB")
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -125,20 +108,3 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode not in _PLAIN_MODES | {"CMYK", "YCbCr", "LAB", "HSV"}:
         raise SampleError("bad_mode", f"mode {image.mode}")
     return image
-
-
-def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
-    if values.min() < 0 or values.max() > 65535:
-        raise SampleError("bad_mode", f"mode {image.mode} with values outside 16 bits")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8), "L").convert("RGB")
-
-
-def _is_srgb(profile: bytes | None) -> bool:
-    if not profile:
-        return True
-    try:
-        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    except (ImageCms.PyCMSError, OSError):
-        return True
-    return "srgb" in name.lower()

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from pipeline.core.errors import SampleError, UsageError
+from pipeline.core.pictures import decoder_errors
 from pipeline.core.records import Source
 from pipeline.core.seeds import shard_of
 from pipeline.shards import parquet
@@ -90,7 +91,7 @@ def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
     with ThreadPoolExecutor(THREADS) as pool:
         while batch := list(islice(inputs, BATCH)):
             old = [earlier.unchanged(item) for item in batch]
-            new = iter(pool.map(_scan_file, [item for item, file in zip(batch, old, strict=True) if file is None]))
+            new = iter(pool.map(scan_file, [item for item, file in zip(batch, old, strict=True) if file is None]))
             rows = []
             for file in old:
                 rows.append(vars(file or next(new)))
@@ -123,7 +124,7 @@ class _EarlierScan:
         return file if same else None
 
 
-def _scan_file(item: InputFile) -> ScannedFile:
+def scan_file(item: InputFile) -> ScannedFile:
     """Read an input; what cannot be read or decoded has no hash."""
     try:
         data = item.read()
@@ -133,13 +134,13 @@ def _scan_file(item: InputFile) -> ScannedFile:
     settled = time.time_ns() - item.changed_ns > SETTLED_NS
     blank = ScannedFile(item.uri, item.stamp if settled else "", _key_of(data))
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with decoder_errors(), Image.open(io.BytesIO(data)) as image:
             size = image.size
             if size[0] * size[1] > Image.MAX_IMAGE_PIXELS or min(size) < 8:  # type: ignore[operator]
                 return blank
             image.draft("L", (256, 256))
             return replace(blank, phash=phash(np.asarray(image.convert("L"))), pixels=size[0] * size[1])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except OSError:
         return blank
 
 

@@ -71,7 +71,7 @@ def crop_files(cropper: "Cropper", files: Sequence[Path], task: CropTask, batch:
 
 
 def _decode(file: Path, side: int) -> "Original":
-    """Raises OSError, SyntaxError, ValueError or DecompressionBombError if the file cannot be decoded."""
+    """Raises OSError if the file cannot be read or decoded."""
     from procrop_model.inference.image_input import Original
 
     original = Original(file)
@@ -82,14 +82,12 @@ def _decode(file: Path, side: int) -> "Original":
 def _crop_group(
     cropper: "Cropper", files: Sequence[Path], ready: "Sequence[Future[Original]]", task: CropTask
 ) -> Iterator[CroppedFile]:
-    from PIL import Image
-
     decoded: dict[Path, Original] = {}
     results: dict[Path, CroppedFile] = {}
     for file, future in zip(files, ready, strict=True):
         try:
             decoded[file] = future.result()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except OSError as error:
             results[file] = _failure(file, error)
     try:
         crops = dict(zip(decoded, _crop(cropper, decoded, task), strict=True)) if decoded else {}
@@ -127,7 +125,7 @@ def _crop(cropper: "Cropper", originals: "Mapping[Path, Original]", task: CropTa
 
 
 def _failure(file: Path, error: Exception) -> CroppedFile:
-    message = str(error).split(" at 0x")[0]  # Pillow's message ends with the address of an object
+    message = str(error)
     return CroppedFile({"file": str(file), "width": 0, "height": 0, "crops": [], "files": [], "error": message}, [])
 
 

@@ -51,7 +51,8 @@ class CropLedger:
         }  # fmt: skip
         self._path.parent.mkdir(parents=True, exist_ok=True)
         is_cut = self._path.is_file() and self._path.stat().st_size > 0 and not _ends_with_newline(self._path)
-        with self._path.open("a", encoding="utf-8") as ledger:
+        # A name that is not UTF-8 keeps its odd bytes as escapes of JSON.
+        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as ledger:
             ledger.write(("\n" if is_cut else "") + json.dumps(row, ensure_ascii=False) + "\n")
 
 

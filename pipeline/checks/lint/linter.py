@@ -197,7 +197,13 @@ class Linter:
         if len(parts) != len(sample.parts):
             twice = sorted(part for part, count in Counter(sample.parts).items() if count > 1)
             what = f"sample {sample.key!r} has {', '.join(twice)} twice"
-            self._add(path, "same-parts", sample.offset, what, "readers keep one of them: leave out the other")
+            self._add(
+                path,
+                "same-parts",
+                sample.offset,
+                what,
+                "webdataset stops there with a ValueError, others keep one of them: leave one out",
+            )
         self._check_key(path, sample, parts, here)
         if self._first is None:
             self._first = (sample, path.name)

@@ -32,7 +32,7 @@ class Member:
 
 def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
     """Members of a tar of ``size`` bytes, as far as it can be read; never raises for any bytes."""
-    offset, long_name, known = 0, "", False
+    offset, long_name = 0, ""
     while offset < size:
         block = _at(file, offset, BLOCK)
         if len(block) < BLOCK:
@@ -48,13 +48,13 @@ def walk_members(file: BinaryIO, size: int, report: Report) -> Iterator[Member]:
             return
         problem = _header_problem(block)
         if problem:
-            following = _resume(file, offset, size) if known or offset else None
-            _report_header(block, offset, problem, report)
+            packed = COMPRESSED.get(block[:2]) if offset == 0 else None
+            following = None if packed else _resume(file, offset, size)
+            _report_header(offset, problem, packed, report, whole=following is None)
             if following is None:
                 return
             offset, long_name = following, ""
             continue
-        known = True
         length, kind = _number(block[124:136]) or 0, block[156:157]
         end = offset + BLOCK + length
         if end > size:
@@ -89,11 +89,11 @@ def _at(file: BinaryIO, offset: int, size: int) -> bytes:
     return file.read(size)
 
 
-def _report_header(block: bytes, offset: int, problem: str, report: Report) -> None:
-    packed = COMPRESSED.get(block[:2])
-    if offset == 0 and packed:
+def _report_header(offset: int, problem: str, packed: str | None, report: Report, *, whole: bool) -> None:
+    """whole: whether no header follows, so that a broken one at the start means another kind of file."""
+    if packed:
         report("plain-tar", 0, f"not a plain tar: looks like {packed}", "unpack it: images do not compress further")
-    elif offset == 0:
+    elif offset == 0 and whole:
         report("plain-tar", 0, f"not a tar: {problem}", "remove the file, or copy it again")
     else:
         report("header", offset, problem, "the shard is damaged: copy it again, or build it again")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
 
 from pipeline.core.errors import UsageError
+from pipeline.core.pictures import decoder_errors, upright
 from pipeline.core.seeds import fraction_of
 from stages.backends.base.protocols import Image
 
@@ -80,9 +80,9 @@ def _splits(table: Path) -> dict[str, str]:
 
 def _read(path: Path, long_side: int) -> Image | None:
     try:
-        with Pillow.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+        with decoder_errors(), Pillow.open(path) as opened:
+            photo = upright(opened).convert("RGB")
+    except OSError:
         return None
-    upright.thumbnail((long_side, long_side), Pillow.Resampling.LANCZOS)
-    return np.asarray(upright)
+    photo.thumbnail((long_side, long_side), Pillow.Resampling.LANCZOS)
+    return np.asarray(photo)

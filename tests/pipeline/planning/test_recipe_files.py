@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.app.recipe_for_run import recipe_for
 from pipeline.core.errors import UsageError
 from pipeline.planning import recipe_files
 from stages.recipe import Recipe
@@ -84,3 +85,21 @@ def test_settings_of_earlier_versions_are_dropped_from_records():
     assert recipe_files.without_removed({"models": {}}) == {"models": {}}
     with pytest.raises(UsageError, match="max_side"):
         recipe_files.parse(Recipe, {"name": "x", **recorded}, "'x'")
+
+
+@pytest.mark.parametrize(
+    "text", ["2024", "007", "sub #2", "*.jpg", "2024/*.jpg", "~/x", "yes", "a: b", "[x]", "1e3", "null", "- x"]
+)
+def test_a_setting_of_text_is_taken_as_it_is_written(text):
+    assert recipe_for("demo", [f"ingest.source={text}"]).ingest.source == text
+    assert recipe_for("demo", [f"ingest.source='{text}'"]).ingest.source == text
+
+
+def test_other_settings_stay_yaml_and_bad_yaml_is_one_line():
+    recipe = recipe_for("demo", ["outpaint.variants=3", "ingest.splits={train: 1}", "models.scorer.folder=''"])
+    assert recipe.outpaint.variants == 3 and recipe.ingest.splits == {"train": 1} and recipe.models.scorer.folder == ""
+    for text in ("outpaint.variants=*x", "outpaint.variants=[1", "outpaint.variants={a: b: c}"):
+        with pytest.raises(UsageError, match="not valid YAML"):
+            recipe_for("demo", [text])
+    with pytest.raises(UsageError, match="'train', 'val' or 'test'"):
+        recipe_for("demo", ["ingest.splits={Train: 1}"])

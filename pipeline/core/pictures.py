@@ -1,0 +1,120 @@
+"""Pictures of strangers: whatever a decoder raises is one class of error, and odd metadata never hides good pixels."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from pipeline.core.errors import ProcropError, SampleError
+
+ORIENTATION = 0x0112
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_CUT = ("truncated", "not enough", "end of file", "unexpected end", "incomplete")
+SRGB_TOLERANCE = 2  # levels of 255: profiles that differ by less from sRGB round differently, no more
+
+
+class PictureError(OSError):
+    """Bytes that are no picture. reason: ``unreadable``, ``truncated`` or ``bomb`` (too many pixels)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@contextmanager
+def decoder_errors() -> Iterator[None]:
+    """Raise PictureError in place of whatever a decoder raises: on odd bytes that may be any class.
+
+    Errors of the disk, of memory and of the installation pass, as do those of this program.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sizes are checked by the callers, and odd metadata is no news
+            yield
+    except (ProcropError, SampleError, PictureError, MemoryError, ImportError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError("bomb", str(error)) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        words = " ".join(str(error).split("<")[0].split())  # Pillow names the object in memory
+        cut = isinstance(error, EOFError) or any(mark in words.lower() for mark in _CUT)
+        told = words or type(error).__name__
+        if not isinstance(error, OSError | ValueError | SyntaxError | EOFError):
+            told = f"the decoder fails ({type(error).__name__}: {words})"
+        raise PictureError("truncated" if cut else "unreadable", told) from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or the metadata is broken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - EXIF of strangers raises any class, and the pixels may be fine
+        return 1
+    return value if value in _TURNS else 1
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of a picture that is opened and not yet loaded, as ``upright`` will have them."""
+    swapped = image.format != "TIFF" and orientation_of(image) in QUARTER_TURNS  # Pillow swaps those of a TIFF itself
+    return image.size[::-1] if swapped else image.size
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned by its EXIF orientation; its other metadata is not touched. Raises PictureError."""
+    with decoder_errors():
+        image.load()
+        turn = _TURNS.get(orientation_of(image))
+        turned = image.transpose(turn) if turn is not None else image
+        turned.info.update({name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info})
+        return turned
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """A gray picture of more than 8 bits as one of 8, others as they are.
+
+    Raises PictureError for floating point and for values beyond 16 bits: what is white in them is not known.
+    """
+    if image.mode == "F":
+        raise PictureError(
+            "bad_mode", "mode F: floating point, of which white is not known; convert it to 8 or 16 bits"
+        )
+    if image.mode != "I" and not image.mode.startswith("I;"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise PictureError("bad_mode", f"mode {image.mode} with values outside 16 bits")
+    return Image.fromarray(np.round(values / 257).astype(np.uint8), "L")
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """RGB pixels in sRGB by the picture's own profile; None where it has none, or a broken one or one of other channels."""
+    if not profile:
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except Exception:  # noqa: BLE001 - a broken profile says nothing about the pixels; viewers leave it aside, too
+        return None
+
+
+@lru_cache(maxsize=64)
+def is_srgb(profile: bytes | None) -> bool:
+    """Whether RGB pixels mean the same with a profile as without, whatever its name says; also for a broken one."""
+    if not profile:
+        return True
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(27, 27, 3)
+    converted = to_srgb(Image.fromarray(lattice), profile)
+    return converted is None or int(np.abs(np.asarray(converted, np.int16) - lattice).max()) <= SRGB_TOLERANCE
