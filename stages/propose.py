@@ -1,18 +1,19 @@
-"""Propose: candidate crops of each canvas from several sources, each with its origin; none may lose the subject."""
+"""Propose: candidate crops of each canvas from several sources, each with its origin; none may lose the subject or cut a head."""
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import Field
 
 from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Proposals
+from pipeline.core.records import PERCEIVED_CANVASES, Boxes, Canvas, Proposals
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.picture import unpack_mask
+from stages.canvases.canvas_faces import CanvasFaces
 from stages.canvases.distinct_boxes import choose_distinct
 from stages.canvases.subject_mask_grid import SubjectGrid
 
@@ -46,26 +47,27 @@ class ProposeSettings(Settings):
 
 
 @dataclass(frozen=True)
-class _Mask:
+class _Perceived:
     """The columns of ``Perception`` that are needed."""
 
     key: str
     mask: bytes
+    faces: Boxes = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _MaskedCanvas:
-    """A canvas and the mask of its subject (``Perception.mask``)."""
+class _SeenCanvas:
+    """A canvas and what was perceived of it."""
 
     canvas: Canvas
-    mask: bytes
+    perceived: _Perceived
 
 
-class Propose(Stage[_MaskedCanvas]):
-    """Gives the candidate crops of each canvas: the pseudo-label, then distinct ones that keep the subject."""
+class Propose(Stage[_SeenCanvas]):
+    """Gives the candidate crops of each canvas: the pseudo-label, then distinct ones that keep the subject and cut no head."""
 
     name = "propose"
-    version = 2  # 2: masks come from perceive
+    version = 3  # 2: masks come from perceive; 3: no proposal cuts a head
     upstream = ("outpaint", PERCEIVED_CANVASES)
     record = Proposals
 
@@ -76,18 +78,18 @@ class Propose(Stage[_MaskedCanvas]):
     def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
 
-    def tasks(self, shard: Shard) -> list[Task[_MaskedCanvas]]:
-        masks = {row.key: row.mask for row in shard.rows(PERCEIVED_CANVASES, _Mask)}
-        canvases = [canvas for canvas in shard.rows("outpaint", Canvas) if canvas.key in masks]
-        return [Task(canvas.key, _MaskedCanvas(canvas, masks[canvas.key])) for canvas in canvases]
+    def tasks(self, shard: Shard) -> list[Task[_SeenCanvas]]:
+        perceived = {row.key: row for row in shard.rows(PERCEIVED_CANVASES, _Perceived)}
+        canvases = [canvas for canvas in shard.rows("outpaint", Canvas) if canvas.key in perceived]
+        return [Task(canvas.key, _SeenCanvas(canvas, perceived[canvas.key])) for canvas in canvases]
 
-    def run(self, tasks: Sequence[Task[_MaskedCanvas]], shard: Shard) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task[_SeenCanvas]], shard: Shard) -> list[Outcome]:
         return [
             Outcome.kept(self._propose(task.payload, seed_for(shard.run_seed, self.name, task.key))) for task in tasks
         ]
 
-    def _propose(self, masked: _MaskedCanvas, seed: int) -> Proposals:
-        canvas = masked.canvas
+    def _propose(self, seen: _SeenCanvas, seed: int) -> Proposals:
+        canvas = seen.canvas
         rng, size = random.Random(seed), (canvas.width, canvas.height)
         label = tuple(float(v) for v in canvas.photo_box)
         candidates = [
@@ -96,11 +98,13 @@ class Propose(Stage[_MaskedCanvas]):
             *_on_subject(canvas.subject_box, size, self._settings, rng),
             *_grid(size, self._settings.grid, rng),
         ]
-        kept = SubjectGrid(unpack_mask(masked.mask), *size).kept([box for _, box in candidates])
+        kept = SubjectGrid(unpack_mask(seen.perceived.mask), *size).kept([box for _, box in candidates])
+        whole = [(origin, _whole_pixels(box, size)) for origin, box in candidates]
+        cut = CanvasFaces(seen.perceived.faces, size).cut([box for _, box in whole])
         tried = [(PHOTO, label)]
-        for (origin, box), share in zip(candidates, kept, strict=True):
-            if share >= self._settings.min_subject:
-                tried.append((origin, _whole_pixels(box, size)))
+        for candidate, share, cuts_head in zip(whole, kept, cut, strict=True):
+            if share >= self._settings.min_subject and not cuts_head:
+                tried.append(candidate)
         chosen = [tried[i] for i in choose_distinct([box for _, box in tried], self._settings.distinct_iou)]
         boxes, origins = [list(box) for _, box in chosen], [origin for origin, _ in chosen]
         return Proposals(canvas.key, canvas.photo, boxes, origins)

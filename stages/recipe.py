@@ -71,11 +71,11 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
     """The same around models that are built already."""
     return [
         Ingest(recipe.ingest),
-        Perceive(PHOTO, recipe.perceive, models.segmenter, models.encoder),
+        Perceive(PHOTO, recipe.perceive, models.segmenter, models.encoder, faces=models.faces),
         Dedup(),
         CaptionStage(models.captioner),
         Outpaint(recipe.outpaint, models.outpainter, models.composer),
-        Perceive(CANVAS, recipe.perceive, models.segmenter, models.encoder, models.scorer),
+        Perceive(CANVAS, recipe.perceive, models.segmenter, models.encoder, models.scorer, models.faces),
         Propose(recipe.propose),
         *(
             RefineRound(number, recipe.refine, models.scorer, recipe.refine.box_proposer())

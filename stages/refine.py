@@ -8,7 +8,7 @@ to the first round (``cropper``): its boxes join the proposals, and the scorer j
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,14 @@ from pydantic import Field
 
 from pipeline.core.geometry import Box, cover, shift_inside, snap_aspect
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Proposals, Refined
+from pipeline.core.records import PERCEIVED_CANVASES, Boxes, Canvas, Proposals, Refined
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.picture import LazyPicture, unpack_maps, unpack_mask
 from stages.backends.base.protocols import BoxProposer, Scorer
 from stages.backends.proposers.cropper import CropperBoxes
+from stages.canvases.canvas_faces import CanvasFaces
 from stages.canvases.distinct_boxes import choose_distinct
 from stages.canvases.subject_mask_grid import SubjectGrid
 from stages.photos.decode import to_array
@@ -86,6 +87,7 @@ class _Perceived:
     maps: bytes
     map_names: list[str]
     map_shapes: list[int]
+    faces: Boxes = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ class _Candidates:
     def subject(self) -> SubjectGrid:
         """Subject mass of the canvas."""
         return SubjectGrid(unpack_mask(self.perceived.mask), self.canvas.width, self.canvas.height)
+
+    def cut(self, boxes: Sequence[Box]) -> list[bool]:
+        """Whether each box, in pixels, cuts a head."""
+        return CanvasFaces(self.perceived.faces, (self.canvas.width, self.canvas.height)).cut(boxes)
 
     def picture(self, shard: Shard) -> LazyPicture:
         """The canvas as a scorer takes it; its pixels are read only if the scorer needs them."""
@@ -120,7 +126,7 @@ def round_name(number: int) -> str:
 class RefineRound(Stage[_Candidates]):
     """One round; a run has ``settings.rounds`` of them, each reading the one before."""
 
-    version = 3  # 3: masks and the scorer's maps come from perceive
+    version = 4  # 3: masks and the scorer's maps come from perceive; 4: no box cuts a head
     record = Refined
 
     def __init__(
@@ -184,7 +190,7 @@ class RefineRound(Stage[_Candidates]):
     def _with_cropper(
         self, cropper: BoxProposer, tasks: Sequence[Task[_Candidates]], pictures: Sequence[LazyPicture]
     ) -> list[Refined]:
-        """The rows of the proposals with the cropper's boxes after them, but for those that are there or lose the subject."""
+        """The rows of the proposals with the cropper's boxes after them, but for those that are there, or lose subject or head."""
         rows = [task.payload.boxes for task in tasks]
         proposed_boxes = cropper.propose([picture.image for picture in pictures], [{row.photo} for row in rows])
         joined = []
@@ -192,6 +198,7 @@ class RefineRound(Stage[_Candidates]):
             canvas = task.payload.canvas
             size = (canvas.width, canvas.height)
             whole = [_whole_pixels(box, size) for box in proposed.tolist()]
+            whole = [box for box, cut in zip(whole, task.payload.cut(whole), strict=True) if not cut]
             kept = task.payload.subject.kept(whole) if whole else []
             fit = [box for box, share in zip(whole, kept, strict=True) if self._is_valid(row.boxes[0], box, share)]
             known = len(row.boxes)
@@ -212,7 +219,7 @@ class RefineRound(Stage[_Candidates]):
     def _moves(
         self, task: Task[_Candidates], beam: Sequence[Scored], run_seed: int
     ) -> Iterator[tuple[tuple[float, ...], str]]:
-        """Local moves of each beam box, the pseudo-label's among them, that keep the subject and cover the pseudo-label."""
+        """Local moves of each beam box, the pseudo-label's among them, that keep subject and heads and cover the pseudo-label."""
         canvas = task.payload.canvas
         size = (canvas.width, canvas.height)
         rng = random.Random(seed_for(run_seed, self.name, task.key))
@@ -222,9 +229,10 @@ class RefineRound(Stage[_Candidates]):
             (_moved(item.box, size, step, ratios, rng), item.origin)
             for item in beam for _ in range(self._settings.moves)
         ]  # fmt: skip
-        kept = task.payload.subject.kept([box for box, _ in tried])
-        for (box, origin), share in zip(tried, kept, strict=True):
-            if self._is_valid(beam[0].box, box, share):
+        boxes = [box for box, _ in tried]
+        kept, cut = task.payload.subject.kept(boxes), task.payload.cut(boxes)
+        for (box, origin), share, cuts_head in zip(tried, kept, cut, strict=True):
+            if self._is_valid(beam[0].box, box, share) and not cuts_head:
                 yield box, origin if origin.endswith("+moved") else f"{origin}+moved"
 
     def _record(self, row: Refined, before: Sequence[Scored], after: Sequence[Scored]) -> Refined:

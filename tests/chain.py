@@ -54,7 +54,14 @@ def recipe_for(source: Path, **over) -> Recipe:
 
 
 def session_for(
-    recipe: Recipe, work: Path, paint_seconds: float = 0.0, outpainter=None, segmenter=None, scorer=None, encoder=None
+    recipe: Recipe,
+    work: Path,
+    paint_seconds: float = 0.0,
+    outpainter=None,
+    segmenter=None,
+    scorer=None,
+    encoder=None,
+    faces=None,
 ) -> Session:
     """A recipe with stand-in models bound to a run directory."""
     store = open_store(str(work))
@@ -62,7 +69,7 @@ def session_for(
     captioner = TemplateCaptioner(CaptionSettings())
     segmenter, scorer, encoder = segmenter or FakeSegmenter(), scorer or FakeScorer(), encoder or FakeEncoder()
     stages = stages_with(
-        recipe, Models(captioner, outpainter or FakeOutpainter(paint_seconds), segmenter, scorer, encoder)
+        recipe, Models(captioner, outpainter or FakeOutpainter(paint_seconds), segmenter, scorer, encoder, faces=faces)
     )
     return Session(recipe, Run(store, plan), stages)
 

@@ -68,6 +68,21 @@ class FakeSegmenter:
 
 
 @dataclass
+class FakeFaces:
+    """A face in the middle of every picture, and one in the corner of each whose bytes sum to a multiple of ``share``."""
+
+    share: int = 3
+    name: str = "fake-faces"
+    licence: str = "MIT"
+    digest: str = "faces0001"
+
+    def detect(self, images):
+        middle, corner = [0.44, 0.42, 0.56, 0.54, 0.9], [0.0, 0.0, 0.08, 0.08, 0.7]
+        found = [[middle, corner] if int(image.sum()) % self.share == 0 else [middle] for image in images]
+        return [np.array(rows, np.float32) for rows in found]
+
+
+@dataclass
 class FakeScorer:
     """Prefers boxes that are close to the middle and to two thirds of the picture's area."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SIZES = (1, 10, 100, 1000)
 USES = {
     "captioner": ("caption",), "outpainter": ("outpaint",), "segmenter": ("perceive",), "scorer": ("refine",),
-    "encoder": ("perceive",),
+    "encoder": ("perceive",), "faces": ("perceive",),
 }  # fmt: skip
 SPREAD = 0.3  # standard deviation of the logarithm of the seconds of a shard, if no receipts give it
 

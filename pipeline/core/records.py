@@ -3,7 +3,7 @@
 Keys are ``[a-z0-9_-]+`` of fixed width. Boxes are ``[x1, y1, x2, y2]`` pixels of the canvas, half-open.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Boxes = list[list[float]]
 PHOTO, CANVAS = "photo", "canvas"
@@ -53,6 +53,7 @@ class Perception:
     mask: subject, uint8 [MASK_SIDE, MASK_SIDE], 255 for a pixel that is surely the subject; the picture is squeezed to a square.
     vector, tokens: of the encoder, as in ``Embedding``. maps: what the scorer computes from a canvas alone, fp16 [K, h, w] each,
     one after another; map_names and map_shapes (K, h, w of each in turn) describe them, and are empty for a scorer without any.
+    faces: rows (x1, y1, x2, y2, score), xyxy in 0..1 of the picture, best first; empty in runs from before there was a detector.
     """
 
     key: str
@@ -66,6 +67,7 @@ class Perception:
     maps: bytes
     map_names: list[str]
     map_shapes: list[int]
+    faces: Boxes = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -121,18 +121,28 @@ def columns_of(record: type) -> list[str]:
 def records_of(record: type[Record], table: pa.Table) -> list[Record | None]:
     """Each row of a table as a record; None for a rejected or failed sample, whose fields are null."""
     build: Callable[..., Record] = record
-    columns = [table[name].to_pylist() for name in columns_of(record)]
+    columns = _columns(record, table)
     return [None if None in values else build(*values) for values in zip(*columns, strict=True)]
 
 
 def kept_records(record: type[Record], table: pa.Table) -> list[Record]:
     """Rows of a table that has kept rows only, as records, whose fields may be fewer than its columns.
 
-    Raises KeyError for a field that is no column.
+    A field with a default factory may be no column, as in runs of older versions; raises KeyError for any other that is none.
     """
     build: Callable[..., Record] = record
-    columns = [table[name].to_pylist() for name in columns_of(record)]
-    return [build(*values) for values in zip(*columns, strict=True)]
+    return [build(*values) for values in zip(*_columns(record, table), strict=True)]
+
+
+def _columns(record: type, table: pa.Table) -> list[list[object]]:
+    """The values of each field of a record, in its order; a column that the table lacks has the field's default."""
+    present, columns = set(table.column_names), []
+    for one in dataclasses.fields(record):
+        if one.name in present or one.default_factory is dataclasses.MISSING:
+            columns.append(table[one.name].to_pylist())
+        else:
+            columns.append([one.default_factory() for _ in range(len(table))])
+    return columns
 
 
 def kept(rows: Rows) -> Rows:

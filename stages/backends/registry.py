@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.settings import Settings
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.protocols import Captioner, Composer, Encoder, Outpainter, Scorer, Segmenter
+from stages.backends.base.protocols import Captioner, Composer, Encoder, FaceFinder, Outpainter, Scorer, Segmenter
 from stages.backends.captioners.chat import ChatCaptionerSettings
 from stages.backends.captioners.hub import HubCaptionerSettings
 from stages.backends.captioners.template import CaptionSettings
@@ -23,6 +23,7 @@ from stages.backends.outpainters.small_diffusion.backend import SmallDiffusionSe
 from stages.backends.scorers.aesthetic import AestheticSettings
 from stages.backends.scorers.composition import CompositionScorerSettings
 from stages.backends.scorers.ensemble import EnsembleSettings
+from stages.backends.vision.faces import BlazeFaceSettings, NoFacesSettings
 from stages.backends.vision.sam import SamComposerSettings, SamEncoderSettings, SamSegmenterSettings
 from stages.backends.vision.u2net import U2NetSettings
 
@@ -52,6 +53,7 @@ class ModelSettings(Settings):
     )
     encoder: Annotated[Lite0Settings | SamEncoderSettings | HubEncoderSettings, BY_KIND] = Lite0Settings()
     composer: Annotated[NoComposerSettings | SamComposerSettings, BY_KIND] = NoComposerSettings()
+    faces: Annotated[BlazeFaceSettings | NoFacesSettings, BY_KIND] = BlazeFaceSettings()
 
     def of_role(self, role: str) -> BackendSettings:
         """Settings of the model that plays a role; KeyError for a role that does not exist."""
@@ -97,6 +99,7 @@ class Models:
     scorer: Scorer
     encoder: Encoder
     composer: Composer | None = None
+    faces: FaceFinder | None = None
 
     def credits(self) -> list[tuple[str, str, str]]:
         """(role, name, licence) of each model, for the dataset's card."""
@@ -113,4 +116,5 @@ def models_of(settings: ModelSettings) -> Models:
         scorer=settings.scorer.build(),
         encoder=settings.encoder.build(),
         composer=settings.composer.build(),
+        faces=settings.faces.build(),
     )

@@ -83,6 +83,9 @@ def _samples(models: Models, picture: Image, side: int) -> dict[str, Callable[[]
         "encoder": lambda: _features(models.encoder.encode([picture])[0]),
         "scorer": lambda: _in_range("scores", score_images(models.scorer, [picture], [box])[0], (2,), 10.0),
     }
+    if models.faces is not None:
+        faces = models.faces
+        samples["faces"] = lambda: f"{len(faces.detect([picture])[0])} faces"
     regions = None
     if models.composer is not None:
         composer = models.composer

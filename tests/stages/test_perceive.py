@@ -15,11 +15,13 @@ from PIL import Image
 
 from pipeline.core.records import MASK_SIDE, Perception
 from pipeline.core.resources import bundled
+from pipeline.shards import parquet
 from stages.backends.base.picture import LazyPicture, mask_grid, pack_maps, unpack_maps, unpack_mask
 from stages.backends.scorers.composition import CompositionScorer
 from stages.backends.scorers.perceiving import score_images
+from stages.canvases.canvas_faces import CanvasFaces, invented_face
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
-from tests.fakes import FakeEncoder, FakeScorer, FakeSegmenter
+from tests.fakes import FakeEncoder, FakeFaces, FakeScorer, FakeSegmenter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -198,3 +200,54 @@ def test_maps_of_another_scorer_are_not_used(bird: np.ndarray) -> None:
     foreign = {f"level{level}-12345678": np.zeros((16, 9, 9), np.float16) for level in (1, 2, 3)}
     picture = LazyPicture((240, 150), lambda: bird, np.zeros((MASK_SIDE, MASK_SIDE), np.uint8), foreign)
     assert np.array_equal(scorer.score([picture], [boxes])[0], score_images(scorer, [bird], [boxes])[0])
+
+
+@pytest.fixture(scope="module")
+def with_faces(photos, tmp_path_factory):
+    """A run up to the first round of refinement whose pictures have faces."""
+    session = session_for(recipe_for(photos), tmp_path_factory.mktemp("faces") / "work", faces=FakeFaces())
+    run_chain(session, until="refine")
+    return session
+
+
+def rows_of(session, stage: str) -> list[dict]:
+    """All rows of a stage, rejected ones too."""
+    told = session.run.tables()
+    return [row for shard in told.shards(stage) for row in session.run.table(stage, shard).to_pylist()]
+
+
+def test_canvases_with_an_invented_face_are_rejected(with_faces):
+    rows = rows_of(with_faces, "perceive/canvases")
+    rejected = [row for row in rows if row["status"] != "kept"]
+    assert 0 < len(rejected) < len(rows)
+    canvases = {row["key"]: row for row in kept_rows(with_faces, "outpaint")}
+    for row in rows:
+        canvas = canvases[row["key"]]
+        invented = invented_face(row["faces"], canvas["photo_box"], (canvas["width"], canvas["height"]))
+        assert row["reason"] == ("" if invented is None else "invented_face")
+    assert "outside the photo" in rejected[0]["detail"] and all(
+        row["status"] == "kept" for row in rows_of(with_faces, "perceive/photos")
+    )
+    assert {row["key"] for row in rows_of(with_faces, "propose")} == {
+        row["key"] for row in rows if row["status"] == "kept"
+    }
+
+
+@pytest.mark.parametrize("stage", ["propose", "refine/round-01"])
+def test_no_proposal_cuts_a_head_but_the_label(with_faces, stage):
+    canvases = {row["key"]: row for row in kept_rows(with_faces, "outpaint")}
+    faces = {row["key"]: row["faces"] for row in kept_rows(with_faces, "perceive/canvases")}
+    rows = kept_rows(with_faces, stage)
+    assert sum(len(row["boxes"]) for row in rows) > 3 * len(rows)
+    for row in rows:
+        size = (canvases[row["key"]]["width"], canvases[row["key"]]["height"])
+        assert not any(CanvasFaces(faces[row["key"]], size).cut(row["boxes"][1:]))
+
+
+def test_tables_from_before_there_were_faces_are_readable(with_faces):
+    table = with_faces.run.table("perceive/photos", with_faces.run.tables().shards("perceive/photos")[0])
+    (old, *_) = parquet.kept_records(Perception, table.drop_columns(["faces"]))
+    (new, *_) = parquet.kept_records(Perception, table)
+    assert old.faces == [] and len(new.faces) in (1, 2) and old.mask == new.mask
+    with pytest.raises(KeyError):
+        parquet.kept_records(Perception, table.drop_columns(["mask"]))

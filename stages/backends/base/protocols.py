@@ -135,6 +135,13 @@ class Segmenter(Model, Protocol):
         """The same masks [h, w] at the size that the model works at, for callers that reduce them further."""
 
 
+class FaceFinder(Model, Protocol):
+    """Finds human faces."""
+
+    def detect(self, images: Sequence[Image]) -> list[Floats]:
+        """Faces [N, 5] of each image, best first: xyxy in 0..1 of the image, and a score in 0..1."""
+
+
 class Composer(Model, Protocol):
     """Splits a picture into regions."""
 

@@ -44,7 +44,8 @@ def test_doctor_tries_each_model_and_remembers_what_it_measured(tmp_path):
     told = json.loads(done.stdout)
     assert done.exit_code == 0 and told["ok"]
     assert {line["what"] for line in told["machine"]} >= {"python", "torch", "memory", "disk"}
-    assert {trial["role"] for trial in told["models"]} == {"captioner", "segmenter", "encoder", "scorer", "outpainter"}
+    roles = {"captioner", "segmenter", "encoder", "scorer", "outpainter", "faces"}
+    assert {trial["role"] for trial in told["models"]} == roles
     assert measurements()["outpainter/patch-diffusion"]["rate"] > 0
     row = next(row for row in json.loads(said("models", "--json").stdout) if row["kind"] == "lite0")
     assert row["measured"]["memory_mib"] >= 0 and not (tmp_path / "work").exists()
