@@ -1,5 +1,6 @@
 """The judgement of one image by each protocol of METHOD 6."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from procrop_model.evaluation.sources import BoxSource
 from procrop_model.inference.predictor import Floats
 
 EPS = "eps_acc"
+NEAR_CENTRE = "near_centre"  # a baseline of pairs: the box whose centre is nearer to that of the image
 PROTOCOLS = {
     GAIC: "gaic: given crops ranked by score; AccK/n, wAccK/n, SRCC and PCC per image, then averaged; a baseline box ranks by IoU",
     CACNET: "cacnet: top-1 box against the annotation of best IoU (ties: smallest BDE), both for that one; recall at IoU 0.75",
@@ -155,12 +157,18 @@ def _sets(case: ImageCase) -> ImageResult:
     return ImageResult([round(float(x), 2) for x in boxes[0]], [list(annotation)], figures, ranked=ranked)
 
 
+def _from_centre(box: Box) -> float:
+    """Distance of a box's centre from the image's, both in 0..1; rounded, so that mirrored boxes are equal."""
+    return round(math.hypot((box[0] + box[2]) / 2 - 0.5, (box[1] + box[3]) / 2 - 0.5), 9)
+
+
 def _pairs(case: ImageCase) -> ImageResult:
     """The share of a picture's pairs in the order of the votes; pairs with equal votes are left out."""
     pairs = ordered(case.image.pairs)
     boxes = [box for pair in pairs for box in (pair.first, pair.second)]
     scores: dict[str, list[float]] = {MODEL: case.scores(boxes).tolist()}
     scores |= {name: box_ious(boxes, box).tolist() for name, box in case.single.items()}
+    scores[NEAR_CENTRE] = [-_from_centre(to_norm(box, case.image.width, case.image.height)) for box in boxes]
     agreed = {
         method: [
             pair_agreement(values[2 * i], values[2 * i + 1], pair.votes_first, pair.votes_second)

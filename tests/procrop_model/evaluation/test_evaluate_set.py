@@ -54,7 +54,8 @@ def test_every_set_is_measured_by_its_own_protocol(name: str, tmp_path: Path) ->
     form = DATASETS[name]
     found = form.read(MAKERS[name](tmp_path), form.split)
     result = measure(ScriptedCropper(), found, form.protocol, finders=finders())
-    assert list(result["rows"]) == ["model", "identity", "centre_0.9", "smartcrop"]
+    near = ["near_centre"] if form.protocol == "fcdb_pairs" else []
+    assert list(result["rows"]) == ["model", "identity", "centre_0.9", "smartcrop", *near]
     assert result["protocol"] == PROTOCOLS[form.protocol] and result["n"] == len(result["images"]) > 0
     for row in result["rows"].values():
         for mean, low, high in row.values():
@@ -133,6 +134,8 @@ def test_equal_area_pairs_are_counted_beside_all(tmp_path: Path) -> None:
     assert result["pairs"] == {"agreement": 4, "equal_area": 3, "equal_area_unanimous": 2}
     model = {name: values[0] for name, values in result["rows"]["model"].items()}
     assert model == {"agreement": 0.75, "equal_area": 0.6667, "equal_area_unanimous": 0.75}  # ties count a half
+    # centres of 96 x 60: left (20, 15), right (70, 25), nearly (70, 24.5), large (48, 30); all others are nearer than left
+    assert [result["rows"]["near_centre"][kind][0] for kind in model] == [0.5, 0.3333, 0.0]
     less = measure(ScriptedCropper(), one(tmp_path, [], pairs=pairs[3:]), "fcdb_pairs")
     assert list(less["rows"]["model"]) == ["agreement"]
     assert less["differences"]["identity"]["agreement"] == [0.0, 0.0, 0.0]
