@@ -32,7 +32,7 @@ from ray._private.ray_constants import DEFAULT_DASHBOARD_AGENT_LISTEN_PORT  # no
 
 from benchmarks.fault_run import digests, keys_of, session_for  # noqa: E402
 from benchmarks.fault_run import run_all as run_locally  # noqa: E402
-from benchmarks.ray_cluster import Nodes  # noqa: E402
+from benchmarks.ray_cluster import TOO_SLOW, Nodes, start_again_when_slow  # noqa: E402
 from benchmarks.stand_ins import make_photos  # noqa: E402
 from pipeline.app.progress import Display  # noqa: E402
 from pipeline.app.refresh_sources import refresh_sources  # noqa: E402
@@ -336,3 +336,20 @@ def test_actors_compute_with_a_thread_each(nodes, tmp_path, monkeypatch):
         row for path in (tmp_path / "work/count-threads").glob("*.parquet") for row in parquet.decode(path.read_bytes())
     ]
     assert [(row["torch_threads"], row["wait_policy"]) for row in rows] == [(1, "PASSIVE")] * 2
+
+
+def test_a_node_that_is_too_slow_for_ray_is_started_again():
+    started = []
+
+    def start(slow_ones):
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        if len(started) <= slow_ones:
+            raise RuntimeError(f"The current node {TOO_SLOW}. This could happen")
+        return len(started)
+
+    assert start_again_when_slow(lambda: start(2)) == 3
+    assert [psutil.pid_exists(process.pid) for process in started] == [False, False, True]
+    with pytest.raises(RuntimeError, match="another reason"):
+        start_again_when_slow(lambda: (_ for _ in ()).throw(RuntimeError("another reason")))
+    started[-1].kill()
+    started[-1].wait()
