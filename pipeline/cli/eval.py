@@ -38,7 +38,9 @@ LongSide = Annotated[
         help="The cropper or scorer sees pictures reduced to this long side in pixels; 0: as they are.", min=0
     ),
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="Public sets: leave out the baselines that look at the picture.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Public sets: leave out faces and the baselines that look at the picture.")
+]
 Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
 Ablate = Annotated[
     str, typer.Option(help="One table of what parts are worth: some of retrieval,k,fusion,text,refinement.")

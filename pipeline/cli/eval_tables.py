@@ -35,6 +35,8 @@ def print_rows(result: Mapping[str, Any]) -> None:
         print("pairs: " + ", ".join(f"{name} {count}" for name, count in result["pairs"].items()))
     if "correlations" in result:
         _print_box_figures(result)
+    if "faces" in result:
+        _print_faces(result["faces"])
     for name, group in result.get("groups", {}).items():
         print(f"\n{printable(name)}: {group['n']} pictures")
         _print_metrics(group["rows"])
@@ -76,6 +78,12 @@ def _print_box_figures(result: Mapping[str, Any]) -> None:
     _print(("", *bins), lines)
     areas = ", ".join(f"{name} {low:.2f} {mid:.2f} {high:.2f}" for name, (low, mid, high) in result["areas"].items())
     print(f"\nshare of the picture kept, 10 % 50 % 90 % quantiles: {areas}")
+
+
+def _print_faces(faces: Mapping[str, Any]) -> None:
+    print(f"\n{faces['faces']} faces in {faces['pictures']} pictures: shares that are cut [95 %]")
+    if faces["faces"]:
+        _print_metrics(faces["rows"])
 
 
 def _print_wide(rows: Mapping[str, Mapping[str, Any]], text: Callable[[Mapping[str, Any], str], str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import DamagedDataError, UsageError
@@ -16,6 +17,7 @@ from procrop_model.datasets.registry import PAIRS
 from procrop_model.evaluation.baselines import NORM, Finder, Pixels, scaled
 from procrop_model.evaluation.box_statistics import box_figures
 from procrop_model.evaluation.evaluate_run import MODEL, Progress, Stopwatch, clear_of, differences, summary
+from procrop_model.evaluation.face_cuts import face_figures
 from procrop_model.evaluation.judges import (
     BOX_PROTOCOLS,
     EPS,
@@ -29,8 +31,11 @@ from procrop_model.evaluation.judges import (
 from procrop_model.evaluation.metrics import bootstrap
 from procrop_model.evaluation.set_metrics import ap_interval
 from procrop_model.evaluation.sources import BoxSource
+from procrop_model.inference.crop_options import FaceFinder
 
+WITH_FACES, WITHOUT_FACES = "with faces", "without faces"  # groups that are reported where no others are given
 NormBox = tuple[float, float, float, float]
+Faces = NDArray[np.float32]
 Rows = dict[str, dict[str, list[float]]]
 
 
@@ -43,12 +48,14 @@ class SetContext:
         floors: further baselines of one box in 0..1, by name, beside NORM.
         keys: content key of each image file, so that an image is never a reference of its own crop.
         groups: of each image file, the group that it is also reported in; a file without one is in none.
+        faces: finds the faces of an image, for protocols of boxes; None: faces are not looked for.
     """
 
     finders: Mapping[str, Finder] = field(default_factory=dict)
     floors: Mapping[str, NormBox] = field(default_factory=dict)
     keys: Mapping[Path, str] = field(default_factory=dict)
     groups: Mapping[Path, str] = field(default_factory=dict)
+    faces: FaceFinder | None = None
 
 
 NOTHING_BESIDE = SetContext()
@@ -65,7 +72,9 @@ def evaluate_set(
     """A cropper, scorer or file of boxes and its baselines on a public set, in the form of ``evaluate``.
 
     Intervals are drawn by image file. Protocols of boxes also give ``correlations`` with the person's box and ``areas`` by
-    method, and ``by_size``: IoU by the size of the person's crop. ``groups`` has ``n`` and ``rows`` of each group of images.
+    method, and ``by_size``: IoU by the size of the person's crop; with a finder of faces also ``faces``: how many there are and
+    which share each method cuts. ``groups`` has ``n`` and ``rows`` of each group of images, by default those with faces and
+    those without.
 
     Args:
         source: what is measured.
@@ -79,13 +88,18 @@ def evaluate_set(
     if protocol not in JUDGES:
         raise UsageError(f"no protocol '{protocol}': known are {', '.join(PROTOCOLS)}")
     usable = _usable(labelled, protocol)
-    watch, results = Stopwatch(), []
+    watch, results, faces = Stopwatch(), [], []
+    find = context.faces if protocol in BOX_PROTOCOLS else None
     for number, image in enumerate(usable, 1):
-        results.append(JUDGES[protocol](_case(source, image, watch, context)))
+        case = _case(source, image, watch, context)
+        results.append(JUDGES[protocol](case))
+        if find is not None:
+            faces.append(watch.run("faces", partial(find, case.pixels)))
         if progress is not None:
             progress(number, len(usable))
     photos = [str(image.path) for image in usable]
     rows = _rows(results, photos, protocol)
+    groups = context.groups or _by_faces(usable, faces)
     return {
         "dataset": labelled.name,
         "protocol": PROTOCOLS[protocol],
@@ -96,7 +110,8 @@ def evaluate_set(
         "differences": _differences(results, photos, protocol),
         **(_box_figures(results, photos) if protocol in BOX_PROTOCOLS else {}),
         **({"pairs": _pair_counts(results)} if protocol == PAIRS else {}),
-        **({"groups": _groups(results, usable, context.groups, protocol)} if context.groups else {}),
+        **({"faces": _face_figures(results, faces, photos)} if faces else {}),
+        **({"groups": _groups(results, usable, groups, protocol)} if groups else {}),
         "floors": {name: _rounded(box) for name, box in context.floors.items()},
         "cost": watch.cost(getattr(source, "cropper", None)),
         "remarks": labelled.remarks(),
@@ -186,6 +201,18 @@ def _box_figures(results: Sequence[ImageResult], photos: Sequence[str]) -> dict[
     own = {method: np.stack([result.boxes[method] for result in results]) for method in results[0].boxes}
     ious = {method: np.array([result.figures[method]["iou"] for result in results]) for method in own}
     return box_figures(own, ious, wanted, photos)
+
+
+def _face_figures(results: Sequence[ImageResult], faces: Sequence[Faces], photos: Sequence[str]) -> dict[str, object]:
+    own = {method: [result.boxes[method] for result in results] for method in results[0].boxes}
+    return face_figures(own, faces, photos)
+
+
+def _by_faces(images: Sequence[LabelledImage], faces: Sequence[Faces]) -> dict[Path, str]:
+    """The images with faces and those without as groups; none if no faces were looked for."""
+    if not faces:
+        return {}
+    return {image.path: WITH_FACES if len(found) else WITHOUT_FACES for image, found in zip(images, faces, strict=True)}
 
 
 def _groups(

@@ -1,11 +1,12 @@
 """Which faces a crop cuts: the figure that people mind most, for any box of any source."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from procrop_model.evaluation.metrics import bootstrap
 from procrop_model.faces.face_limits import FaceLimits
 from procrop_model.inference.limit_scoring import largest_window
 
@@ -56,6 +57,35 @@ def faces_cut(crop: Sequence[float], faces: Floats) -> FaceCuts:
     heads, cut = limits.cuts(box)
     lost = limits.prominent_lost(box)
     return FaceCuts(len(limits), cut, heads, int(limits.prominent.sum()), lost)
+
+
+def face_figures(
+    boxes: Mapping[str, Sequence[NDArray[np.float64]]], faces: Sequence[Floats], photos: Sequence[str]
+) -> dict[str, object]:
+    """Counts of pictures and faces, and ``rows``: for each method the shares of faces and heads that its boxes cut, and of
+    prominent heads that are not whole inside, each as [mean, low, high] with an interval over photographs.
+
+    Args:
+        boxes: by method, the box [4] of each image in 0..1.
+        faces: of each image, [N, 4 or more] in 0..1.
+        photos: of each image, the unit that the bootstrap draws.
+    """
+    rows = {}
+    for method, of_images in boxes.items():
+        cuts = [faces_cut(box.tolist(), found) for box, found in zip(of_images, faces, strict=True)]
+        rows[method] = {
+            "faces_cut": _share([(one.cut, one.faces) for one in cuts], photos),
+            "heads_cut": _share([(one.heads_cut, one.faces) for one in cuts], photos),
+            "prominent_lost": _share([(one.lost, one.prominent) for one in cuts], photos),
+        }
+    return {"pictures": sum(len(found) > 0 for found in faces), "faces": sum(map(len, faces)), "rows": rows}
+
+
+def _share(counts: Sequence[tuple[int, int]], photos: Sequence[str]) -> list[float]:
+    """[mean, low, high] of the share that (part, whole) of each image make; zeros without any."""
+    values = [float(n < part) for part, whole in counts for n in range(whole)]
+    owners = [photo for photo, (_, whole) in zip(photos, counts, strict=True) for _ in range(whole)]
+    return [round(x, 4) for x in bootstrap(values, owners)] if values else [0.0, 0.0, 0.0]
 
 
 def can_hold(faces: Floats, ratio: float | None, size: tuple[int, int]) -> bool:

@@ -26,6 +26,7 @@ def evaluate_public_set(request: EvaluationRequest, folder: Path, *, quiet: bool
     from procrop_model.datasets.registry import dataset_format
     from procrop_model.evaluation.evaluate_set import SetContext, evaluate_set
     from procrop_model.evaluation.sources import CropperSource
+    from procrop_model.inference.crop_options import face_finder
 
     form = dataset_format(request.dataset)
     whole = read_part(form, request.root, request.split, request.names)
@@ -39,7 +40,8 @@ def evaluate_public_set(request: EvaluationRequest, folder: Path, *, quiet: bool
     source = CropperSource(cropper) if cropper is not None else given
     assert source is not None
     finders = {} if request.quick else image_finders()
-    context = SetContext(finders, _floors(whole, request.half, protocol), keys, _groups(request, labelled))
+    finder = face_finder("off" if request.quick else "keep")
+    context = SetContext(finders, _floors(whole, request.half, protocol), keys, _groups(request, labelled), finder)
     with progress_bar("eval", quiet) as progress:
         result = evaluate_set(
             _seen_at(source, request.long_side), labelled, protocol, context=context, progress=progress

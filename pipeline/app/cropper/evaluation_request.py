@@ -35,7 +35,7 @@ class EvaluationRequest:
         boxes: CSV of boxes that are measured in place of the cropper's.
         groups: CSV of groups of images, which are reported apart.
         long_side: of the images that the cropper or scorer sees, in pixels; 0: as they are.
-        quick: leave out the baselines that look at the image, which take most of the time.
+        quick: leave out faces and the baselines that look at the image, which take most of the time.
         out: folder for the report of a public set.
         ablate: comma-separated parts of the network; measures what each is worth on the run's canvases.
         ablate_epochs: epochs of the networks that are trained for ``ablate``; 0: the recipe's.

@@ -198,3 +198,19 @@ def test_refusals(tmp_path: Path) -> None:
     found.images[0].path.write_bytes(found.images[0].path.read_bytes()[:200])
     with pytest.raises(DamagedDataError, match="expected a picture"):
         measure(ScriptedCropper(), found, "cacnet")
+
+
+def test_faces_are_counted_and_pictures_with_them_reported_apart(tmp_path: Path) -> None:
+    images = [
+        one(tmp_path, [(0.0, 0.0, 50.0, 40.0)]).images[0],
+        one(tmp_path, [(0.0, 0.0, 50.0, 40.0)] * 2, size=TALL).images[0],
+    ]
+    face = np.array([[0.4, 0.3, 0.6, 0.7, 0.9]], np.float32)
+    finder = lambda pixels: face if pixels.shape[1] > pixels.shape[0] else face[:0]  # noqa: E731
+    cropper = ScriptedCropper({WIDE: [[0, 0, WIDE[0] / 2, WIDE[1]]]})
+    result = measure(cropper, LabelledSet("made", images), "cacnet", faces=finder)
+    assert result["faces"]["pictures"] == result["faces"]["faces"] == 1
+    rows = result["faces"]["rows"]
+    assert rows["model"]["faces_cut"][0] == 1 and rows["identity"]["faces_cut"][0] == 0
+    assert {name: group["n"] for name, group in result["groups"].items()} == {"with faces": 1, "without faces": 1}
+    assert "faces" not in measure(cropper, LabelledSet("made", images), "cacnet")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from procrop_model.evaluation.face_cuts import FaceCuts, can_hold, faces_cut
+from procrop_model.evaluation.face_cuts import FaceCuts, can_hold, face_figures, faces_cut
 
 FACES = np.array([[0.2, 0.3, 0.4, 0.6, 0.9], [0.6, 0.4, 0.65, 0.48, 0.7]], np.float32)
 
@@ -34,3 +34,15 @@ def test_a_window_holds_heads_that_lie_near() -> None:
     assert can_hold(apart, None, (900, 600)) and can_hold(apart, 16 / 9, (900, 600))
     assert not can_hold(apart, 1.0, (900, 600)) and can_hold(apart[:1], 1.0, (900, 600))
     assert can_hold(np.zeros((0, 5), np.float32), 1.0, (900, 600))
+
+
+def test_figures_of_methods_count_each_face_once() -> None:
+    none = np.zeros((0, 5), np.float32)
+    whole, part = np.array([0, 0, 1, 1.0]), np.array([0.1, 0.1, 0.62, 1])
+    told = face_figures(
+        {"model": [part, whole, whole], "identity": [whole] * 3}, [FACES, FACES[:1], none], ["a", "b", "c"]
+    )
+    assert told["pictures"] == 2 and told["faces"] == 3
+    assert told["rows"]["model"]["faces_cut"][0] == pytest.approx(1 / 3, abs=1e-3)
+    assert told["rows"]["identity"] == {name: [0, 0, 0] for name in ("faces_cut", "heads_cut", "prominent_lost")}
+    assert face_figures({"model": [whole]}, [none], ["a"])["rows"]["model"]["faces_cut"] == [0, 0, 0]
