@@ -155,7 +155,7 @@ def test_the_program_audits_and_refuses_in_one_line(session, tmp_path, monkeypat
     told = json.loads(out)
     assert told["rows"][0]["canvases"] == told["canvases"] == 20
     assert "heat" not in told and session.run.store.exists("report/seam.json")
-    code, out, _ = call("paint", "--work", work)
+    code, out, _ = call("paint", "--work", work, "--canvases", 5)
     assert code == 0 and out.count("calibrated") == 6
     for arguments in (
         ("seam", "--work", work, "--treat", "noise=x"),
