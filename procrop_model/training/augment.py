@@ -5,7 +5,7 @@ starts.
 """
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
+Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -20,29 +21,27 @@ class AugmentConfig:
     """Probabilities, in 0..1, and strengths of augmentations.
 
     Args:
-        trim: probability of cutting margins off.
-        tight: probability of cutting a side exactly at the pseudo-label.
-        whole: probability of cutting nearly all margins, so that the network leaves well framed images uncropped.
+        fill: least and greatest share of a view that the pseudo-label fills, drawn evenly; a canvas with too little room around
+            the pseudo-label gives a fuller view.
+        kept: probabilities that a view has a margin at a side: left and right, top and bottom. At the other sides the
+            pseudo-label ends with the view.
+        whole: probability of a view that is the pseudo-label alone, so that the network leaves well framed images uncropped.
         mirror: probability of a horizontal flip.
         colour: greatest relative change of brightness, contrast and saturation.
         grey: probability of greyscale.
         degrade: probability of each of downscaling, blur, noise and JPEG.
-        annotated_trim: ``trim`` for images that people annotated: their margins are photographed, and crops were scored in
-            view of them.
+        annotated_trim: probability of cutting margins off an image that people annotated: its margins are photographed, and
+            crops were scored in view of them.
     """
 
-    trim: float = 0.7
-    tight: float = 0.1
-    whole: float = 0.12
+    fill: tuple[float, float] = (0.4, 0.95)
+    kept: tuple[float, float] = (0.6, 0.75)
+    whole: float = 0.05
     mirror: float = 0.5
     colour: float = 0.3
     grey: float = 0.1
     degrade: float = 0.5
     annotated_trim: float = 0.3
-
-    def for_annotated(self) -> "AugmentConfig":
-        """The settings for an image that people annotated."""
-        return replace(self, trim=self.annotated_trim, tight=0.0, whole=0.0)
 
 
 @dataclass(frozen=True)
@@ -56,30 +55,51 @@ class Annotated:
     scores: Boxes
 
 
-def augment(sample: Annotated, config: AugmentConfig, rng: np.random.Generator) -> Annotated:
-    """A random variation; every draw comes from ``rng``. The pseudo-label always stays whole and first."""
-    kind = rng.random()
-    if kind < config.whole:
-        sample = trim(sample, 1 - 0.15 * rng.random(4), rng.random(4) < 0.3)
-    elif kind < config.whole + config.trim:
-        shares = rng.random(4) ** 1.5 * (rng.random(4) < 0.7)
-        sample = trim(sample, shares, rng.random(4) < config.tight)
+def augment(sample: Annotated, config: AugmentConfig, rng: np.random.Generator, *, judged: bool = False) -> Annotated:
+    """A random variation; every draw comes from ``rng``. The pseudo-label always stays whole and first.
+
+    judged: whether people scored the crops.
+    """
+    if not judged:
+        sample = trim(sample, margins_cut(sample, config, rng))
+    elif rng.random() < config.annotated_trim:
+        sample = trim(sample, rng.random(4) ** 1.5 * (rng.random(4) < 0.7))
     if rng.random() < config.mirror:
         sample = mirror(sample)
     image = recolour(Image.fromarray(sample.image), config, rng)
     return Annotated(degrade_image(image, config, rng), sample.crops, sample.scores)
 
 
-def trim(sample: Annotated, shares: NDArray[np.float64], tight: NDArray[np.bool_]) -> Annotated:
+def margins_cut(sample: Annotated, config: AugmentConfig, rng: np.random.Generator) -> Shares:
+    """Shares [4] in 0..1 of the room at the left, top, right and bottom of the pseudo-label that a view leaves out.
+
+    Margins are in random proportion to one another, and as wide as the drawn share of the view wants, where there is room.
+    """
+    fill = 1.0 if rng.random() < config.whole else rng.uniform(*config.fill)
+    chances = np.tile(config.kept, 2)  # left, top, right, bottom
+    proportions = rng.exponential(size=4) * (rng.random(4) < chances)
+    room = _room(sample)
+    width, height = sample.crops[0, 2:] - sample.crops[0, :2]
+    margins = proportions * np.tile([width, height], 2)
+    low, high = 0.0, 64.0
+    for _ in range(30):  # the area grows with the factor
+        middle = (low + high) / 2
+        left, top, right, bottom = np.minimum(middle * margins, room)
+        full = (width + left + right) * (height + top + bottom) * fill >= width * height
+        low, high = (low, middle) if full else (middle, high)
+    kept = np.minimum(high * margins, room)
+    return np.where(room > 0, 1 - kept / np.maximum(room, 1e-6), 0.0)
+
+
+def trim(sample: Annotated, shares: Shares) -> Annotated:
     """Cuts margins off, keeping the pseudo-label.
 
-    shares [4] in 0..1 of the room at the left, top, right and bottom of the pseudo-label; tight [4]: cut all of it.
+    shares: [4] in 0..1 of the room at the left, top, right and bottom of the pseudo-label.
     Crops that lose more than a twentieth of their area are dropped, the others are cut to what is left.
     """
     height, width = sample.image.shape[:2]
-    x1, y1, x2, y2 = sample.crops[0]
-    room = np.array([x1, y1, width - x2, height - y2])
-    cut = np.floor(np.where(tight, 1.0, shares) * np.maximum(room, 0)).astype(int)
+    room = _room(sample)
+    cut = np.minimum(np.round(shares * room), np.floor(room)).astype(int)
     left, top, right, bottom = cut[0], cut[1], width - cut[2], height - cut[3]
     low, high = np.array([left, top], np.float32), np.array([right, bottom], np.float32)
     moved = np.clip(sample.crops, np.tile(low, 2), np.tile(high, 2)) - np.tile(low, 2)
@@ -125,6 +145,13 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def _room(sample: Annotated) -> Shares:
+    """Pixels [4] at the left, top, right and bottom of the pseudo-label."""
+    height, width = sample.image.shape[:2]
+    x1, y1, x2, y2 = sample.crops[0]
+    return np.maximum(np.array([x1, y1, width - x2, height - y2], np.float64), 0)
 
 
 def _areas(boxes: Boxes) -> Boxes:

@@ -83,8 +83,7 @@ class Views:
         annotated = sample.decode()
         if augmentation is not None:
             seed = seed_for(self.seed, "augment", sample.key, number)
-            strengths = augmentation.for_annotated() if sample.annotated else augmentation
-            annotated = augment(annotated, strengths, np.random.default_rng(seed))
+            annotated = augment(annotated, augmentation, np.random.default_rng(seed), judged=sample.annotated)
         targets = targets_of(annotated, self._targets if sample.annotated else None)
         words = None if self.texts is None else self.texts.encode(sample.prompt)
         aspect = annotated.image.shape[1] / annotated.image.shape[0]

@@ -36,12 +36,12 @@ class NetworkSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """Probabilities of augmentations. Boxes move with the picture, and the pseudo-label is never cut.
+    """Training views of a canvas, and probabilities of augmentations. Boxes move with the picture; the pseudo-label is never cut.
 
     Args:
-        trim: of cutting margins off.
-        tight: of cutting a side right at the pseudo-label.
-        whole: of cutting nearly all margins.
+        fill: least and greatest share of a view that the pseudo-label fills.
+        kept: probabilities of a margin at the left and right side, and at the top and bottom.
+        whole: of a view that is the pseudo-label alone.
         mirror: of mirroring left and right.
         colour: of changing brightness, contrast and saturation.
         grey: of removing colour.
@@ -49,14 +49,20 @@ class AugmentSettings(Settings):
         annotated_trim: of cutting margins off a picture with human annotations.
     """
 
-    trim: float = Field(0.7, ge=0, le=1)
-    tight: float = Field(0.1, ge=0, le=1)
-    whole: float = Field(0.12, ge=0, le=1)
+    fill: tuple[float, float] = (0.4, 0.95)
+    kept: tuple[float, float] = (0.6, 0.75)
+    whole: float = Field(0.05, ge=0, le=1)
     mirror: float = Field(0.5, ge=0, le=1)
     colour: float = Field(0.3, ge=0, le=1)
     grey: float = Field(0.1, ge=0, le=1)
     degrade: float = Field(0.5, ge=0, le=1)
     annotated_trim: float = Field(0.3, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares(self) -> "AugmentSettings":
+        if not 0 < self.fill[0] <= self.fill[1] <= 1 or not all(0 <= chance <= 1 for chance in self.kept):
+            raise ValueError(f"augment: fill {self.fill} must be two rising shares of 0..1, kept {self.kept} two of 0..1")
+        return self
 
 
 class TargetSettings(Settings):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from procrop_model.training.augment import Annotated, AugmentConfig, augment, degrade_image, jpeg, mirror, trim
+from procrop_model.training.augment import Annotated, AugmentConfig, augment, degrade_image, jpeg, margins_cut, mirror, trim
 
 
 def sample(seed: int) -> Annotated:
@@ -31,7 +31,7 @@ def assert_framed(found: Annotated) -> None:
 @given(st.integers(0, 10_000))
 def test_trim_and_mirror_keep_the_pseudo_label_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    found = trim(mirror(sample(seed)), rng.random(4), rng.random(4) < 0.3)
+    found = trim(mirror(sample(seed)), rng.random(4))
     assert_framed(found)
     height, width = found.image.shape[:2]
     assert (found.crops >= 0).all()
@@ -40,11 +40,35 @@ def test_trim_and_mirror_keep_the_pseudo_label_whole(seed: int) -> None:
     assert len(found.crops) == len(found.scores)
 
 
-def test_a_tight_trim_leaves_the_photo_alone() -> None:
-    found = trim(sample(1), np.zeros(4), np.ones(4, bool))
+def test_a_whole_trim_leaves_the_photo_alone() -> None:
+    found = trim(sample(1), np.ones(4))
     height, width = found.image.shape[:2]
     assert found.crops[0].tolist() == [0, 0, width, height]
     assert found.scores.tolist() == [8, 5]  # the whole canvas lost more than it may, the smaller crop stays
+
+
+def test_the_pseudo_label_fills_the_wanted_share_of_a_view() -> None:
+    image, crop = np.zeros((1000, 1000, 3), np.uint8), np.array([[300, 350, 700, 650]], np.float32)
+    wide = Annotated(image, crop, np.ones(1, np.float32))
+    config = AugmentConfig(fill=(0.5, 0.8), kept=(0.6, 0.9), whole=0.0)
+    shares, margins = [], []
+    for seed in range(400):
+        view = trim(wide, margins_cut(wide, config, np.random.default_rng(seed)))
+        height, width = view.image.shape[:2]
+        x1, y1, x2, y2 = view.crops[0]
+        assert (x2 - x1, y2 - y1) == (400, 300)
+        shares.append(400 * 300 / (width * height))
+        margins.append([x1 > 1, y1 > 1, width - x2 > 1, height - y2 > 1])
+    some = np.array(margins).any(1)
+    assert 0.49 < np.min(np.array(shares)[some]) < 0.52 and 0.78 < np.quantile(np.array(shares)[some], 0.97) < 0.82
+    across, down = np.mean(margins, 0)[[0, 2]], np.mean(margins, 0)[[1, 3]]
+    assert (abs(across - 0.6) < 0.09).all() and (abs(down - 0.9) < 0.09).all()
+
+
+def test_a_whole_view_is_the_pseudo_label_alone() -> None:
+    view = trim(sample(4), margins_cut(sample(4), AugmentConfig(whole=1.0), np.random.default_rng(0)))
+    height, width = view.image.shape[:2]
+    assert view.crops[0].tolist() == [0, 0, width, height]
 
 
 def test_two_mirrors_are_none() -> None:

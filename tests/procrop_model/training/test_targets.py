@@ -80,7 +80,7 @@ def test_of_many_crops_bad_ones_are_shown_too() -> None:
 def test_annotated_pictures_are_seldom_trimmed_and_never_tight(annotated: Path, tiny: CropperConfig) -> None:
     samples = read_split(annotated, "train")
     views = Views(samples=samples, config=tiny, extractor=build_network(tiny).extractor, seed=0)
-    strong = AugmentConfig(trim=0.0, whole=1.0, annotated_trim=0.0)
+    strong = AugmentConfig(whole=1.0, annotated_trim=0.0)
     for index, sample in enumerate(samples):
         drawn = views.drawn(index, 0, strong)
         assert drawn.aspect == sample.width / sample.height
