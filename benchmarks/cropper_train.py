@@ -87,7 +87,7 @@ class Contender:
             features = view_features(self.network, views, self.aspects.device)
             return set_loss(self.network(features, self.aspects, self.references), self.targets, LossConfig())
         roi = torch.tensor([[0.1, 0.1, 0.8, 0.9]]).expand(len(self.images), 16, 4)
-        batch = Batch(views, self.aspects, self.targets, self.references, roi)
+        batch = Batch(views, self.aspects, self.targets, self.references, roi, torch.zeros(len(self.images), 0, 4))
         return dict(TrainStep(self.network, LossConfig(), self.precision)(batch))
 
     def _views(self) -> list[View]:

@@ -122,9 +122,9 @@ class Cropper:
         sizes = [original.size for original in originals]
         constraints = [CropConstraints(*of_image) for of_image in zip(each, sizes, smalls, strict=True)]
         encoded = self.predictor.encode(smalls, k=k, prompts=prompts)
-        whole = self.predictor.score(encoded, [WHOLE] * len(originals))
-        uncropped = [self._uncropped(encoded, i, original, float(whole[i][0])) for i, original in enumerate(originals)]
         search = AspectSearch(self.predictor, encoded, sizes, constraints)
+        whole = search.scores([WHOLE] * len(originals))
+        uncropped = [self._uncropped(encoded, i, original, float(whole[i][0])) for i, original in enumerate(originals)]
         count = top or (TOP if len(ratios) == 1 else 1)
         crops: list[list[Crop]] = [[] for _ in originals]
         for ratio in ratios:

@@ -17,7 +17,7 @@ class Ranked:
 
     Args:
         boxes: [N, 4] xyxy in 0..1.
-        scores: [N], RoI scores in 0..1.
+        scores: [N] in 0..1, on the scale of ``Prediction``.
         values: [N], the scores, but below -1 for boxes that violate the limits.
     """
 
@@ -62,7 +62,7 @@ class AspectSearch:
             for boxes, values in zip(candidates, initial, strict=True)
         ]
         moved, values = local_search(leading, self._values, keep_shape=ratio is not None)
-        scores = self._predictor.score(self._encoded, moved) if limited else values
+        scores = self.scores(moved) if limited else values
         return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
 
     def _free(self) -> list[Ranked]:
@@ -72,7 +72,7 @@ class AspectSearch:
         ]
         scores = [p.scores for p in self._predictions]
         if any(len(constraints.faces) for constraints in self._constraints):
-            again = self._predictor.score(self._encoded, moved)
+            again = self.scores(moved)
             each = zip(self._constraints, again, scores, strict=True)
             scores = [new if len(constraints.faces) else known for constraints, new, known in each]
         values = [
@@ -84,7 +84,7 @@ class AspectSearch:
     def largest(self, ratio: float | None) -> list[Ranked]:
         """The largest boxes of an aspect, or the whole image when it is None, of each image."""
         boxes = [WHOLE if ratio is None else _largest(ratio, size) for size in self._sizes]
-        scores = self._predictor.score(self._encoded, boxes)
+        scores = self.scores(boxes)
         values = [
             constraints.penalise(*of_image)
             for constraints, *of_image in zip(self._constraints, boxes, scores, strict=True)
@@ -94,13 +94,17 @@ class AspectSearch:
     def _candidates(self, image: int, ratio: float | None) -> Floats:
         decoded, constraints, size = self._predictions[image].boxes, self._constraints[image], self._sizes[image]
         fitted = decoded if ratio is None else _fitted(decoded, ratio, size)
-        if not constraints.any:
+        if ratio is None and not constraints.any:
             return fitted
         uncut = fitted[:0] if ratio is None else constraints.uncut_in_shape(fitted, ratio)
         return np.concatenate([fitted, constraints.candidates(decoded, ratio), uncut])
 
+    def scores(self, boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores [N_b] of boxes [N_b, 4] of image b, on the scale of ``Prediction``."""
+        return self._predictor.values(self._encoded, self._predictions, boxes)
+
     def _values(self, boxes: Sequence[Floats]) -> list[Floats]:
-        scores = self._predictor.score(self._encoded, boxes)
+        scores = self.scores(boxes)
         return [
             constraints.penalise(*of_image)
             for constraints, *of_image in zip(self._constraints, boxes, scores, strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, opinion_of
 from procrop_model.inference.local_search import local_search
 from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import cxcywh_to_xyxy
@@ -16,6 +17,7 @@ from procrop_model.network.crop_network import CropNetwork, Output
 from procrop_model.network.fusion import References, Text
 from procrop_model.network.preprocess import Pixels, prepare
 from procrop_model.network.text import embedded_text, pad_texts
+from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.retrieval.database import ReferenceDatabase, SearchResult
 from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.retrieval.query_encoder import QueryEncoder, encoder_for
@@ -30,13 +32,15 @@ class Prediction:
 
     Args:
         boxes: [Q, 4] xyxy in 0..1.
-        scores: [Q], RoI scores in 0..1.
+        scores: [Q] in 0..1: the chance of an IoU of 0.75 with the best crop, or the RoI score of a model without typical crops.
         neighbours: the references used.
+        opinion: where the best crop may lie; None for a model without typical crops.
     """
 
     boxes: Floats
     scores: Floats
     neighbours: SearchResult
+    opinion: Opinion | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Predictor:
         self.config = config
         self.database = database
         self.device = torch.device(device)
+        answer = config.answer
+        self._typical = typical_crops(answer.typical, answer.fill, answer.kept) if answer.typical else None
         self._words = embedded_text(config.text_dim)
         self._encoder = encoder_for(database, encoder, device)
 
@@ -116,8 +122,10 @@ class Predictor:
         return EncodedBatch(output, aspects, neighbours, features, references, text)
 
     def propose(self, encoded: EncodedBatch) -> list[Prediction]:
-        """Crops of each image, best first by RoI score; the first SEARCHED are improved by local search."""
+        """Crops of each image, best first: by expected agreement, or by RoI score for a model without typical crops."""
         decoded = list(cxcywh_to_xyxy(encoded.output.boxes[-1]).clamp(0, 1).cpu().numpy())  # B x [Q, 4]
+        if self._typical is not None:
+            return self._by_agreement(encoded, decoded, self._typical)
         scores = self.score(encoded, decoded)
         orders = [np.argsort(-rows, kind="stable") for rows in scores]
         leading = [boxes[order[:SEARCHED]] for boxes, order in zip(decoded, orders, strict=True)]
@@ -126,20 +134,42 @@ class Predictor:
         for image, order in enumerate(orders):
             boxes = np.concatenate([moved[image], decoded[image][order[SEARCHED:]]])
             values = np.concatenate([moved_scores[image], scores[image][order[SEARCHED:]]])
-            final = np.argsort(-values, kind="stable")
-            predictions.append(Prediction(boxes[final], values[final], encoded.neighbours[image]))
+            predictions.append(_sorted(boxes, values, encoded.neighbours[image], None))
         return predictions
 
-    @torch.no_grad()
+    def values(self, encoded: EncodedBatch, predictions: Sequence[Prediction], boxes: Sequence[Floats]) -> list[Floats]:
+        """Scores in 0..1, [N_b] for image b, of boxes [N_b, 4], on the scale of its prediction."""
+        if any(prediction.opinion is None for prediction in predictions):
+            return self.score(encoded, boxes)
+        return [self._agreement(p.opinion, rows) for p, rows in zip(predictions, boxes, strict=True) if p.opinion]
+
+    def _by_agreement(self, encoded: EncodedBatch, decoded: list[Floats], typical: Floats) -> list[Prediction]:
+        logits = self._logits(encoded, [np.concatenate([boxes, typical]) for boxes in decoded])
+        predictions = []
+        for boxes, energies, neighbours in zip(decoded, logits, encoded.neighbours, strict=True):
+            opinion = opinion_of(boxes, energies[: len(boxes)], typical, energies[len(boxes) :], self.config.answer)
+            starts = np.concatenate([opinion.mean[None], boxes])
+            best, _ = best_agreement(opinion, starts)
+            rows = np.concatenate([best, boxes])
+            predictions.append(_sorted(rows, self._agreement(opinion, rows), neighbours, opinion))
+        return predictions
+
+    def _agreement(self, opinion: Opinion, boxes: Floats) -> Floats:
+        return calibrated(opinion.expected_iou(boxes), self.config.answer.calibration)
+
     def score(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
         """RoI scores in 0..1, [N_b] for image b, of boxes [N_b, 4] xyxy in 0..1."""
+        return [1 / (1 + np.exp(-rows)) for rows in self._logits(encoded, boxes)]
+
+    @torch.no_grad()
+    def _logits(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
         longest = max(1, *(len(rows) for rows in boxes))
         padded = np.tile(np.array([0, 0, 1, 1], np.float32), (len(boxes), longest, 1))  # [B, N, 4]
         for row, unpadded in enumerate(boxes):
             padded[row, : len(unpadded)] = unpadded
         logits = self.network.score(encoded.output, torch.tensor(padded, device=self.device), encoded.aspects)
-        scores = logits.sigmoid().cpu().numpy()
-        return [scores[row, : len(unpadded)] for row, unpadded in enumerate(boxes)]
+        found = logits.float().cpu().numpy()
+        return [found[row, : len(unpadded)] for row, unpadded in enumerate(boxes)]
 
     def _text(self, prompts: Sequence[str] | None) -> Text | None:
         if prompts is None or self._words is None:
@@ -150,3 +180,8 @@ class Predictor:
         if shares_pass(self.config) and self._encoder.size == self.config.input_side:
             return np.asarray(features.pooled.cpu().numpy(), np.float32)
         return self._encoder.vectors(images)
+
+
+def _sorted(boxes: Floats, scores: Floats, neighbours: SearchResult, opinion: Opinion | None) -> Prediction:
+    order = np.argsort(-scores, kind="stable")
+    return Prediction(boxes[order], scores[order], neighbours, opinion)

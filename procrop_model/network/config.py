@@ -1,7 +1,7 @@
 """The sizes of a cropper, as saved beside its weights."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pipeline.core.errors import ModelError
@@ -11,6 +11,32 @@ SQUARE, FIT = "square", "fit"
 PROCROP, PUBLISHED = "procrop", "published"
 ATTENTION, TOKEN_MLP, NONE = "attention", "token_mlp", "none"
 STRIDES = {PROCROP: 16, PUBLISHED: 32}  # of the map that the encoder reads
+
+
+@dataclass(frozen=True)
+class AnswerConfig:
+    """How scored boxes become the crops that are given (``inference/expected_agreement.py``).
+
+    Args:
+        typical: number of typical crops, among them the whole image; 0 for a model that answers with its boxes of best score.
+        fill: least and greatest share of the image that a typical crop fills.
+        kept: probabilities of a margin of typical crops, across and down.
+        decoded: share of the weight that the decoder's boxes have, in 0..1; typical crops have the rest.
+        sharpness: a decoded box counts exp(sharpness x score).
+        calibration: slope and offset of the log-odds that a crop of expected IoU x has an IoU of 0.75 with the best crop.
+    """
+
+    typical: int = 250
+    fill: tuple[float, float] = (0.35, 1.0)
+    kept: tuple[float, float] = (0.6, 0.75)
+    decoded: float = 0.3
+    sharpness: float = 8.0
+    calibration: tuple[float, float] = (12.0, -8.0)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "AnswerConfig":
+        """The reverse of ``asdict``; raises TypeError for an unknown field."""
+        return AnswerConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
 
 
 @dataclass(frozen=True)
@@ -32,6 +58,7 @@ class CropperConfig:
     ``none``. reference_tokens: tokens a reference, which only ``token_mlp`` must know; training sets it. text_dim:
     channels of a caption's tokens that join the fusion, 0 for no text. matching: whether ``attention`` is also steered by
     the encoder's own comparison of cells with reference tokens, where the backbone is the encoder (``matches``).
+    answer: how boxes become the crops that are given.
     """
 
     backbone: str = "lite0"
@@ -56,6 +83,7 @@ class CropperConfig:
     reference_tokens: int = 64
     text_dim: int = 0
     matching: bool = True
+    answer: AnswerConfig = field(default_factory=AnswerConfig)
 
     def __post_init__(self) -> None:
         if self.dim % (4 * self.heads):
@@ -80,11 +108,12 @@ class CropperConfig:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "CropperConfig":
         """The reverse of ``to_json``; raises ModelError for an unknown field or a wrong type."""
-        known = {field.name for field in fields(CropperConfig)}
+        known = {one.name for one in fields(CropperConfig)}
         if unknown := sorted(set(data) - known):
             raise ModelError(f"cropper config has unknown field '{unknown[0]}': it was saved by another version")
         try:
-            return CropperConfig(**{"matching": False, **data})  # models of before it had none
+            answer = AnswerConfig.from_json(data.get("answer", {"typical": 0}))
+            return CropperConfig(**{"matching": False, **data, "answer": answer})  # models of before had neither
         except TypeError as error:
             raise ModelError(f"cropper config is malformed: {error}") from error
 

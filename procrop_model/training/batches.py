@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline.core.seeds import seed_for
+from procrop_model.answer.typical_crops import typical_crops
+from procrop_model.network.config import CropperConfig
 from procrop_model.network.fusion import References, Text
 from procrop_model.network.text import pad_texts
 from procrop_model.retrieval.database import Neighbour, ReferenceDatabase
@@ -32,6 +34,7 @@ class Batch:
         targets: annotated crops.
         references: of each canvas.
         roi: [B, R, 4] xyxy in 0..1, boxes for the RoI head to score.
+        typical: [B, T, 4] xyxy in 0..1, typical crops that it compares.
         text: captions, or None for a model without text.
     """
 
@@ -40,14 +43,14 @@ class Batch:
     targets: TargetBatch
     references: References
     roi: Tensor
+    typical: Tensor
     text: Text | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copies all but the views to a device; the step moves those."""
         references, text = self.references.to(device), None if self.text is None else self.text.to(device)
-        return Batch(
-            self.views, self.aspects.to(device), self.targets.to(device), references, self.roi.to(device), text
-        )
+        roi, typical = self.roi.to(device), self.typical.to(device)
+        return Batch(self.views, self.aspects.to(device), self.targets.to(device), references, roi, typical, text)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class BatchConfig:
         plain: share of canvases shown without references, in 0..1.
         drop: probability that a reference is left out, in 0..1.
         roi: boxes per canvas for the RoI head.
+        typical: of the model's typical crops, how many are compared in a step.
     """
 
     size: int = 8
@@ -67,6 +71,7 @@ class BatchConfig:
     plain: float = 0.15
     drop: float = 0.15
     roi: int = 16
+    typical: int = 96
 
 
 class BatchMaker:
@@ -80,19 +85,21 @@ class BatchMaker:
         database: ReferenceDatabase,
         config: BatchConfig,
         augmentation: AugmentConfig,
-        k: int,
+        model: CropperConfig,
     ) -> None:
         self.views = views
         self.neighbours = neighbours
         self.database = database
         self.config = config
         self.augmentation = augmentation
-        self.k = k
+        self.k = model.k
         self.seed = views.seed
+        answer = model.answer
+        self.typical = typical_crops(max(1, answer.typical), answer.fill, answer.kept)[: answer.typical]
 
     def make(self, indices: Sequence[int], epoch: int) -> Batch:
         """The batch of some samples in an epoch; each sample's draws are seeded by its key and the epoch."""
-        views, lists, boxes = [], [], []
+        views, lists, boxes, typical = [], [], [], []
         for index in indices:
             key = self.views.samples.keys[index]
             rng = np.random.default_rng(seed_for(self.seed, "batch", key, epoch))
@@ -100,12 +107,14 @@ class BatchMaker:
             views.append(view)
             lists.append(self._draw(self.neighbours.get(key, []), rng))
             boxes.append(sample_boxes(view.targets, self.config.roi, rng))
+            typical.append(self.typical[rng.permutation(len(self.typical))[: self.config.typical]])
         return Batch(
             views,
             torch.tensor([view.aspect for view in views]),
             TargetBatch.of([view.targets for view in views], torch.device("cpu")),
             pad_references(lists, self.database, least=1),
             torch.tensor(np.stack(boxes)),
+            torch.tensor(np.stack(typical)),
             text_of(views, [self._with_caption(self.views.samples.keys[index], epoch) for index in indices]),
         )
 

@@ -26,7 +26,9 @@ class LossConfig:
         judged: weight in box losses of crops that people scored.
         inside: weight of the loss of cells.
         vote: weight of the loss of the voted box.
-        roi: weight of the loss of the RoI head.
+        roi: weight of the loss of the RoI head on single boxes.
+        listwise: weight of its loss on typical crops against one another.
+        temperature: of IoU in the target of ``listwise``.
         soft_iou: least IoU at which an unmatched query counts as lying on an annotated crop.
         taught: share of the class loss that comes from the teacher, while it teaches (METHOD 4).
     """
@@ -36,7 +38,9 @@ class LossConfig:
     judged: float = 1.0
     inside: float = 1.0
     vote: float = 1.0
-    roi: float = 1.0
+    roi: float = 0.3
+    listwise: float = 1.0
+    temperature: float = 0.08
     soft_iou: float = 0.85
     taught: float = 0.5
 
@@ -45,7 +49,7 @@ def total_loss(parts: dict[str, Tensor], config: LossConfig) -> Tensor:
     """The weighted sum of the named losses."""
     w = config.weights
     scale = {"score": w.score, "l1": w.l1, "giou": w.giou}
-    scale |= {"inside": config.inside, "vote": config.vote, "roi": config.roi}
+    scale |= {"inside": config.inside, "vote": config.vote, "roi": config.roi, "listwise": config.listwise}
     return torch.stack([scale[name] * value for name, value in parts.items()]).sum()
 
 
@@ -158,6 +162,22 @@ def box_quality(boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tens
 def roi_loss(logits: Tensor, boxes: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:
     """Cross-entropy of RoI logits [B, R] of boxes [B, R, 4] xyxy against ``box_quality``."""
     return binary_cross_entropy_with_logits(logits, box_quality(boxes, targets, config))
+
+
+def listwise_loss(logits: Tensor, typical: Tensor, targets: TargetBatch, config: LossConfig) -> Tensor:
+    """Cross-entropy of the softmax over typical crops against their IoU with the best crop: softmax(IoU / temperature).
+
+    Typical crops are drawn as the best crop lies in training views, so that exp(logit) becomes the likelihood of a box against that
+    prior (noise-contrastive estimation), which ``answer/expected_agreement.py`` reads.
+
+    Args:
+        logits: RoI logits [B, T].
+        typical: [B, T, 4] xyxy in 0..1.
+        targets: the annotated crops, the best first.
+        config: the temperature.
+    """
+    overlap = ious(typical, cxcywh_to_xyxy(targets.boxes[:, :1]))  # [B, T]
+    return -((overlap / config.temperature).softmax(-1) * logits.log_softmax(-1)).sum(-1).mean()
 
 
 class LossNormalisers(NamedTuple):

@@ -8,7 +8,7 @@ from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.network.precision import in_fp32
 from procrop_model.training.batches import Batch
-from procrop_model.training.losses import LossConfig, roi_loss, set_loss, vote_loss
+from procrop_model.training.losses import LossConfig, listwise_loss, roi_loss, set_loss, vote_loss
 from procrop_model.training.views import View
 
 
@@ -34,9 +34,13 @@ class TrainStep(nn.Module):
         scored = torch.cat([batch.roi, decoded], 1)  # [B, R, 4]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
             logits = self.network.score(output, scored, batch.aspects).float()
+            typical = self.network.score(output, batch.typical, batch.aspects).float()
         losses = set_loss(output, batch.targets, self.config, taught)
         votes = vote_loss(output, batch.targets, self.config.weights)
-        return {**losses, **votes, "roi": roi_loss(logits, scored, batch.targets, self.config)}
+        heads = {"roi": roi_loss(logits, scored, batch.targets, self.config)}
+        if batch.typical.shape[1]:
+            heads["listwise"] = listwise_loss(typical, batch.typical, batch.targets, self.config)
+        return {**losses, **votes, **heads}
 
 
 def view_features(network: CropNetwork, views: list[View], device: torch.device) -> Features:

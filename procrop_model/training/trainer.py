@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,9 +11,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.core.errors import InterruptedRunError, UsageError
 from pipeline.core.seeds import seed_for
-from pipeline.shards.epoch_order import Feed
+from pipeline.shards.epoch_order import Feed, LoaderRank
 from procrop_model.model_folder.save_load import learned_state, save_model
 from procrop_model.model_folder.trained_on import save_photos
+from procrop_model.network.config import CropperConfig
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.training.batches import Batch, BatchMaker
 from procrop_model.training.checkpoint_state import RunState
@@ -28,10 +30,11 @@ from procrop_model.training.schedules import MovingAverage, cosine_with_warmup, 
 from procrop_model.training.signals import StopFlag
 from procrop_model.training.train_step import TrainStep
 from procrop_model.training.training_report import TrainingSummary
-from procrop_model.training.validate import top_ious
+from procrop_model.training.validate import Answer, answers, calibration_of
 from procrop_model.training.views import KEPT_BYTES, Views
 
 Progress = Callable[[int, int, dict[str, float]], None]
+VALIDATED = 3  # views of each canvas of the validation split
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
 OTHER_PLACE = (
     "the processes do not find the same checkpoint: the folder of the run must lie on a disk that all of them share"
@@ -79,7 +82,7 @@ class Trainer:
             database=retrieval.database,
             config=config.batch,
             augmentation=config.augment,
-            k=config.model.k,
+            model=config.model,
         )
         average = MovingAverage(network, config.average)
         step = TrainStep(network, config.loss, config.precision)
@@ -224,13 +227,30 @@ class Trainer:
         state.place.end_epoch()
 
     def _validate(self) -> float:
-        """Mean IoU on the validation split; -1 without one, so that the last epoch is taken."""
+        """Mean IoU of the answers on the validation split; -1 without one, so that the last epoch is taken."""
         if not len(self.data.validation):
             return -1.0
-        values = top_ious(
-            self.network, self.validation, self.state.place.share, retrieval=self.retrieval, k=self.config.model.k
-        )
+        values = [answer.iou for answer in self._answers()]
         return sum(self.processes.sums(values)) / len(values)
+
+    def _answers(self, *, alone: bool = False) -> list[Answer]:
+        """For VALIDATED views of each canvas of the validation split; in one process all, else a share in each."""
+        share = LoaderRank(0, 1) if alone else self.state.place.share
+        found: list[Answer] = []
+        for number in range(VALIDATED):
+            found += answers(
+                self.network, self.validation, share, retrieval=self.retrieval, config=self.config.model,
+                augmentation=self.config.augment, number=number,
+            )  # fmt: skip
+        return found
+
+    def _calibrated(self) -> CropperConfig:
+        """The model's settings with the calibration of its scores on the validation split, by the best epoch's weights."""
+        config = self.config.model
+        if not config.answer.typical or not len(self.data.validation):
+            return config
+        self.network.load_state_dict(self.state.best, strict=False)
+        return replace(config, answer=replace(config.answer, calibration=calibration_of(self._answers(alone=True))))
 
     def _stale(self) -> bool:
         return 0 < self.config.patience <= self.state.place.epoch - 1 - self.state.record.best_epoch
@@ -254,7 +274,7 @@ class Trainer:
             start = Path(config.init_from) if config.init_from else None
             save_photos(home, (sample.photo for sample in self.data.samples.labels()), start)
             trained = {**summary, "settings": settings}
-            save_model(home, self.state.best, config=config.model, references=database, trained=trained)
+            save_model(home, self.state.best, config=self._calibrated(), references=database, trained=trained)
             self.folder.write_reports(record.history, summary, {**settings, "model": config.model.to_json()})
         return summary
 

@@ -1,0 +1,1 @@
+"""From scored boxes to the crop of best expected agreement."""
