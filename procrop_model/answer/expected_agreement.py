@@ -1,8 +1,8 @@
 """The box of best expected agreement: what to answer when scored boxes are samples of an opinion.
 
-A detector's top score is not the box of the best expected IoU. Here typical crops count by exp(RoI logit), which is what training fits
-(``listwise_loss``), and decoded boxes by their score; the answer is the box whose mean IoU with all of them is highest, as in minimum
-Bayes risk decoding.
+A detector's top score is not the box of the best expected IoU. Here typical crops count by exp(RoI logit), which is what training
+fits (``listwise_loss``), and decoded boxes by their score; the answer is the box whose mean IoU with all of them is highest, as
+in minimum Bayes risk decoding.
 """
 
 from dataclasses import dataclass
@@ -48,16 +48,24 @@ def opinion_of(
 
     Args:
         decoded: the decoder's boxes [Q, 4] xyxy in 0..1.
-        decoded_logits: their RoI logits [Q].
+        decoded_logits: their RoI logits [Q, 1 or 2].
         typical: typical crops [P, 4].
-        typical_logits: their RoI logits [P].
+        typical_logits: their RoI logits [P, 1 or 2].
         config: how much each counts.
     """
-    scores = 1 / (1 + np.exp(-np.asarray(decoded_logits, np.float64)))
+    scores = 1 / (1 + np.exp(-np.asarray(decoded_logits[:, 0], np.float64)))
     own = _softmax(config.sharpness * scores) * config.decoded
-    others = _softmax(np.asarray(typical_logits, np.float64)) * (1 - config.decoded)
+    others = _softmax(worth(typical_logits, config)) * (1 - config.decoded)
     weights = np.concatenate([own, others]).astype(np.float32)
     return Opinion(np.concatenate([decoded, typical]).astype(np.float32), weights)
+
+
+def worth(logits: Floats, config: AnswerConfig) -> NDArray[np.float64]:
+    """Log-weights [N] of boxes with RoI logits [N, 1 or 2]."""
+    values: NDArray[np.float64] = (
+        np.asarray(logits, np.float64) @ np.array([config.fit, config.composition])[: logits.shape[1]]
+    )
+    return values
 
 
 def calibrated(expected: Floats, calibration: tuple[float, float]) -> Floats:
@@ -85,7 +93,8 @@ def best_agreement(opinion: Opinion, starts: Floats) -> tuple[Floats, Floats]:
 
 def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
     weights: NDArray[np.float64] = np.exp(values - values.max())
-    return weights / weights.sum()
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def pairwise_ious(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from procrop_model.network.crop_network import CropNetwork
 from procrop_model.network.fusion import References
 from procrop_model.network.reference_matching import own_cells
 
-FORMAT, VERSION, OPSET = "procrop-cropper-onnx", 1, 18
+FORMAT, VERSION, OPSET = "procrop-cropper-onnx", 2, 18
 BATCH, SLOTS, BOXES = "batch", "references", "boxes"
 NORMALISED = {"lite0": {"mean": [127.0] * 3, "scale": [128.0] * 3}}
 IMAGENET = {"mean": [123.675, 116.28, 103.53], "scale": [58.395, 57.12, 57.375]}
@@ -77,14 +77,14 @@ class CropsGraph(nn.Module):
 
 
 class ScoreGraph(nn.Module):
-    """memory [B, D, H, W], boxes [B, N, 4] xyxy in 0..1, aspects [B] -> logits [B, N]."""
+    """memory [B, D, H, W], boxes [B, N, 4] xyxy in 0..1, aspects [B] -> logits [B, N, 1 or 2]."""
 
     def __init__(self, network: CropNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, memory: Tensor, boxes: Tensor, aspects: Tensor) -> Tensor:
-        """memory [B, D, H, W], boxes [B, R, 4], aspects [B] -> logits [B, R]."""
+        """memory [B, D, H, W], boxes [B, R, 4], aspects [B] -> logits [B, R, 1 or 2]."""
         roi = self.network.roi
         extent = torch.tensor([[float(memory.shape[3]), float(memory.shape[2])]], device=memory.device)
         filled = roi.reduce(memory)
@@ -106,7 +106,7 @@ class WholeGraph(nn.Module):
         present = torch.ones_like(similarity, dtype=torch.bool)
         boxes, memory = self.crops(grid, aspects, tokens, similarity, present, *own)
         corners = cxcywh_to_xyxy(boxes).clamp(0, 1)
-        return corners, self.score(memory, corners, aspects).sigmoid()
+        return corners, self.score(memory, corners, aspects)[..., 0].sigmoid()
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,10 @@ class OnnxNetwork:
 
     def score(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
         """As ``CropNetwork.score``."""
+        return self.judge(output, boxes, aspects)[..., 0]
+
+    def judge(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
+        """As ``CropNetwork.judge``."""
         return self._run("score", memory=output.memory.grid, boxes=boxes, aspects=aspects)[0]
 
     def _run(self, part: str, **inputs: Tensor) -> list[Tensor]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, opinion_of
+from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, opinion_of, worth
+from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.inference.local_search import local_search
 from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import cxcywh_to_xyxy
@@ -17,7 +18,6 @@ from procrop_model.network.crop_network import CropNetwork, Output
 from procrop_model.network.fusion import References, Text
 from procrop_model.network.preprocess import Pixels, prepare
 from procrop_model.network.text import embedded_text, pad_texts
-from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.retrieval.database import ReferenceDatabase, SearchResult
 from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.retrieval.query_encoder import QueryEncoder, encoder_for
@@ -144,7 +144,7 @@ class Predictor:
         return [self._agreement(p.opinion, rows) for p, rows in zip(predictions, boxes, strict=True) if p.opinion]
 
     def _by_agreement(self, encoded: EncodedBatch, decoded: list[Floats], typical: Floats) -> list[Prediction]:
-        logits = self._logits(encoded, [np.concatenate([boxes, typical]) for boxes in decoded])
+        logits = self._judged(encoded, [np.concatenate([boxes, typical]) for boxes in decoded])
         predictions = []
         for boxes, energies, neighbours in zip(decoded, logits, encoded.neighbours, strict=True):
             opinion = opinion_of(boxes, energies[: len(boxes)], typical, energies[len(boxes) :], self.config.answer)
@@ -159,15 +159,16 @@ class Predictor:
 
     def score(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
         """RoI scores in 0..1, [N_b] for image b, of boxes [N_b, 4] xyxy in 0..1."""
-        return [1 / (1 + np.exp(-rows)) for rows in self._logits(encoded, boxes)]
+        judged = self._judged(encoded, boxes)
+        return [np.asarray(1 / (1 + np.exp(-worth(rows, self.config.answer))), np.float32) for rows in judged]
 
     @torch.no_grad()
-    def _logits(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
+    def _judged(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
         longest = max(1, *(len(rows) for rows in boxes))
         padded = np.tile(np.array([0, 0, 1, 1], np.float32), (len(boxes), longest, 1))  # [B, N, 4]
         for row, unpadded in enumerate(boxes):
             padded[row, : len(unpadded)] = unpadded
-        logits = self.network.score(encoded.output, torch.tensor(padded, device=self.device), encoded.aspects)
+        logits = self.network.judge(encoded.output, torch.tensor(padded, device=self.device), encoded.aspects)
         found = logits.float().cpu().numpy()
         return [found[row, : len(unpadded)] for row, unpadded in enumerate(boxes)]
 

@@ -43,7 +43,7 @@ def _procrop(config: CropperConfig) -> ProcropNetwork:
             dim,
         ),
         scorer=ScoreHead(dim),
-        roi=RoiScoreHead(dim, config.roi_cells, dropout),
+        roi=RoiScoreHead(dim, config.roi_cells, dropout, outputs=config.roi_outputs),
     )
 
 
@@ -61,7 +61,7 @@ def _published(config: CropperConfig) -> PublishedNetwork:
         fusion=_fusion(config),
         decoder=ConditionalDecoder(decoding, config.queries, dim),
         scorer=ScoreHead(dim),
-        roi=RoiScoreHead(dim, config.roi_cells, dropout),
+        roi=RoiScoreHead(dim, config.roi_cells, dropout, outputs=config.roi_outputs),
     )
 
 

@@ -23,6 +23,8 @@ class AnswerConfig:
         kept: probabilities of a margin of typical crops, across and down.
         decoded: share of the weight that the decoder's boxes have, in 0..1; typical crops have the rest.
         sharpness: a decoded box counts exp(sharpness x score).
+        fit: factor on the RoI head's logits, of typical crops, that a box is the best crop.
+        composition: factor on its logits of composition, which a scorer taught it (``training/taught.py``).
         calibration: slope and offset of the log-odds that a crop of expected IoU x has an IoU of 0.75 with the best crop.
     """
 
@@ -31,12 +33,16 @@ class AnswerConfig:
     kept: tuple[float, float] = (0.6, 0.75)
     decoded: float = 0.3
     sharpness: float = 8.0
+    fit: float = 1.0
+    composition: float = 0.0
     calibration: tuple[float, float] = (12.0, -8.0)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "AnswerConfig":
         """The reverse of ``asdict``; raises TypeError for an unknown field."""
-        return AnswerConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        return AnswerConfig(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class CropperConfig:
     ``none``. reference_tokens: tokens a reference, which only ``token_mlp`` must know; training sets it. text_dim:
     channels of a caption's tokens that join the fusion, 0 for no text. matching: whether ``attention`` is also steered by
     the encoder's own comparison of cells with reference tokens, where the backbone is the encoder (``matches``).
-    answer: how boxes become the crops that are given.
+    roi_outputs: 2 for a RoI head that judges composition too, 1 without. answer: how boxes become the crops that are given.
     """
 
     backbone: str = "lite0"
@@ -77,6 +83,7 @@ class CropperConfig:
     ranks: int = 16
     k: int = 5
     roi_cells: int = 5
+    roi_outputs: int = 2
     encoder: str = ""
     architecture: str = PROCROP
     fusion: str = ATTENTION
@@ -113,7 +120,9 @@ class CropperConfig:
             raise ModelError(f"cropper config has unknown field '{unknown[0]}': it was saved by another version")
         try:
             answer = AnswerConfig.from_json(data.get("answer", {"typical": 0}))
-            return CropperConfig(**{"matching": False, **data, "answer": answer})  # models of before had neither
+            return CropperConfig(
+                **{"matching": False, "roi_outputs": 1, **data, "answer": answer}
+            )  # models of before had neither
         except TypeError as error:
             raise ModelError(f"cropper config is malformed: {error}") from error
 

@@ -69,6 +69,10 @@ class CropNetwork(nn.Module):
 
     def score(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
         """boxes [B, R, 4] xyxy of the image in 0..1, aspects [B] of the images -> RoI score logits [B, R]."""
+        return self.judge(output, boxes, aspects)[..., 0]
+
+    def judge(self, output: Output, boxes: Tensor, aspects: Tensor) -> Tensor:
+        """As ``score``, with all outputs of the RoI head: logits [B, R, 1 or 2], the second ones of composition."""
         return cast(Tensor, self.roi(output.memory, boxes, aspects))
 
 

@@ -33,9 +33,12 @@ class ScoreHead(nn.Linear):
 
 
 class RoiScoreHead(nn.Module):
-    """Scores any box from the features within it and around it, and from its geometry."""
+    """Scores any box from the features within it and around it, and from its geometry.
 
-    def __init__(self, dim: int, cells: int, dropout: float, reduced: int = 32) -> None:
+    One output says whether a box is the best crop; a second one, where there is one, how well it is composed.
+    """
+
+    def __init__(self, dim: int, cells: int, dropout: float, *, outputs: int = 1, reduced: int = 32) -> None:
         super().__init__()
         self.cells = cells
         self.reduce = nn.Conv2d(dim, reduced, 1)
@@ -43,7 +46,7 @@ class RoiScoreHead(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(2 * reduced * cells * cells, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
         )
-        self.out = nn.Sequential(nn.LayerNorm(dim), nn.GELU(), nn.Linear(dim, 1))
+        self.out = nn.Sequential(nn.LayerNorm(dim), nn.GELU(), nn.Linear(dim, outputs))
 
     def forward(self, features: Features, boxes: Tensor, aspects: Tensor) -> Tensor:
         """
@@ -52,7 +55,7 @@ class RoiScoreHead(nn.Module):
             boxes: [B, R, 4] xyxy of the image in 0..1.
             aspects: [B], width / height of each image.
 
-        Gives logits [B, R].
+        Gives logits [B, R, outputs].
         """
         filled = replicate_edge(self.reduce(features.grid), features.valid)
         extent = torch.stack([features.valid.any(1).sum(1), features.valid.any(2).sum(1)], -1)  # [B, 2] cells
@@ -66,7 +69,7 @@ class RoiScoreHead(nn.Module):
         within = self._align(filled, boxes.clamp(0, 1), extent)
         beyond = self._align(filled, around, extent)
         hidden = self.mlp(torch.cat([within, beyond], -1)) + self.geometry(_geometry(boxes, aspects))
-        return cast(Tensor, self.out(hidden)[..., 0])
+        return cast(Tensor, self.out(hidden))
 
     def _align(self, grid: Tensor, boxes: Tensor, extent: Tensor) -> Tensor:
         cells = boxes * extent.repeat(1, 2)[:, None].to(boxes.dtype)  # [B, N, 4]

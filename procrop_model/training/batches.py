@@ -19,6 +19,7 @@ from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.training.augment import AugmentConfig
 from procrop_model.training.prefetch import PrefetchedViews
 from procrop_model.training.targets import TargetBatch, Targets
+from procrop_model.training.taught import TaughtBatch, TaughtViews
 from procrop_model.training.views import View, Views
 
 SMALLEST = 0.02  # least side, in 0..1, of boxes that the RoI head is trained on
@@ -36,6 +37,7 @@ class Batch:
         roi: [B, R, 4] xyxy in 0..1, boxes for the RoI head to score.
         typical: [B, T, 4] xyxy in 0..1, typical crops that it compares.
         text: captions, or None for a model without text.
+        taught: views of scored photographs, or None.
     """
 
     views: list[View]
@@ -45,12 +47,15 @@ class Batch:
     roi: Tensor
     typical: Tensor
     text: Text | None = None
+    taught: TaughtBatch | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copies all but the views to a device; the step moves those."""
         references, text = self.references.to(device), None if self.text is None else self.text.to(device)
         roi, typical = self.roi.to(device), self.typical.to(device)
-        return Batch(self.views, self.aspects.to(device), self.targets.to(device), references, roi, typical, text)
+        taught = None if self.taught is None else self.taught.to(device)
+        targets = self.targets.to(device)
+        return Batch(self.views, self.aspects.to(device), targets, references, roi, typical, text, taught)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class BatchConfig:
         drop: probability that a reference is left out, in 0..1.
         roi: boxes per canvas for the RoI head.
         typical: of the model's typical crops, how many are compared in a step.
+        taught: probability that a canvas is accompanied by a scored photograph, where there are some.
     """
 
     size: int = 8
@@ -72,12 +78,13 @@ class BatchConfig:
     drop: float = 0.15
     roi: int = 16
     typical: int = 96
+    taught: float = 0.5
 
 
 class BatchMaker:
     """Makes batches from views, neighbours and references."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
         views: Views | PrefetchedViews,
@@ -86,6 +93,7 @@ class BatchMaker:
         config: BatchConfig,
         augmentation: AugmentConfig,
         model: CropperConfig,
+        taught: TaughtViews | None = None,
     ) -> None:
         self.views = views
         self.neighbours = neighbours
@@ -94,6 +102,7 @@ class BatchMaker:
         self.augmentation = augmentation
         self.k = model.k
         self.seed = views.seed
+        self.taught = taught
         answer = model.answer
         self.typical = typical_crops(max(1, answer.typical), answer.fill, answer.kept)[: answer.typical]
 
@@ -116,7 +125,20 @@ class BatchMaker:
             torch.tensor(np.stack(boxes)),
             torch.tensor(np.stack(typical)),
             text_of(views, [self._with_caption(self.views.samples.keys[index], epoch) for index in indices]),
+            self._taught([self.views.samples.keys[index] for index in indices], epoch),
         )
+
+    def _taught(self, keys: Sequence[str], epoch: int) -> TaughtBatch | None:
+        """Scored photographs for some canvases, drawn by each canvas's key and the epoch."""
+        if not self.taught:
+            return None
+        rows, columns = [], []
+        for key in keys:
+            rng = np.random.default_rng(seed_for(self.seed, "taught", key, epoch))
+            if rng.random() < self.config.taught:
+                rows.append(int(rng.integers(len(self.taught))))
+                columns.append(rng.permutation(len(self.typical))[: self.config.typical])
+        return self.taught.batch(rows, self.typical, np.stack(columns)) if rows else None
 
     def _with_caption(self, key: str, epoch: int) -> bool:
         """Whether a canvas is shown with its caption; as often without as it is without references."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.core.errors import UsageError
 from pipeline.core.processor import PRECISIONS
+from pipeline.core.resources import file_digest
 from pipeline.core.seeds import digest_of
 from procrop_model.network.config import CropperConfig
 from procrop_model.retrieval.database import ReferenceDatabase
@@ -18,7 +19,7 @@ from procrop_model.training.targets import TargetConfig
 
 WEAK, SUPERVISED, MIXED = "weak", "supervised", "mixed"
 # What decides how fast a run is, or where its data lie; its data themselves are in the identity.
-NOT_SHAPING = ("checkpoint_seconds", "workers", "sets", "init_from", "model")
+NOT_SHAPING = ("checkpoint_seconds", "workers", "sets", "init_from", "model", "taught")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class TrainConfig:
         mode: ``weak``: the labels of a run; ``supervised``: the crops that people judged in ``sets``; ``mixed``: both.
         sets: folders of converted public sets.
         annotated_share: in ``mixed``, the share of annotated samples, between 0 and 1.
+        taught: table of scored photographs (``taught.py``), from which composition is learned; empty for none.
         val_split: on which the epoch is chosen.
         init_from: a cropper's model folder to start from.
         precision: ``fp32``, ``bf16``, or ``auto``, the faster of them (``train.py``).
@@ -74,6 +76,7 @@ class TrainConfig:
     mode: str = WEAK
     sets: tuple[str, ...] = ()
     annotated_share: float = 0.5
+    taught: str = ""
     val_split: str = "val"
     init_from: str = ""
     precision: str = "auto"
@@ -121,4 +124,6 @@ def identity_of(
     """
     listing = [[sample.key, sample.crops, sample.scores, sample.annotated] for sample in samples]
     references = [entry.key for entry in database.entries]
-    return digest_of([settings_of(config), config.model.to_json(), listing, references, database.encoder, start])[:16]
+    taught = file_digest(config.taught) if config.taught else ""
+    parts = [settings_of(config), config.model.to_json(), listing, references, database.encoder, start, taught]
+    return digest_of(parts)[:16]

@@ -27,6 +27,7 @@ class LossConfig:
         inside: weight of the loss of cells.
         vote: weight of the loss of the voted box.
         roi: weight of the loss of the RoI head on single boxes.
+        composition: weight of the loss of composition on scored photographs (``taught.py``).
         listwise: weight of its loss on typical crops against one another.
         temperature: of IoU in the target of ``listwise``.
         soft_iou: least IoU at which an unmatched query counts as lying on an annotated crop.
@@ -39,6 +40,7 @@ class LossConfig:
     inside: float = 1.0
     vote: float = 1.0
     roi: float = 0.3
+    composition: float = 0.5
     listwise: float = 1.0
     temperature: float = 0.08
     soft_iou: float = 0.85
@@ -49,7 +51,7 @@ def total_loss(parts: dict[str, Tensor], config: LossConfig) -> Tensor:
     """The weighted sum of the named losses."""
     w = config.weights
     scale = {"score": w.score, "l1": w.l1, "giou": w.giou}
-    scale |= {"inside": config.inside, "vote": config.vote, "roi": config.roi, "listwise": config.listwise}
+    scale |= {name: getattr(config, name) for name in ("inside", "vote", "roi", "listwise", "composition")}
     return torch.stack([scale[name] * value for name, value in parts.items()]).sum()
 
 
@@ -187,17 +189,20 @@ class LossNormalisers(NamedTuple):
         canvases: canvases of the part.
         cells: their cells of the feature map.
         crops: the summed weights of their annotated crops in ``set_loss``.
+        taught: views of scored photographs.
     """
 
     canvases: float
     cells: float
     crops: float
+    taught: float = 0.0
 
     @staticmethod
     def of(batch: Batch, config: LossConfig, queries: int) -> "LossNormalisers":
         """Those of a part that a network with ``queries`` queries goes through."""
         cells = sum(view.cells for view in batch.views)
-        return LossNormalisers(len(batch.views), cells, matched_weight(batch.targets, config, queries))
+        taught = 0 if batch.taught is None else len(batch.taught.views)
+        return LossNormalisers(len(batch.views), cells, matched_weight(batch.targets, config, queries), taught)
 
     def share(self, name: str, whole: "LossNormalisers") -> float:
         """Factor on the part's mean of loss ``name``, so that the sum over parts is the mean over the whole batch."""
@@ -206,5 +211,7 @@ class LossNormalisers(NamedTuple):
                 return self.crops / whole.crops
             case "inside":
                 return self.cells / whole.cells
+            case "composition":
+                return self.taught / max(whole.taught, 1)
             case _:
                 return self.canvases / whole.canvases

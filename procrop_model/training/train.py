@@ -33,6 +33,9 @@ from procrop_model.training.trainer import Progress, Trainer
 from procrop_model.training.training_report import TrainingSummary
 
 __all__ = ["TrainConfig", "train"]
+FIT_TAUGHT = (
+    0.0  # weight of fit beside composition in the answer: chosen on half of FCDB's photographs (docs/people.md)
+)
 
 
 def train(
@@ -63,7 +66,11 @@ def train(
     folder = RunFolder(out_dir, identity)
     if (summary := folder.read_summary()) is not None:
         return summary
-    sizes = _fitting(config.model, database, data.samples) if start is None else _as_saved(config, start, database)
+    sizes = (
+        _fitting(config.model, database, data.samples, taught=bool(config.taught))
+        if start is None
+        else _as_saved(config, start, database)
+    )
     processes = Processes(config.device)
     network = first_network(sizes, config.seed, start)
     with processes.main_first():
@@ -98,15 +105,16 @@ def first_network(sizes: CropperConfig, seed: int, start: SavedModel | None) -> 
     return network
 
 
-def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Samples) -> CropperConfig:
+def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Samples, *, taught: bool) -> CropperConfig:
     """``sizes`` with the values that the data determine: channels, tokens and encoder of the references, the encoder's input
     side where backbone and retrieval share one pass, and the median long side of the canvases.
     """
     side = (lite0_side(database.encoder) if shares_pass(sizes) else 0) or sizes.input_side
     count, channels = (int(size) for size in database.tokens.shape[1:])
     long_side = int(median(max(sample.width, sample.height) for sample in samples.labels()))
+    answer = replace(sizes.answer, fit=FIT_TAUGHT, composition=1.0) if taught else sizes.answer
     return replace(
-        sizes, encoder=database.encoder, reference_dim=channels, reference_tokens=count, input_side=side,
+        sizes, answer=answer, encoder=database.encoder, reference_dim=channels, reference_tokens=count, input_side=side,
         source_side=long_side,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from procrop_model.network.crop_network import CropNetwork
 from procrop_model.network.precision import in_fp32
 from procrop_model.training.batches import Batch
 from procrop_model.training.losses import LossConfig, listwise_loss, roi_loss, set_loss, vote_loss
+from procrop_model.training.taught import TaughtBatch, taught_loss
 from procrop_model.training.views import View
 
 
@@ -40,7 +41,15 @@ class TrainStep(nn.Module):
         heads = {"roi": roi_loss(logits, scored, batch.targets, self.config)}
         if batch.typical.shape[1]:
             heads["listwise"] = listwise_loss(typical, batch.typical, batch.targets, self.config)
+        if batch.taught is not None:
+            heads["composition"] = self._composition(batch.taught, device)
         return {**losses, **votes, **heads}
+
+    def _composition(self, taught: TaughtBatch, device: torch.device) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.reduced):
+            output = in_fp32(self.network(view_features(self.network, taught.views, device), taught.aspects))
+            logits = self.network.judge(output, taught.typical, taught.aspects)[..., -1].float()
+        return taught_loss(logits, taught)
 
 
 def view_features(network: CropNetwork, views: list[View], device: torch.device) -> Features:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,10 +10,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.core.errors import InterruptedRunError, UsageError
 from pipeline.core.seeds import seed_for
-from pipeline.shards.epoch_order import Feed, LoaderRank
+from pipeline.shards.epoch_order import Feed
 from procrop_model.model_folder.save_load import learned_state, save_model
 from procrop_model.model_folder.trained_on import save_photos
-from procrop_model.network.config import CropperConfig
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.training.batches import Batch, BatchMaker
 from procrop_model.training.checkpoint_state import RunState
@@ -28,13 +26,14 @@ from procrop_model.training.run_files import RunFolder
 from procrop_model.training.samples import RetrievalResults, Samples
 from procrop_model.training.schedules import MovingAverage, cosine_with_warmup, in_steps
 from procrop_model.training.signals import StopFlag
+from procrop_model.training.taught import TaughtViews
 from procrop_model.training.train_step import TrainStep
 from procrop_model.training.training_report import TrainingSummary
-from procrop_model.training.validate import Answer, answers, calibration_of
+from procrop_model.training.validate import Validator
 from procrop_model.training.views import KEPT_BYTES, Views
 
 Progress = Callable[[int, int, dict[str, float]], None]
-VALIDATED = 3  # views of each canvas of the validation split
+JUDGING = 2  # outputs of a RoI head that judges composition
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
 OTHER_PLACE = (
     "the processes do not find the same checkpoint: the folder of the run must lie on a disk that all of them share"
@@ -74,7 +73,7 @@ class Trainer:
         self.processes = processes
         self.accelerator = processes.accelerator
         self._saved = 0.0  # time of the last checkpoint, monotonic
-        self.validation = self._views(data.validation)
+        self.validator = Validator(network, self._views(data.validation), retrieval, config)
         self.views = PrefetchedViews(self._views(data.samples, KEPT_BYTES // processes.here), config.workers)
         self.maker = BatchMaker(
             views=self.views,
@@ -83,6 +82,7 @@ class Trainer:
             config=config.batch,
             augmentation=config.augment,
             model=config.model,
+            taught=self._taught(),
         )
         average = MovingAverage(network, config.average)
         step = TrainStep(network, config.loss, config.precision)
@@ -106,6 +106,12 @@ class Trainer:
             kept_bytes=kept_bytes,
             targets=self.config.targets,
         )
+
+    def _taught(self) -> TaughtViews | None:
+        config = self.config
+        if not config.taught or config.model.roi_outputs < JUDGING:
+            return None
+        return TaughtViews(Path(config.taught), config.model, self.network.extractor, config.augment, config.seed)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -230,27 +236,8 @@ class Trainer:
         """Mean IoU of the answers on the validation split; -1 without one, so that the last epoch is taken."""
         if not len(self.data.validation):
             return -1.0
-        values = [answer.iou for answer in self._answers()]
+        values = self.validator.ious(self.state.place.share)
         return sum(self.processes.sums(values)) / len(values)
-
-    def _answers(self, *, alone: bool = False) -> list[Answer]:
-        """For VALIDATED views of each canvas of the validation split; in one process all, else a share in each."""
-        share = LoaderRank(0, 1) if alone else self.state.place.share
-        found: list[Answer] = []
-        for number in range(VALIDATED):
-            found += answers(
-                self.network, self.validation, share, retrieval=self.retrieval, config=self.config.model,
-                augmentation=self.config.augment, number=number,
-            )  # fmt: skip
-        return found
-
-    def _calibrated(self) -> CropperConfig:
-        """The model's settings with the calibration of its scores on the validation split, by the best epoch's weights."""
-        config = self.config.model
-        if not config.answer.typical or not len(self.data.validation):
-            return config
-        self.network.load_state_dict(self.state.best, strict=False)
-        return replace(config, answer=replace(config.answer, calibration=calibration_of(self._answers(alone=True))))
 
     def _stale(self) -> bool:
         return 0 < self.config.patience <= self.state.place.epoch - 1 - self.state.record.best_epoch
@@ -274,7 +261,13 @@ class Trainer:
             start = Path(config.init_from) if config.init_from else None
             save_photos(home, (sample.photo for sample in self.data.samples.labels()), start)
             trained = {**summary, "settings": settings}
-            save_model(home, self.state.best, config=self._calibrated(), references=database, trained=trained)
+            save_model(
+                home,
+                self.state.best,
+                config=self.validator.calibrated(self.state.best),
+                references=database,
+                trained=trained,
+            )
             self.folder.write_reports(record.history, summary, {**settings, "model": config.model.to_json()})
         return summary
 

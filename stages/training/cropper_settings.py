@@ -61,7 +61,9 @@ class AugmentSettings(Settings):
     @model_validator(mode="after")
     def _shares(self) -> "AugmentSettings":
         if not 0 < self.fill[0] <= self.fill[1] <= 1 or not all(0 <= chance <= 1 for chance in self.kept):
-            raise ValueError(f"augment: fill {self.fill} must be two rising shares of 0..1, kept {self.kept} two of 0..1")
+            raise ValueError(
+                f"augment: fill {self.fill} must be two rising shares of 0..1, kept {self.kept} two of 0..1"
+            )
         return self
 
 
@@ -98,6 +100,8 @@ class TrainSettings(Settings):
         mode: ``weak`` trains on the run's labels, ``supervised`` on annotated sets, ``mixed`` on both.
         sets: folders that ``convert`` made, for ``supervised`` and ``mixed``.
         annotated_share: of the canvases of a ``mixed`` training that come from the sets.
+        scored_windows: windows of each train photograph that the run's scorer scores, from which composition is learned; 0 for
+            none.
         init_from: folder of a cropper to start from (fine-tuning); empty for none.
         val_split: split on which the best epoch is chosen.
         seed: of the weights, the order of the canvases and the augmentations.
@@ -128,6 +132,7 @@ class TrainSettings(Settings):
     mode: Literal["weak", "supervised", "mixed"] = "weak"
     sets: tuple[str, ...] = ()
     annotated_share: float = Field(0.5, gt=0, lt=1)
+    scored_windows: int = Field(4, ge=0, le=64)
     init_from: str = ""
     val_split: str = Field("val", pattern=r"^[a-z0-9_]+$")
     seed: int = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pipeline.app.crop_files.inputs import find_model
+from pipeline.app.cropper.scored_photographs import scored_photographs
 from pipeline.app.progress_bar import progress_bar
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_session, require_local_output, save_recipe
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("procrop-data")
 # Settings that the trainer's configuration holds under another name, or as a dataclass of its own.
-CONVERTED = {"batch", "k", "model", "augment", "targets", "teacher"}
+CONVERTED = {"scored_windows", "batch", "k", "model", "augment", "targets", "teacher"}
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,10 @@ def fit_cropper(
     from procrop_model.training.distributed import end
     from procrop_model.training.train import train
 
+    windows = session.recipe.train.scored_windows if config.mode != "supervised" else 0
+    if not config.taught and not config.init_from:
+        taught = scored_photographs(session, config.model.answer, windows, home, quiet=quiet)
+        config = replace(config, taught=str(taught or ""))
     torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     if warning := slow_precision(config.precision, config.device):
         _log.warning(warning)

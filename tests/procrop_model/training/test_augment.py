@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from procrop_model.training.augment import Annotated, AugmentConfig, augment, degrade_image, jpeg, margins_cut, mirror, trim
+from procrop_model.training.augment import (
+    Annotated,
+    AugmentConfig,
+    augment,
+    degrade_image,
+    jpeg,
+    margins_cut,
+    mirror,
+    trim,
+)
 
 
 def sample(seed: int) -> Annotated:
