@@ -68,7 +68,7 @@ procrop_model/training/test_targets.py: procrop_model.training samples
 procrop_model/training/test_train.py: procrop_model.evaluation evaluate_run; procrop_model.model_folder trained_on
 procrop_model/training/test_train.py: procrop_model.training batches checkpoint checkpoint_state config data_sources
 procrop_model/training/test_train.py: procrop_model.training prefetch run_files signals train_step trainer
-procrop_model/training/test_train.py: procrop_model.training training_report validate
+procrop_model/training/test_train.py: procrop_model.training training_report
 procrop_model/training/test_train_options.py: procrop_model.training ema_teacher
 stages/audits/seam/test_probes.py: stages.audits.seam features run
 stages/backends/base/test_backend_settings.py: stages.backends.base protocols

@@ -55,12 +55,12 @@ def opinion_of(
     """
     scores = 1 / (1 + np.exp(-np.asarray(decoded_logits[:, 0], np.float64)))
     own = _softmax(config.sharpness * scores) * config.decoded
-    others = _softmax(worth(typical_logits, config)) * (1 - config.decoded)
+    others = _softmax(log_weights(typical_logits, config)) * (1 - config.decoded)
     weights = np.concatenate([own, others]).astype(np.float32)
     return Opinion(np.concatenate([decoded, typical]).astype(np.float32), weights)
 
 
-def worth(logits: Floats, config: AnswerConfig) -> NDArray[np.float64]:
+def log_weights(logits: Floats, config: AnswerConfig) -> NDArray[np.float64]:
     """Log-weights [N] of boxes with RoI logits [N, 1 or 2]."""
     values: NDArray[np.float64] = (
         np.asarray(logits, np.float64) @ np.array([config.fit, config.composition])[: logits.shape[1]]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, opinion_of, worth
+from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, opinion_of, log_weights
 from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.inference.local_search import local_search
 from procrop_model.network.backbone import Features
@@ -160,7 +160,7 @@ class Predictor:
     def score(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
         """RoI scores in 0..1, [N_b] for image b, of boxes [N_b, 4] xyxy in 0..1."""
         judged = self._judged(encoded, boxes)
-        return [np.asarray(1 / (1 + np.exp(-worth(rows, self.config.answer))), np.float32) for rows in judged]
+        return [np.asarray(1 / (1 + np.exp(-log_weights(rows, self.config.answer))), np.float32) for rows in judged]
 
     @torch.no_grad()
     def _judged(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:

@@ -40,9 +40,10 @@ class AnswerConfig:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "AnswerConfig":
         """The reverse of ``asdict``; raises TypeError for an unknown field."""
-        return AnswerConfig(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-        )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return AnswerConfig(**values)
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,9 @@ def first_network(sizes: CropperConfig, seed: int, start: SavedModel | None) -> 
     return network
 
 
-def _fitting(sizes: CropperConfig, database: ReferenceDatabase, samples: Samples, *, taught: bool) -> CropperConfig:
+def _fitting(
+    sizes: CropperConfig, database: ReferenceDatabase, samples: Samples, *, taught: bool = False
+) -> CropperConfig:
     """``sizes`` with the values that the data determine: channels, tokens and encoder of the references, the encoder's input
     side where backbone and retrieval share one pass, and the median long side of the canvases.
     """

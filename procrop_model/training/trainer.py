@@ -33,10 +33,9 @@ from procrop_model.training.validate import Validator
 from procrop_model.training.views import KEPT_BYTES, Views
 
 Progress = Callable[[int, int, dict[str, float]], None]
-JUDGING = 2  # outputs of a RoI head that judges composition
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
 OTHER_PLACE = (
-    "the processes do not find the same checkpoint: the folder of the run must lie on a disk that all of them share"
+    "the processes do not find the same checkpoint: the run's folder must lie on a disk that all of them share"
 )
 
 
@@ -75,6 +74,9 @@ class Trainer:
         self._saved = 0.0  # time of the last checkpoint, monotonic
         self.validator = Validator(network, self._views(data.validation), retrieval, config)
         self.views = PrefetchedViews(self._views(data.samples, KEPT_BYTES // processes.here), config.workers)
+        taught = None
+        if config.taught and config.model.roi_outputs > 1:
+            taught = TaughtViews(Path(config.taught), config.model, network.extractor, config.augment, config.seed)
         self.maker = BatchMaker(
             views=self.views,
             neighbours=retrieval.neighbours,
@@ -82,7 +84,7 @@ class Trainer:
             config=config.batch,
             augmentation=config.augment,
             model=config.model,
-            taught=self._taught(),
+            taught=taught,
         )
         average = MovingAverage(network, config.average)
         step = TrainStep(network, config.loss, config.precision)
@@ -106,12 +108,6 @@ class Trainer:
             kept_bytes=kept_bytes,
             targets=self.config.targets,
         )
-
-    def _taught(self) -> TaughtViews | None:
-        config = self.config
-        if not config.taught or config.model.roi_outputs < JUDGING:
-            return None
-        return TaughtViews(Path(config.taught), config.model, self.network.extractor, config.augment, config.seed)
 
     @property
     def steps_an_epoch(self) -> int:

@@ -10,7 +10,7 @@ from procrop_model.answer.expected_agreement import (
     calibrated,
     opinion_of,
     pairwise_ious,
-    worth,
+    log_weights,
 )
 from procrop_model.network.config import AnswerConfig
 
@@ -37,7 +37,7 @@ def test_ious_agree_with_the_project_s_own() -> None:
     assert pairwise_ious(np.zeros((1, 4)), boxes[:1])[0, 0] == 0
 
 
-def test_the_answer_is_the_majority_s_box_and_a_compromise_of_near_ones() -> None:
+def test_the_answer_is_the_majority_s_or_a_compromise() -> None:
     clear, value = best_agreement(opinion([0.9, 0.1], [LEFT, RIGHT]), np.array([LEFT, [0.2, 0, 0.7, 1]], np.float32))
     assert clear[int(value.argmax())].tolist() == LEFT and value.max() == pytest.approx(0.9, abs=1e-6)
     near = opinion([0.5, 0.5], [[0.1, 0.1, 0.8, 0.9], [0.2, 0.1, 0.9, 0.9]])
@@ -65,7 +65,7 @@ def test_weights_follow_scores_and_settings() -> None:
     assert found.weights.sum() == pytest.approx(1) and found.weights[:2].sum() == pytest.approx(0.4)
     assert found.weights[0] / found.weights[1] == pytest.approx(np.exp(2.0), rel=1e-4)
     assert found.weights[2] == pytest.approx(found.weights[3])  # 0 + 0.5 * 2 = 1 + 0
-    assert worth(np.array([[3.0]]), config).tolist() == [3.0]
+    assert log_weights(np.array([[3.0]]), config).tolist() == [3.0]
 
 
 def test_calibration_is_a_chance_that_rises() -> None:

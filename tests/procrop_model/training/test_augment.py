@@ -56,7 +56,7 @@ def test_a_whole_trim_leaves_the_photo_alone() -> None:
     assert found.scores.tolist() == [8, 5]  # the whole canvas lost more than it may, the smaller crop stays
 
 
-def test_the_pseudo_label_fills_the_wanted_share_of_a_view() -> None:
+def test_the_pseudo_label_fills_the_wanted_share() -> None:
     image, crop = np.zeros((1000, 1000, 3), np.uint8), np.array([[300, 350, 700, 650]], np.float32)
     wide = Annotated(image, crop, np.ones(1, np.float32))
     config = AugmentConfig(fill=(0.5, 0.8), kept=(0.6, 0.9), whole=0.0)

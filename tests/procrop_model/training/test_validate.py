@@ -22,7 +22,7 @@ def test_the_fitted_chance_agrees_with_the_share_of_good_answers() -> None:
 
 
 @pytest.mark.parametrize("value", [0.2, 0.9])
-def test_answers_that_are_all_good_or_all_bad_give_a_finite_fit(value: float) -> None:
+def test_all_good_or_all_bad_answers_give_a_finite_fit(value: float) -> None:
     fitted = calibration_of([Answer(value, x) for x in (0.5, 0.6, 0.7)])
     assert np.isfinite(fitted).all()
     assert (calibrated(np.array([0.6], np.float32), fitted)[0] > 0.5) == (value > 0.75)

@@ -18,7 +18,7 @@ def test_every_part_has_its_rows_and_nothing_is_trained_twice(workplace: Path, t
     work = shutil.copytree(workplace, tmp_path / "work")
     plan = SimpleNamespace(work_shards=1)
     run = SimpleNamespace(store=SimpleNamespace(url=str(work)), plan=plan, receipts=lambda stage: [stage])
-    session: Any = SimpleNamespace(recipe=SimpleNamespace(train=TrainSettings(batch=4, k=2)), run=run)
+    session: Any = SimpleNamespace(recipe=SimpleNamespace(train=TrainSettings(batch=4, k=2, scored_windows=0)), run=run)
     measured = []
 
     def measure(folder: Path, k: int | None) -> dict[str, Any]:

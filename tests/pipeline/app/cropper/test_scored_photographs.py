@@ -42,7 +42,7 @@ def session(tmp_path, monkeypatch):
     return found
 
 
-def test_windows_of_train_photographs_have_the_scores_of_their_boxes(session, tmp_path: Path) -> None:
+def test_windows_have_the_scores_of_their_boxes(session, tmp_path: Path) -> None:
     path = scored_photographs(session, ANSWER, 3, tmp_path, quiet=True)
     rows = pq.read_table(path).to_pylist()
     train = [row["key"] for row in kept_rows(session, "ingest") if row["split"] == "train"]
