@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, opinion_of, log_weights
+from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, log_weights, opinion_of
 from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.inference.local_search import local_search
 from procrop_model.network.backbone import Features

@@ -34,9 +34,7 @@ from procrop_model.training.views import KEPT_BYTES, Views
 
 Progress = Callable[[int, int, dict[str, float]], None]
 STOPPED = "training was interrupted; its checkpoint is saved, the same command goes on from there"
-OTHER_PLACE = (
-    "the processes do not find the same checkpoint: the run's folder must lie on a disk that all of them share"
-)
+OTHER_PLACE = "the processes do not find the same checkpoint: all must see the folder of the run"
 
 
 class Trainer:

@@ -8,9 +8,9 @@ from procrop_model.answer.expected_agreement import (
     Opinion,
     best_agreement,
     calibrated,
+    log_weights,
     opinion_of,
     pairwise_ious,
-    log_weights,
 )
 from procrop_model.network.config import AnswerConfig
 
