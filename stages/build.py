@@ -16,6 +16,7 @@ from pipeline.core.records import Canvas, Crops
 from pipeline.core.settings import Settings
 from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
+from pipeline.storage.base import checked
 from stages.backends.base.protocols import Encoder, Scorer
 from stages.near_duplicates.build_leak_report import LEAKS, LeakFindings, build_leak_report
 from stages.near_duplicates.excluded_sets import excluded_digest
@@ -225,8 +226,9 @@ class Build(Stage[_Placed | _LeftOut]):
     def _one(item: _Placed | _LeftOut, shard: Shard) -> Outcome:
         if isinstance(item, _LeftOut):
             return Outcome.rejected(item.key, item.reason, item.detail)
+        data = shard.read_range(item.path, item.offset, item.size)
+        image = checked(data, item.sha256, f"'{item.key}' of '{item.path}'")
         sample = FinalSample(**json.loads(item.sample))
-        image = shard.read_range(item.path, item.offset, item.size)
         files = {"jpg": image, "json": item.sample.encode(), "npy": sample_labels(sample)}
         return Outcome.kept(sample, files)
 

@@ -91,7 +91,7 @@ def record_crashing(stage: Stage, run: Run, shard: int, start: int, kills: Kills
     kills(keys): how a fresh process died that worked on these samples only; empty when it lived. Raises ProcropError when
     every sample crashes.
     """
-    identity = shard_identity(stage, run.inputs_of(stage, shard))
+    identity = shard_identity(stage, run.inputs_of(stage, shard), run)
     known = read_crashed(run.store, stage.name, shard, identity)
     keys = [task.key for task in stage.tasks(run.shard(stage, shard))]
     batch = [key for key in keys[start : start + stage.micro_batch] if key not in known]

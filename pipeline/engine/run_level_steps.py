@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from pipeline.core.errors import MissingUpstreamError, RefusedError
+from pipeline.core.errors import HeldError, MissingUpstreamError, RefusedError
 from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import receipt_holds
 from pipeline.runs.final_shard_diff import MANIFEST, encode_manifest, manifest_of
+from pipeline.runs.publish import Publisher
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
 from pipeline.storage.base import FileInfo, describe
@@ -80,15 +81,13 @@ def _is_made(stage: Stage, run: Run, step: str, inputs: dict[str, str]) -> bool:
 
 def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files], lock: Lock) -> None:
     path = step_receipt_path(stage.name, step)
-    run.store.remove(path)
+    publisher = Publisher(run.store, lock, path)
+    publisher.withdraw()
     started = time.perf_counter()
     outputs: dict[str, FileInfo] = {}
     for name, data in make():
-        if isinstance(data, bytes):
-            run.store.write(name, data)
-        else:
-            run.store.copy_in(data, name)
         outputs[name] = describe(data)
+        publisher.put(name, data, outputs[name])
     receipt = Receipt(
         stage=stage.name, shard=-1, shards=0, recipe=recipe_of(stage), inputs=inputs, outputs=outputs,
         n_in=0, n_kept=0, n_rejected={}, n_failed={},
@@ -96,4 +95,9 @@ def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callabl
         run=run.plan.identity,
     )  # fmt: skip
     lock.check()
-    run.store.create(path, receipt.encode())
+    if not run.store.create(path, receipt.encode()):
+        other = run.receipt_at(path)
+        if other is None or (other.fingerprint, other.outputs) != (receipt.fingerprint, outputs):
+            raise HeldError(
+                f"the {step} of {stage.name} was committed by another process at the same time: run it again"
+            )

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from pipeline.core.errors import (
@@ -21,12 +22,14 @@ from pipeline.core.stage import FAILED, Outcome, Rows, Shard, SplitStage, Stage,
 from pipeline.engine.completion import receipt_holds
 from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
-from pipeline.runs.journal import Journal
+from pipeline.runs.final_shard_diff import announce
+from pipeline.runs.journal import Journal, Ownership
+from pipeline.runs.publish import Publisher
 from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run, receipt_path, recipe_of
 from pipeline.shards import parquet
 from pipeline.storage.base import FileInfo, describe
-from pipeline.storage.locks import shard_lock
+from pipeline.storage.locks import Lock, shard_lock
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
 SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
@@ -94,9 +97,11 @@ class RowSink:
         """Nothing to remove."""
 
 
-def shard_identity(stage: Stage, inputs: Mapping[str, str]) -> str:
-    """Digest of what a shard is made from and by which recipe; its journal and its list of crashing samples hold for it alone."""
-    return digest_of([recipe_of(stage), inputs])
+def shard_identity(stage: Stage, inputs: Mapping[str, str], run: Run) -> str:
+    """Digest of what a shard is made from, by which recipe and in which run (its seed is in it); the journal of a shard and its
+    list of crashing samples hold for it alone.
+    """
+    return digest_of([recipe_of(stage), inputs, run.plan.identity])
 
 
 def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
@@ -111,26 +116,24 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
         done = run.receipt(stage.name, number)
         if done is not None and receipt_holds(done, stage, run, inputs):
             return done  # another process has done it meanwhile
-        identity = shard_identity(stage, inputs)
+        identity = shard_identity(stage, inputs, run)
         shard = run.shard(stage, number)
         tasks = stage.tasks(shard)
         _check_keys(tasks, stage.name)
         crashing = read_crashed(run.store, stage.name, number, identity)
         clock.append(time.perf_counter())
-        sink = _open_sink(stage, run, number, identity)
+        sink = _open_sink(stage, run, number, identity, lock)
         with contextlib.closing(sink):
             _work(stage, shard, tasks, sink, control, crashing)
             clock.append(time.perf_counter())
             lock.check()
             run.store.ensure()
-            outputs = _commit_files(stage, run, shard, sink)
+            outputs = _commit_files(stage, run, shard, sink, inputs, lock)
         clock.append(time.perf_counter())
         seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
-        receipt = _receipt(stage, shard, inputs, outputs, sink.rows)
+        receipt = _receipt(stage, run, shard, inputs, outputs, sink.rows)
         processor = round(time.process_time() - processor, 4)
-        receipt = replace(
-            receipt, seconds=seconds, processor_seconds=processor, device=control.device, run=run.plan.identity
-        )
+        receipt = replace(receipt, seconds=seconds, processor_seconds=processor, device=control.device)
         if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
             receipt = _receipt_of_other_process(run, receipt)
         sink.discard()
@@ -152,10 +155,11 @@ def _receipt_of_other_process(run: Run, ours: Receipt) -> Receipt:
     )
 
 
-def _open_sink(stage: Stage, run: Run, number: int, identity: str) -> OutcomeSink:
+def _open_sink(stage: Stage, run: Run, number: int, identity: str, lock: Lock) -> OutcomeSink:
     if not stage.extensions:
         return RowSink()
-    return Journal(run.store.scratch_folder() / stage.name / "journal", number, identity)
+    folder = run.store.scratch_folder() / stage.name / "journal"
+    return Journal(folder, number, identity, Ownership(lock.token, lock.seized_from, lock.check_soon))
 
 
 def _check_keys(tasks: Sequence[Task], stage: str) -> None:
@@ -241,24 +245,41 @@ def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
     return outcomes
 
 
-def _commit_files(stage: Stage, run: Run, shard: Shard, sink: OutcomeSink) -> dict[str, FileInfo]:
-    tar_path, table_path = stage.paths(shard.number, shard.shared)
-    outputs: dict[str, FileInfo] = {}
-    if isinstance(sink, Journal):
-        outputs[tar_path] = sink.finish()
-        run.store.adopt(sink.tar_path, tar_path)
-        index_path = stage.index_path(shard.number, shard.shared)
-        if index_path:
-            index = sink.index().encode()
-            run.store.write(index_path, index)
-            outputs[index_path] = describe(index)
-    data = parquet.encode(sink.rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
-    run.store.write(table_path, data)
-    outputs[table_path] = describe(data)
+def _commit_files(
+    stage: Stage, run: Run, shard: Shard, sink: OutcomeSink, inputs: dict[str, str], lock: Lock
+) -> dict[str, FileInfo]:
+    """Put the files in place. Those outside of the stage's folder are announced first, so that a sweep finds them whatever
+    happens before the receipt.
+    """
+    files, outputs = _finished_files(stage, shard, sink)
+    if any(not path.startswith(f"{stage.name}/") for path in outputs):
+        announce(run, _receipt(stage, run, shard, inputs, outputs, sink.rows))
+    publisher = Publisher(run.store, lock, receipt_path(stage.name, shard.number))
+    for path, data in files.items():
+        publisher.put(path, data, outputs[path], move=True)
     return outputs
 
 
-def _receipt(stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[str, FileInfo], rows: Rows) -> Receipt:
+def _finished_files(
+    stage: Stage, shard: Shard, sink: OutcomeSink
+) -> tuple[dict[str, bytes | Path], dict[str, FileInfo]]:
+    """Data by path, and what the receipt says of them."""
+    tar_path, table_path = stage.paths(shard.number, shard.shared)
+    files: dict[str, bytes | Path] = {}
+    outputs: dict[str, FileInfo] = {}
+    if isinstance(sink, Journal):
+        outputs[tar_path], files[tar_path] = sink.finish(), sink.tar_path
+        if index_path := stage.index_path(shard.number, shard.shared):
+            files[index_path] = index = sink.index().encode()
+            outputs[index_path] = describe(index)
+    data = parquet.encode(sink.rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
+    files[table_path], outputs[table_path] = data, describe(data)
+    return files, outputs
+
+
+def _receipt(
+    stage: Stage, run: Run, shard: Shard, inputs: dict[str, str], outputs: dict[str, FileInfo], rows: Rows
+) -> Receipt:
     n_kept, rejected, failed = counts((row["status"], row["reason"]) for row in rows)
     unknown = set(rejected) - set(stage.reasons)
     if unknown:
@@ -277,4 +298,5 @@ def _receipt(stage: Stage, shard: Shard, inputs: dict[str, str], outputs: dict[s
         n_rejected=rejected,
         n_failed=failed,
         host=socket.gethostname(),
+        run=run.plan.identity,
     )

@@ -72,15 +72,21 @@ def compare(before: Mapping[str, str] | None, after: Mapping[str, str]) -> Chang
 
 def retire(run: Run, path: str) -> None:
     """Take a receipt out of force. One that names files outside of its stage's folder is kept aside until ``sweep``."""
-    stage, name = path.rsplit("/", 1)
+    stage = path.rsplit("/", 1)[0]
     data = run.store.read(path) if run.store.exists(path) else b""
     try:
         receipt = Receipt.decode(data, path)
     except DamagedDataError:
         receipt = None
     if receipt is not None and any(not output.startswith(f"{stage}/") for output in receipt.outputs):
-        run.store.write(f"{stage}/{RETIRED}/{receipt.output_digest[:16]}-{name}", data)
+        announce(run, receipt)
     run.store.remove(path)
+
+
+def announce(run: Run, receipt: Receipt) -> None:
+    """Note the files of a receipt that is not in force, for ``sweep``: one that is retired, or not yet written."""
+    name = f"{receipt.shard:06d}-{receipt.output_digest[:16]}.json"
+    run.store.write(f"{receipt.stage}/{RETIRED}/{name}", receipt.encode())
 
 
 def sweep(stage: Stage, run: Run, named: Mapping[str, str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The journal of an unfinished shard: an interrupted shard loses at most one micro-batch.
 
-Images are appended to ``journal/NNNNNN.tar``. After each micro-batch that file is flushed, then one line with its length, its
-sha256 so far and the rows of the micro-batch is appended to ``journal/NNNNNN.jsonl`` and flushed. An incomplete last line is
+Images are appended to ``journal/NNNNNN-OWNER.tar``, where OWNER is the token of the shard's lock: no two owners append to one
+file. After each micro-batch that file is flushed, then one line with its number, its length, its sha256 so far and the rows of the
+micro-batch is appended to ``journal/NNNNNN-OWNER.jsonl`` and flushed. An incomplete last line is
 ignored, as if its micro-batch had not been done. The tar is hashed as it is written: a journal that is resumed reads the tar once,
 and starts from nothing when the sha256 differs.
 """
@@ -10,6 +11,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -23,12 +28,31 @@ from pipeline.storage.base import FileInfo, storage_errors
 
 
 class _Entry(TypedDict, total=False):
-    """One line: ``identity`` in the first, the others in those of micro-batches. end: length of the tar after it."""
+    """One line: ``identity`` in the first, the others in those of micro-batches. end: length of the tar after it. batch: number
+    of the micro-batch, from 0. owner: token of the lock under which it was written.
+    """
 
     identity: str
     end: int
     sha256: str
     rows: Rows
+    batch: int
+    owner: str
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Whose journal it is.
+
+    Args:
+        token: of the shard's lock; part of the file names, so that no two owners append to one file.
+        seized_from: token of an owner that may still wake: its files are copied, not taken over.
+        check: raises when the lock was lost; called before each micro-batch is written.
+    """
+
+    token: str = ""
+    seized_from: str = ""
+    check: Callable[[], None] = lambda: None
 
 
 class Journal:
@@ -38,21 +62,27 @@ class Journal:
         folder: of the journals of a stage, on a local disk; it is created when missing.
         shard: number of the shard.
         identity: fingerprint of the shard; the journal of another fingerprint is discarded.
+        owner: of this attempt; it goes on from the journal of an earlier one.
     """
 
-    def __init__(self, folder: Path, shard: int, identity: str) -> None:
+    def __init__(self, folder: Path, shard: int, identity: str, owner: Ownership = Ownership()) -> None:
         with storage_errors(str(folder)):
             folder.mkdir(parents=True, exist_ok=True)
-            self.tar_path = folder / f"{shard:06d}.tar"
-            self._lines_path = folder / f"{shard:06d}.jsonl"
+            self._owner = owner
+            stem = f"{shard:06d}-{owner.token}" if owner.token else f"{shard:06d}"
+            self.tar_path, self._lines_path = folder / f"{stem}.tar", folder / f"{stem}.jsonl"
             self.rows: Rows = []
             self.batches = 0
-            length, lines_length, digest = self._recover(identity)
+            _take_over(folder, shard, identity, owner, self._lines_path)
+            recovered = _recover(self._lines_path, identity)
+            length, lines_length = recovered.tar_length, recovered.lines_length
             self._tar = HashedFile(self.tar_path, length)
-            if length and self._tar.hexdigest() != digest:
+            if length and self._tar.hexdigest() != recovered.digest:
                 self._tar.close()
-                self.rows, self.batches, length, lines_length = [], 0, 0, 0
+                length, lines_length = 0, 0
                 self._tar = HashedFile(self.tar_path)
+            else:
+                self.rows, self.batches = recovered.rows, recovered.batches
             self._lines = open(self._lines_path, "ab")  # noqa: SIM115 - lives as long as the journal
             self._lines.truncate(lines_length)
             self._writer = TarWriter(self._tar, length, self._places(length))
@@ -63,25 +93,9 @@ class Journal:
         with open(self.tar_path, "rb") as file:
             return places_of(file, length)
 
-    def _recover(self, identity: str) -> tuple[int, int, str]:
-        """Lengths of the tar and of the journal up to the last complete micro-batch, and the sha256 of that part of the tar."""
-        if not self._lines_path.exists() or not self.tar_path.exists():
-            return 0, 0, ""
-        tar_length, lines_length, digest = 0, 0, ""
-        tar_size = self.tar_path.stat().st_size
-        for index, line in enumerate(self._lines_path.read_bytes().splitlines(keepends=True)):
-            entry = _complete_entry(line)
-            if entry is None or (index == 0 and entry != {"identity": identity}) or entry.get("end", 0) > tar_size:
-                break
-            lines_length += len(line)
-            if index > 0:
-                self.rows += entry["rows"]
-                self.batches += 1
-                tar_length, digest = entry["end"], entry.get("sha256", "")
-        return tar_length, lines_length, digest
-
     def append(self, outcomes: list[Outcome]) -> None:
         """Write one micro-batch durably: its files, then its line. Raises StorageError when the disk is full or lost."""
+        self._owner.check()
         with storage_errors(str(self.tar_path)):
             self._append(outcomes)
 
@@ -94,7 +108,9 @@ class Journal:
             rows.append(row_of(outcome, (*places[0], digest) if places else None))
         self._tar.sync()
         self.rows += rows
-        self._line({"end": self._writer.offset, "sha256": self._tar.hexdigest(), "rows": rows})
+        entry: _Entry = {"end": self._writer.offset, "sha256": self._tar.hexdigest(), "rows": rows}
+        self._line({**entry, "batch": self.batches, "owner": self._owner.token})
+        self.batches += 1
 
     def _line(self, entry: "_Entry") -> None:
         body = json.dumps(entry, ensure_ascii=False)
@@ -125,6 +141,55 @@ class Journal:
         """Delete the journal, after its shard was committed."""
         self.tar_path.unlink(missing_ok=True)
         self._lines_path.unlink(missing_ok=True)
+
+
+@dataclass
+class _Recovered:
+    """What of a journal holds: up to the last complete micro-batch that continues the one before it."""
+
+    rows: Rows = field(default_factory=list)
+    batches: int = 0
+    tar_length: int = 0
+    lines_length: int = 0
+    digest: str = ""
+
+
+def _recover(lines: Path, identity: str) -> _Recovered:
+    found, tar = _Recovered(), lines.with_suffix(".tar")
+    if not lines.exists() or not tar.exists():
+        return found
+    tar_size = tar.stat().st_size
+    for index, line in enumerate(lines.read_bytes().splitlines(keepends=True)):
+        entry = _complete_entry(line)
+        if entry is None or (index == 0 and entry != {"identity": identity}):
+            break
+        if index > 0:
+            continues = entry.get("batch", found.batches) == found.batches and entry["end"] >= found.tar_length
+            if not continues or entry["end"] > tar_size:
+                break
+            found.rows += entry["rows"]
+            found.batches += 1
+            found.tar_length, found.digest = entry["end"], entry.get("sha256", "")
+        found.lines_length += len(line)
+    return found
+
+
+def _take_over(folder: Path, shard: int, identity: str, owner: Ownership, lines: Path) -> None:
+    """Make the furthest journal of the shard this owner's, and remove the others.
+
+    The files of an owner that may wake are copied: what it then appends, it appends to files that nobody reads.
+    """
+    pattern = re.compile(rf"{shard:06d}(-(?P<token>[0-9a-z]+))?\.jsonl")
+    others = [path for path in sorted(folder.iterdir()) if pattern.fullmatch(path.name) and path != lines]
+    best = max(others, key=lambda path: _recover(path, identity).batches, default=None)
+    if best is not None and not lines.exists() and _recover(best, identity).batches:
+        token = pattern.fullmatch(best.name)["token"]  # type: ignore[index]
+        take = shutil.copyfile if owner.seized_from and token in (owner.seized_from, None) else os.replace
+        take(best.with_suffix(".tar"), lines.with_suffix(".tar"))
+        take(best, lines)
+    for path in others:
+        path.with_suffix(".tar").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _complete_entry(line: bytes) -> _Entry | None:

@@ -13,7 +13,7 @@ from pipeline.core.stage import R, Rows, Shard, Stage, Tables, verb_of
 from pipeline.runs.plan import Plan
 from pipeline.runs.receipts import Receipt, StageRecipe
 from pipeline.shards import parquet
-from pipeline.storage.base import Store
+from pipeline.storage.base import Store, checked
 
 SOURCES = "sources"
 
@@ -25,6 +25,7 @@ class _ImagePlace:
     key: str
     image_offset: int
     image_size: int
+    image_sha256: str
 
 
 def receipt_path(stage: str, shard: int) -> str:
@@ -134,7 +135,7 @@ class Run:
         """Path and bytes of a shard's table."""
         path = self.output_of(receipt, ".parquet")
         try:
-            return path, self.store.read(path)
+            return path, checked(self.store.read(path), str(receipt.outputs[path]["sha256"]), f"table '{path}'")
         except OSError as error:
             raise DamagedDataError(f"table '{path}' is not readable: {error}") from error
 
@@ -185,13 +186,24 @@ class Run:
             return list(rows_of(name, record))
 
         @cache
-        def places(name: str) -> tuple[str, dict[str, tuple[int, int]]]:
+        def places(name: str) -> tuple[str, dict[str, _ImagePlace]]:
             path = self.output_of(self._done(name, number, stage.name), ".tar")
-            return path, {row.key: (row.image_offset, row.image_size) for row in rows(name, _ImagePlace)}
+            return path, {row.key: row for row in rows(name, _ImagePlace)}
 
         def image(name: str, key: str) -> bytes:
             path, where = places(name)
-            return self._range(path, *where[key])
+            data = self._range(path, where[key].image_offset, where[key].image_size)
+            return checked(data, where[key].image_sha256, f"'{key}' of '{path}'")
+
+        @cache
+        def prologue() -> Receipt:
+            return self._step(stage.name, "prologue")
+
+        def shared(name: str) -> bytes:
+            path = f"{stage.name}/shared/{name}"
+            data = self.store.read(path)
+            info = prologue().outputs.get(path)
+            return data if info is None else checked(data, str(info["sha256"]), f"'{path}'")
 
         return Shard(
             number=number,
@@ -200,7 +212,7 @@ class Run:
             rows=rows,
             image=image,
             read_range=self._range,
-            shared=lambda name: self.store.read(f"{stage.name}/shared/{name}"),
+            shared=shared,
         )
 
     def _range(self, path: str, offset: int, size: int) -> bytes:

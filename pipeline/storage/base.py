@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypedDict
 
-from pipeline.core.errors import RefusedError, StorageError
+from pipeline.core.errors import DamagedDataError, RefusedError, StorageError
 
 CHUNK = 1 << 20
 _FULL_OR_READ_ONLY = {
@@ -117,6 +117,10 @@ class Store(Protocol):
         """Move a finished local file into the store under ``path``."""
         ...
 
+    def create_from(self, local: Path, path: str, *, move: bool) -> bool:
+        """Put a finished local file under a name unless it exists; False when it does. move: whether the local file may go."""
+        ...
+
     def copy_in(self, local: Path, path: str) -> None:
         """Copy a local file, from whatever disk it is on, into the store in chunks."""
         ...
@@ -179,6 +183,15 @@ def sha256_of(file: BinaryIO) -> tuple[str, int]:
         digest.update(chunk)
         size += len(chunk)
     return digest.hexdigest(), size
+
+
+def checked(data: bytes, sha256: str, where: str) -> bytes:
+    """The same bytes, when they are those that were recorded as they were written; raises DamagedDataError when they are not."""
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DamagedDataError(
+            f"{where} is not what was recorded when it was written, so nothing is made from it: see 'procrop-data verify --repair'"
+        )
+    return data
 
 
 def describe(data: bytes | Path) -> FileInfo:

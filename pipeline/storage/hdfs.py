@@ -5,9 +5,7 @@ A plain HDFS rename fails when its target exists: that is the create-if-absent t
 """
 
 import contextlib
-import os
 import shutil
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from uuid import uuid4
@@ -19,7 +17,7 @@ CHUNK = 4 << 20  # bytes of one write; WebHDFS makes a request of each
 
 
 class HadoopFiles(Protocol):
-    """The operations that differ between the two protocols of HDFS. They raise OSError."""
+    """The operations of HDFS that a store needs. They raise OSError."""
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         """Bytes of a file from ``offset``: ``size`` of them, or all (-1)."""
@@ -49,7 +47,7 @@ class _Files:
 
     def put(self, path: str, data: bytes | Path, *, replace: bool) -> bool:
         folder, name = path.rsplit("/", 1)
-        temporary = f"{folder}/{name}.partial.{socket.gethostname()}.{os.getpid()}-{uuid4().hex[:8]}"
+        temporary = f"{folder}/{name}.partial.{uuid4().hex}"
         self._fs.makedirs(folder, exist_ok=True)
         try:
             with self._fs.open(temporary, "wb", block_size=CHUNK) as file:
@@ -107,27 +105,3 @@ class WebHdfsFiles(_Files):
 
     def remove(self, path: str) -> None:
         self._fs.rm(path, recursive=True)  # the response is "false", not an error, when the file does not exist
-
-
-class PyarrowFiles(_Files):
-    """Hadoop's own protocol through pyarrow and libhdfs."""
-
-    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        with self._fs.open(path, "rb", seekable=True) as file:  # cat_file's stream cannot seek
-            file.seek(offset)
-            return bytes(file.read(size) if size >= 0 else file.read())
-
-    def rename(self, path: str, to: str, *, replace: bool) -> bool:
-        if replace:
-            self.remove(to)  # libhdfs has no replacing rename: for a moment the file does not exist
-        try:
-            self._fs.mv(path, to)
-        except OSError:
-            if self._fs.exists(to):
-                return False
-            raise
-        return True
-
-    def remove(self, path: str) -> None:
-        if self._fs.exists(path):
-            self._fs.rm(path, recursive=True)

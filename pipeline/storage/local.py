@@ -8,12 +8,11 @@ import fcntl
 import io
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import get_native_id
 from typing import BinaryIO
+from uuid import uuid4
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.storage.base import CHUNK, Upload, inside, removable, storage_errors
@@ -91,7 +90,8 @@ class LocalStore:
     def _write_temporary(self, path: str, data: bytes | BinaryIO) -> Path:
         target = self.local(path)
         self._make_parent(target)
-        temporary = target.with_name(f"{target.name}.partial.{socket.gethostname()}.{os.getpid()}-{get_native_id()}")
+        # Host names and process ids may be the same in two containers on a shared disk.
+        temporary = target.with_name(f"{target.name}.partial.{uuid4().hex}")
         try:
             with open(temporary, "wb") as file:
                 shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, CHUNK)
@@ -111,15 +111,35 @@ class LocalStore:
 
     def create(self, path: str, data: bytes) -> bool:
         with storage_errors(f"{self.url}/{path}"):
-            temporary = self._write_temporary(path, data)
-            try:
-                # A hard link fails when the name exists, and the file is already complete; O_EXCL alone could leave a partial file.
-                os.link(temporary, self.local(path))
-            except FileExistsError:
+            return self._link(self._write_temporary(path, data), path)
+
+    def _link(self, temporary: Path, path: str) -> bool:
+        """Give a complete file its name, unless that exists, and take the temporary one away."""
+        try:
+            # A hard link fails when the name exists, and the file is already complete; O_EXCL alone could leave a partial file.
+            os.link(temporary, self.local(path))
+        except FileExistsError:
+            if os.stat(temporary).st_nlink < 2:  # else NFS made the link, and its answer was lost
                 return False
-            finally:
-                temporary.unlink()
-            fsync_folder(self.local(path).parent)
+        finally:
+            temporary.unlink()
+        fsync_folder(self.local(path).parent)
+        return True
+
+    def create_from(self, local: Path, path: str, *, move: bool) -> bool:
+        target = self.local(path)
+        with storage_errors(f"{self.url}/{path}"):
+            self._make_parent(target)
+            if not move or os.stat(local).st_dev != os.stat(target.parent).st_dev:
+                with open(local, "rb") as file:
+                    return self._link(self._write_temporary(path, file), path)
+            try:
+                os.link(local, target)
+            except FileExistsError:
+                if not target.exists() or not os.path.samefile(local, target):  # else the answer to our link was lost
+                    return False
+            local.unlink()  # what is appended to it must not reach the file in place
+            fsync_folder(target.parent)
             return True
 
     def adopt(self, local: Path, path: str) -> None:

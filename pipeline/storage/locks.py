@@ -67,6 +67,8 @@ class Lock:
         timing: heartbeat and timeouts.
         token: identifies this owner.
         lost: whether another process has taken the lock over.
+        seized_from: token of an owner on another machine that this one took the lock over from, and that may still wake; empty
+            when there was none.
     """
 
     store: Store
@@ -74,6 +76,7 @@ class Lock:
     timing: LockTiming
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     lost: bool = False
+    seized_from: str = ""
 
     def check(self) -> None:
         """Raise RefusedError when the lock was taken over, as after a long sleep of this machine."""
@@ -82,6 +85,11 @@ class Lock:
                 f"'{self.store.url}/{self.path}' was taken over by {_owner(_read(self.store, self.path))} while this "
                 "process slept: nothing of this shard was committed here; run the same command again"
             )
+
+    def check_soon(self) -> None:
+        """As ``check``, where each look at the lock is cheap; on a remote store, by what the last heartbeat found."""
+        if self.lost or self.store.local_root is not None:
+            self.check()
 
     def body(self) -> bytes:
         """The bytes of the lock file, with a new heartbeat."""
@@ -155,6 +163,8 @@ def _acquire(lock: Lock) -> None:
         suspect = holder is not None and _is_suspect(holder, timing)
         if holder is None or _is_dead(holder) or (suspect and time.monotonic() - since > timing.watch):
             if _take(lock, holder):
+                if holder is not None and not _is_dead(holder):
+                    lock.seized_from = holder.get("token", "") or "unknown"
                 return
         elif not suspect and time.monotonic() > deadline:
             after = (
@@ -209,7 +219,7 @@ def _is_dead(holder: Holder) -> bool:
     return (
         not _alive(pid)
         or started == "zombie"
-        or holder.get("started", started) != started
+        or (bool(started) and holder.get("started", started) != started)  # hidden where /proc is closed to others
         or _is_of_earlier_process(holder)
     )
 

@@ -4,6 +4,7 @@ A file is one complete upload, so a reader sees all of it or none. Every operati
 (``pipeline.storage.retry``). docs/storage.md lists what each store guarantees.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.core.errors import StorageError
+from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.seeds import digest_of
 from pipeline.storage.base import Upload, inside, private_folder, removable
 from pipeline.storage.fsspec_client import GCS, HADOOP, S3, call_store, open_filesystem, protocol_of
-from pipeline.storage.hdfs import HadoopFiles, PyarrowFiles, WebHdfsFiles
+from pipeline.storage.hdfs import HadoopFiles, WebHdfsFiles
 from pipeline.storage.retry import cause_chain, error_code
 
 if TYPE_CHECKING:
@@ -26,11 +27,17 @@ Result = TypeVar("Result")
 
 EXCLUSIVE_CREATE = (*S3, *GCS, "memory")  # protocols whose client has mode="create": fails when the file exists
 PART = 32 << 20  # bytes of a part of a multipart upload; S3 allows 10,000 parts, so files of up to 320 GiB
+CREATES = 4  # tries of a create whose rival goes away before it can be read
 PARTS_AT_ONCE = 4  # uploads of parts in parallel: at most 128 MiB of a file are in memory
 
 
 def remote_store(url: str) -> "RemoteStore":
     """The store of a URL. Raises UsageError for one that cannot be reached from here; no request is made yet."""
+    if protocol_of(url) == "hdfs":
+        raise UsageError(
+            f"'{url}' cannot be a run directory: Arrow has no way to create a file there only where there is none, so two "
+            "processes could commit one shard; use webhdfs:// (photographs may be read from hdfs://)"
+        )
     kind = {**dict.fromkeys(S3, S3Store), **dict.fromkeys(HADOOP, HadoopStore)}.get(protocol_of(url), RemoteStore)
     return kind(url)
 
@@ -88,11 +95,14 @@ class RemoteStore:
         """
         if protocol_of(self.url) not in EXCLUSIVE_CREATE:
             return self._create_without_exclusion(path, data)
-        try:
-            self._request(path, lambda: self._fs.pipe_file(self._path(path), data, mode="create"))
-        except FileExistsError:
-            return self.read(path) == data
-        return True
+        for _ in range(CREATES):
+            try:
+                self._request(path, lambda: self._fs.pipe_file(self._path(path), data, mode="create"))
+                return True
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):  # its owner removed it meanwhile: the name is free
+                    return self.read(path) == data
+        return False
 
     def _create_without_exclusion(self, path: str, data: bytes) -> bool:
         """Check, write, read back: two writers at the same moment may both succeed."""
@@ -100,6 +110,21 @@ class RemoteStore:
             return False
         self.write(path, data)
         return self.read(path) == data
+
+    def create_from(self, local: Path, path: str, *, move: bool) -> bool:
+        if protocol_of(self.url) not in EXCLUSIVE_CREATE:
+            if self.exists(path):
+                return False
+            self.copy_in(local, path)
+            return True
+        try:
+            self._put_new(local, path)
+        except FileExistsError:
+            return False  # also when our own answer was lost: the caller compares the bytes
+        return True
+
+    def _put_new(self, local: Path, path: str) -> None:
+        self._request(path, lambda: self._fs.put_file(str(local), self._path(path), mode="create"))
 
     def adopt(self, local: Path, path: str) -> None:
         self.copy_in(local, path)
@@ -177,7 +202,13 @@ class S3Store(RemoteStore):
 
     def copy_in(self, local: Path, path: str) -> None:
         """Raises StorageError; the parts of a failed upload are aborted."""
-        options = {"chunksize": PART, "max_concurrency": PARTS_AT_ONCE}
+        self._put(local, path, mode="overwrite")
+
+    def _put_new(self, local: Path, path: str) -> None:
+        self._put(local, path, mode="create")
+
+    def _put(self, local: Path, path: str, *, mode: str) -> None:
+        options = {"chunksize": PART, "max_concurrency": PARTS_AT_ONCE, "mode": mode}
         self._request(
             path, lambda: self._fs.put_file(str(local), self._path(path), **options), also_transient=_was_aborted
         )
@@ -210,11 +241,11 @@ def _was_aborted(error: Exception) -> bool:
 
 
 class HadoopStore(RemoteStore):
-    """HDFS, over its own protocol or WebHDFS. Files are written under a temporary name and renamed: HDFS shows partial files."""
+    """HDFS over WebHDFS. Files are written under a temporary name and renamed: HDFS shows partial files."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._files: HadoopFiles = PyarrowFiles(self._fs) if protocol_of(url) == "hdfs" else WebHdfsFiles(self._fs)
+        self._files: HadoopFiles = WebHdfsFiles(self._fs)
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         return self._request(path, lambda: self._files.read(self._path(path), offset, size)) if size > 0 else b""
@@ -226,9 +257,15 @@ class HadoopStore(RemoteStore):
         self._request(path, lambda: self._files.put(self._path(path), data, replace=True))
 
     def create(self, path: str, data: bytes) -> bool:
-        if self._request(path, lambda: self._files.put(self._path(path), data, replace=False)):
-            return True
-        return self.read(path) == data
+        for _ in range(CREATES):
+            if self._request(path, lambda: self._files.put(self._path(path), data, replace=False)):
+                return True
+            with contextlib.suppress(FileNotFoundError):  # its owner removed it meanwhile: the name is free
+                return self.read(path) == data
+        return False
+
+    def create_from(self, local: Path, path: str, *, move: bool) -> bool:
+        return self._request(path, lambda: self._files.put(self._path(path), local, replace=False))
 
     def copy_in(self, local: Path, path: str) -> None:
         self._request(path, lambda: self._files.put(self._path(path), local, replace=True))

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import SampleError, StorageError, UsageError
+from pipeline.core.escaping import one_line, printable
 from pipeline.storage.fsspec_client import call_store, open_filesystem
 from stages.photos.credits import CREDIT_FIELDS, checked_credits
 from stages.photos.list_access import REFUSED, WEB, ListAccess, protocol_of_row
@@ -28,11 +29,13 @@ def rows_of_list(data: bytes, where: str) -> Iterator[tuple[str, dict[str, str]]
         named = file.schema_arrow.names
         column = next((name for name in COLUMNS if name in named), None)
         if column is None:
-            raise UsageError(f"'{where}' needs a column url, uri or path; it has {', '.join(map(str, named[:20]))}")
+            raise UsageError(
+                f"'{where}' needs a column url, uri or path; it has {printable(', '.join(map(str, named[:20])))}"
+            )
         wanted = [column, *(name for name in CREDIT_FIELDS if name in named)]
         rows = file.read(wanted, use_threads=False).to_pylist()
     except _BROKEN_PARQUET as error:
-        raise UsageError(f"'{where}' cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from error
+        raise UsageError(f"'{where}' cannot be read as Parquet ({one_line(str(error))[:200]})") from error
     seen: set[str] = set()
     for number, row in enumerate(rows, 1):
         address = _address(row[column]) or f"{NO_ADDRESS}{number}"

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 import pytest
 
+from pipeline.core.errors import RefusedError
 from pipeline.core.stage import Outcome
-from pipeline.runs.journal import Journal
+from pipeline.engine.shard_runner import shard_identity
+from pipeline.runs.journal import Journal, Ownership
+from pipeline.runs.plan import Plan
+from pipeline.runs.run_directory import Run
 from pipeline.shards.index import scan_tar
+from pipeline.storage.open_store import open_store
+from tests.faults.poison import Poisoned
 
 
 @dataclass(frozen=True)
@@ -104,3 +110,62 @@ def test_size_digest_and_index_match_the_file_after_a_resume(half_done):
         data = (half_done / "000007.tar").read_bytes()
         assert about == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         assert journal.index().encode() == scan_tar(half_done / "000007.tar").encode()
+
+
+A, B = Ownership("aaaa"), Ownership("bbbb")
+
+
+def test_a_new_owner_goes_on_in_files_of_its_own(half_done):
+    with closing(Journal(half_done, 7, "identity", A)) as journal:
+        assert journal.batches == 2
+        journal.append([outcome("d")])
+    assert sorted(path.name for path in half_done.iterdir()) == ["000007-aaaa.jsonl", "000007-aaaa.tar"]
+    with closing(Journal(half_done, 7, "identity", B)) as journal:
+        assert journal.batches == 3 and [row["key"] for row in journal.rows] == ["a", "b", "c", "d"]
+        journal.discard()
+    assert list(half_done.iterdir()) == []
+
+
+def test_an_owner_that_wakes_writes_to_nobodys_file(half_done):
+    """A sleeps, B takes over and goes on, A wakes and appends: B's rows and bytes are as if A had never woken."""
+    sleeper = Journal(half_done, 7, "identity", A)
+    with closing(Journal(half_done, 7, "identity", Ownership("bbbb", seized_from="aaaa"))) as mine:
+        assert mine.batches == 2
+        sleeper.append([outcome("k1"), outcome("k2")])
+        mine.append([outcome("d")])
+        sleeper.append([outcome("k3")])
+        sleeper.close()
+        mine.finish()
+        with tarfile.open(half_done / "000007-bbbb.tar") as tar:
+            assert [info.name for info in tar] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    with closing(Journal(half_done, 7, "identity", Ownership("cccc"))) as third:
+        assert [row["key"] for row in third.rows] == ["a", "b", "c", "d"]
+
+
+def test_a_record_that_does_not_continue_the_last_is_refused(half_done):
+    lines = half_done / "000007.jsonl"
+    first, *rest = lines.read_bytes().splitlines(keepends=True)
+    for wrong in ([first, rest[0], rest[0], rest[1]], [first, rest[1]], [first, rest[0], rest[1], rest[1]]):
+        lines.write_bytes(b"".join(wrong))
+        with closing(Journal(half_done, 7, "identity", Ownership("x"))) as journal:
+            keys = [row["key"] for row in journal.rows]
+            assert len(keys) == len(set(keys)) and keys == ["a", "b", "c"][: len(keys)]
+        for path in half_done.glob("*-x.*"):
+            path.replace(half_done / path.name.replace("-x", ""))
+
+
+def test_nothing_is_written_once_the_lock_is_lost(half_done):
+    def lost():
+        raise RefusedError("taken over")
+
+    with closing(Journal(half_done, 7, "identity", Ownership("dddd", check=lost))) as journal:
+        before = (half_done / "000007-dddd.jsonl").read_bytes()
+        with pytest.raises(RefusedError, match="taken over"):
+            journal.append([outcome("d")])
+        assert (half_done / "000007-dddd.jsonl").read_bytes() == before
+
+
+def test_a_run_with_another_seed_takes_no_rows_of_an_old_one(tmp_path):
+    runs = [Run(open_store(str(tmp_path)), Plan("test", seed, 2)) for seed in (0, 1)]
+    one, two = (shard_identity(Poisoned(images=True), {"sources": "x"}, run) for run in runs)
+    assert one != two

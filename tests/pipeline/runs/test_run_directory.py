@@ -1,11 +1,17 @@
 """Rows of finished shards as objects of a dataclass, whose fields choose the columns that are read."""
 
+import hashlib
+import shutil
 from dataclasses import dataclass
 
 import pytest
 
 from pipeline.core.errors import DamagedDataError
 from pipeline.core.records import Canvas, Photo, Refined, Source
+from pipeline.core.stage import Shard
+from pipeline.runs.run_directory import Run
+from pipeline.storage.local import LocalStore
+from stages.build import Build, _Placed
 from stages.refine import RefineRound, RefineSettings
 from tests.canned import canned_run
 from tests.fakes import FakeScorer
@@ -64,3 +70,34 @@ def test_a_column_that_a_table_lacks_is_one_line(run):
 def test_a_round_has_a_verb_and_a_number():
     stage = RefineRound(2, RefineSettings(), FakeScorer())
     assert (stage.name, stage.verb, stage.round) == ("refine/round-02", "refine", 2)
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_flipped_byte_is_found_when_it_is_read_on(run, tmp_path):
+    """A photo or canvas, and a table, are checked against the hash of when they were written: nothing is made from others."""
+    shutil.copytree(run.store.local_root, tmp_path / "run")
+    mine = Run(LocalStore(tmp_path / "run"), run.plan)
+    row = next(row for row in mine.rows("outpaint", 0) if row["image_size"])
+    view(mine).image("outpaint", row["key"])
+    flip(
+        tmp_path / "run" / mine.output_of(mine.receipt("outpaint", 0), ".tar"),
+        row["image_offset"] + row["image_size"] // 2,
+    )
+    with pytest.raises(DamagedDataError, match=f"'{row['key']}' of 'outpaint/.*verify --repair"):
+        view(mine).image("outpaint", row["key"])
+    flip(tmp_path / "run" / mine.output_of(mine.receipt("ingest", 0), ".parquet"), 40)
+    for read in (lambda: mine.rows("ingest", 0), lambda: view(mine).rows("ingest", Photo)):
+        with pytest.raises(DamagedDataError, match=r"table 'ingest/.*not what was recorded"):
+            read()
+
+
+def test_build_takes_no_canvas_with_a_flipped_byte():
+    item = _Placed("k", "{}", "outpaint/000000.tar", 0, 4, hashlib.sha256(b"good").hexdigest())
+    shard = Shard(0, 1, 0, None, None, lambda path, offset, size: b"gooe", None)
+    with pytest.raises(DamagedDataError, match="'k' of 'outpaint/000000"):
+        Build._one(item, shard)

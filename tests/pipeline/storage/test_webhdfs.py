@@ -5,12 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from fsspec.implementations.arrow import ArrowFSWrapper
-from pyarrow.fs import LocalFileSystem
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.storage import retry
-from pipeline.storage.hdfs import PyarrowFiles
 from pipeline.storage.locks import shard_lock
 from pipeline.storage.open_store import open_store
 from tests.webhdfs_server import webhdfs_server
@@ -116,30 +113,7 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch):
     store._fs.session.close()
 
 
-class HadoopLike(ArrowFSWrapper):
-    """fsspec's wrapper of pyarrow, as for hdfs://, over this disk: a rename fails where its target exists, as HDFS's does."""
-
-    def __init__(self) -> None:
-        super().__init__(LocalFileSystem(), skip_instance_cache=True)
-
-    def mv(self, path1, path2, **options):
-        if self.exists(path2):
-            raise OSError(f"rename {path1} to {path2}: Operation failed")
-        super().mv(path1, path2, **options)
-
-
-def test_the_way_over_pyarrow_puts_whole_files_once(tmp_path):
-    files, place = PyarrowFiles(HadoopLike()), f"{tmp_path}/run/a/x.bin"
-    assert files.put(place, b"one", replace=False) and not files.put(place, b"two", replace=False)
-    assert files.read(place) == b"one" and files.put(place, b"three", replace=True)
-    (tmp_path / "large").write_bytes(b"12345678")
-    assert files.put(place, tmp_path / "large", replace=True) and files.read(place, 6, 9) == b"78"
-    files.remove(f"{tmp_path}/run/nothing")
-    assert [path.name for path in (tmp_path / "run" / "a").iterdir()] == ["x.bin"]
-
-
-def test_hadoops_own_protocol_without_hadoop_is_one_line(monkeypatch):
-    monkeypatch.delenv("CLASSPATH", raising=False)
-    with pytest.raises(UsageError, match=r"cannot open 'hdfs://127.0.0.1:9/run'.*libhdfs.*or use webhdfs://") as caught:
-        open_store("hdfs://127.0.0.1:9/run")
-    assert len(str(caught.value)) < 600
+def test_hadoops_own_protocol_holds_no_receipts():
+    """Arrow's rename replaces what is there: two writers of one receipt would both win."""
+    with pytest.raises(UsageError, match=r"'hdfs://namenode/run' cannot be a run directory.*use webhdfs://"):
+        open_store("hdfs://namenode/run")

@@ -207,7 +207,7 @@ def test_the_slurm_script_requeues_an_interrupted_task(tmp_path):
         time.sleep(0.01)
     os.kill(task.pid, signal.SIGUSR1)  # to the batch shell alone, as --signal=B:USR1 does
     assert end(task)[0] == 130 and (tmp_path / "requeued").read_text() == "requeue 77_0\n"
-    journal = tmp_path / "work/poisoned/journal/000000.jsonl"
+    (journal,) = (tmp_path / "work/poisoned/journal").glob("000000-*.jsonl")
     assert 2 <= len(journal.read_bytes().splitlines()) < 50 and os.listdir(tmp_path / "work/locks") == []
     for index in (0, 1):
         assert end(start(("bash", SBATCH, "run"), **slurm(index, [0, 1]), **place))[0] == 0
