@@ -32,12 +32,14 @@ class ExecutionRequest:
         executor: ``local``, ``ray`` or ``array``.
         address: address of the Ray cluster; empty: start one on this machine.
         workers: number of workers; 0: as many as fit.
+        accept_takedown: let go of any number of input files that are gone.
     """
 
     stages: Sequence[str]
     executor: str = "local"
     address: str = ""
     workers: int = 0
+    accept_takedown: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,19 @@ def execute(session: Session, request: ExecutionRequest, options: "Options", dis
     from pipeline.engine.runner import run_stages
 
     session = with_measured_batch(session, request, display)
-    removed = refresh_sources(session, display) if "ingest" in request.stages else 0
+    removed = _refresh(session, request, display)
     stages = _stages(session, request)
     workers = workers_for(session.recipe, request.workers)
     with LocalExecutor(session.run, stages, workers=workers, on_event=display.on_event) as executor:
         results = run_stages(stages, session.run, executor, watcher=display, chain=session.stages, options=options)
     return ExecutionResult(session, results, removed)
+
+
+def _refresh(session: Session, request: ExecutionRequest, display: Display) -> int:
+    """How many input files are gone since they were listed last; 0 where no photograph is read."""
+    if "ingest" not in request.stages:
+        return 0
+    return refresh_sources(session, display, accept_takedown=request.accept_takedown)
 
 
 def _stages(session: Session, request: ExecutionRequest) -> "list[Stage]":
@@ -168,7 +177,7 @@ def _execute_on_ray(
         executor = RayExecutor(
             session.run, stages, resources=resources, on_event=display.on_event, on_wait=display.message
         )
-        removed = refresh_sources(session, display) if "ingest" in request.stages else 0
+        removed = _refresh(session, request, display)
         with executor:
             results = run_stages(stages, session.run, executor, watcher=display, chain=session.stages, options=options)
     finally:
@@ -222,5 +231,5 @@ def _prepare_array(session: Session, request: ExecutionRequest, share: "ArraySha
         session = with_measured_batch(with_plan(session, plan), request, display)
         # Listed once: a list that changes while other tasks work would remove the input of their shards.
         if "ingest" in request.stages and not (plan.sources and session.run.store.exists(f"{SOURCES}.parquet")):
-            refresh_sources(session, display)
+            _refresh(session, request, display)
     return session

@@ -5,19 +5,26 @@ from typing import Any
 
 from pipeline.app.progress import Display
 from pipeline.app.session import Session
+from pipeline.core.errors import RefusedError
 from pipeline.core.release_memory import give_back
 from pipeline.runs.plan import store_plan
 from pipeline.runs.run_directory import SOURCES, Run
 from pipeline.shards import parquet
 
 SEEN = ".cache/seen.parquet"  # a memory of the scan, not data: without it all files are read again
+MANY_GONE, SHARE_GONE = 10, 0.05  # files that are gone beyond which a takedown must be confirmed: more than both
 ROWS_A_GROUP = 1024  # a worker reads the groups that hold its shard
 
 
-def refresh_sources(session: Session, display: Display) -> int:
+def refresh_sources(session: Session, display: Display, *, accept_takedown: bool = False) -> int:
     """List the input anew. New files get rows, and so work; files that are gone lose theirs, and so all that was made of them.
 
-    Gives how many are gone.
+    Gives how many are gone. Raises RefusedError, with nothing changed, when so many are gone that a disk may be missing.
+
+    Args:
+        session: whose input is listed.
+        display: shows the progress.
+        accept_takedown: let go of any number of files.
     """
     from stages.photos.source_scan import SCANNED_FILES, scan_sources
 
@@ -33,6 +40,8 @@ def refresh_sources(session: Session, display: Display) -> int:
     fresh, gone = scan.digest, 0
     if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
         gone = _gone(run, scan.sources)
+        if not accept_takedown:
+            _refuse_many(gone, run.plan.sources, settings.source)
         run.store.write(f"{SOURCES}.parquet", parquet.encode_table(scan.sources, ROWS_A_GROUP))
         run.plan = replace(run.plan, sources=len(scan), sources_digest=fresh)
         store_plan(run.store, run.plan)
@@ -40,6 +49,15 @@ def refresh_sources(session: Session, display: Display) -> int:
     del known, scan
     give_back()
     return gone
+
+
+def _refuse_many(gone: int, before: int, source: str) -> None:
+    """A part of a source that is not mounted looks like a takedown: all that was made of it would be removed."""
+    if gone > MANY_GONE and gone > SHARE_GONE * before:
+        raise RefusedError(
+            f"{gone} of {before} input files of '{source}' are gone: is a disk or bucket missing? Bring it back, or add "
+            "--accept-takedown to remove all that was made of them"
+        )
 
 
 def _gone(run: Run, sources: Any) -> int:

@@ -33,6 +33,7 @@ class RunRequest:
         with_upstream: also run the stages that ``stage`` depends on.
         retry_failed: process shards with failed samples again.
         reason: with ``retry_failed``, only shards with samples that failed for this reason.
+        accept_takedown: let go of any number of input files that are gone.
         accept_change: move results of another recipe to ``lineage/`` and start again.
         with_model: folder of a trained cropper whose boxes join the candidates of ``refine``; empty: the recipe's setting.
         shards: number of final shards over all splits; None: the recipe's setting.
@@ -51,6 +52,7 @@ class RunRequest:
     retry_failed: bool = False
     reason: str = ""
     accept_change: bool = False
+    accept_takedown: bool = False
     with_model: str = ""
     shards: int | None = None
     exclude_near: Sequence[str] = ()
@@ -102,7 +104,9 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
     start = not request.stage or request.with_upstream or request.stage == "ingest"
     session = open_session(request.config, request.work, overrides, start=start)
     stages = requested_stages(session, request)
-    execution = ExecutionRequest(stages, request.executor, request.address, request.workers)
+    execution = ExecutionRequest(
+        stages, request.executor, request.address, request.workers, accept_takedown=request.accept_takedown
+    )
     options = Options(retry=request.should_retry, accept_change=request.accept_change)
     require_executor(execution, options)
     if "build" in stages:

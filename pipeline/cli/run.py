@@ -27,6 +27,9 @@ Reason = Annotated[str, typer.Option(help="With --retry-failed: only this reason
 AcceptChange = Annotated[
     bool, typer.Option("--accept-change", help="Move results of another recipe to lineage/ and start again.")
 ]
+AcceptTakedown = Annotated[
+    bool, typer.Option("--accept-takedown", help="Remove what was made of input files that are gone, however many.")
+]
 Executor = Annotated[
     str,
     typer.Option(
@@ -67,13 +70,14 @@ def register(app: typer.Typer) -> None:
 def run_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
     executor: Executor = "local", address: Address = "", retry_failed: RetryFailed = False, reason: Reason = "",
-    exclude_near: ExcludeNear = None, accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    exclude_near: ExcludeNear = None, accept_change: AcceptChange = False,
+    accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run all stages in order, from photographs to shards and neighbours."""
     request = RunRequest(
         until=until, config=config, work=work, overrides=overrides or (), workers=workers, executor=executor,
         address=address, retry_failed=retry_failed, reason=reason, exclude_near=exclude_near or (),
-        accept_change=accept_change,
+        accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip
     _run(request, OutputOptions(json=json, quiet=quiet))
 
@@ -83,13 +87,14 @@ def _register_stage(app: typer.Typer, verb: str, text: str) -> None:
     def command(
         overrides: Overrides = None, config: Config = "", work: Work = "work", workers: Workers = 0,
         executor: Executor = "local", address: Address = "", with_upstream: WithUpstream = False,
-        retry_failed: RetryFailed = False, reason: Reason = "", accept_change: AcceptChange = False, json: Json = False,
+        retry_failed: RetryFailed = False, reason: Reason = "", accept_change: AcceptChange = False,
+    accept_takedown: AcceptTakedown = False, json: Json = False,
         quiet: Quiet = False,
     ) -> None:  # fmt: skip
         request = RunRequest(
             stage=verb, config=config, work=work, overrides=overrides or (), workers=workers, executor=executor,
             address=address, with_upstream=with_upstream, retry_failed=retry_failed, reason=reason,
-            accept_change=accept_change,
+            accept_change=accept_change, accept_takedown=accept_takedown,
         )  # fmt: skip
         _run(request, OutputOptions(json=json, quiet=quiet))
 
@@ -97,13 +102,14 @@ def _register_stage(app: typer.Typer, verb: str, text: str) -> None:
 def refine_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", with_model: WithModel = "", workers: Workers = 0,
     executor: Executor = "local", address: Address = "", with_upstream: WithUpstream = False, retry_failed: RetryFailed = False,
-    reason: Reason = "", accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    reason: Reason = "", accept_change: AcceptChange = False,
+    accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Refine the proposals; with ``--with-model``, the boxes of a trained cropper join the candidates."""
     request = RunRequest(
         stage="refine", config=config, work=work, overrides=overrides or (), with_model=with_model, workers=workers,
         executor=executor, address=address, with_upstream=with_upstream, retry_failed=retry_failed, reason=reason,
-        accept_change=accept_change,
+        accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip
     _run(request, OutputOptions(json=json, quiet=quiet))
 
@@ -111,13 +117,14 @@ def refine_command(
 def build_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, workers: Workers = 0,
     executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
-    accept_change: AcceptChange = False, json: Json = False, quiet: Quiet = False,
+    accept_change: AcceptChange = False,
+    accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Write the final WebDataset shards: exactly as many as requested, over all splits together."""
     request = RunRequest(
         stage="build", config=config, work=work, overrides=overrides or (), shards=shards, workers=workers,
         executor=executor, address=address, exclude_near=exclude_near or (), with_upstream=with_upstream,
-        accept_change=accept_change,
+        accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip
     _run(request, OutputOptions(json=json, quiet=quiet))
 

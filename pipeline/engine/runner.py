@@ -1,5 +1,6 @@
 """The loop: for each stage in order, find the shards that are not done, hand them to an executor, close the stage."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pipeline.engine.run_level_steps import run_epilogue, run_prologue
 from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, sweep
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of
+
+MOVES = "lineage.json"  # folders that are being moved aside, [from, to] each; gone when all are
 
 
 class Executor(Protocol):
@@ -97,6 +100,7 @@ def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage])
 
     Gives the manifest of the last time that the stage was complete, of a stage that regroups.
     """
+    _finish_moves(run)
     _refuse_other_runs(stage, run)
     changed = changed_recipe(stage, run)
     if changed and not options.accept_change:
@@ -193,8 +197,22 @@ def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:
         if stale & set(other.upstream):
             stale.add(other.name)
     number = len(run.store.names("lineage")) + 1
-    for name in sorted(stale):
+    folders = set(stale)
+    for name in stale:
         outputs = {PurePosixPath(path).parts[0] for receipt in run.receipts(name) for path in receipt.outputs}
-        for folder in sorted({name, *(outputs - {verb_of(name)})}):
-            if run.store.exists(folder):
-                run.store.move(folder, f"lineage/{number:03d}/{folder}")
+        folders |= outputs - {verb_of(name)}
+    moves = [[folder, f"lineage/{number:03d}/{folder}"] for folder in sorted(folders) if run.store.exists(folder)]
+    run.store.write(MOVES, json.dumps(moves).encode())
+    _finish_moves(run)
+
+
+def _finish_moves(run: Run) -> None:
+    """Move aside what ``_move_aside`` noted: the rest of it, when that was interrupted."""
+    try:
+        moves = json.loads(run.store.read(MOVES))
+    except FileNotFoundError:
+        return
+    for folder, to in moves:
+        if run.store.exists(folder):
+            run.store.move(folder, to)
+    run.store.remove(MOVES)

@@ -3,7 +3,8 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -15,6 +16,8 @@ from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_session, require_local_output, save_recipe
 from pipeline.core.errors import MissingUpstreamError
 from pipeline.core.processor import slow_precision, usable_cores
+from pipeline.storage.local import LocalStore
+from pipeline.storage.locks import shard_lock
 
 if TYPE_CHECKING:
     from procrop_model.training.train import TrainConfig
@@ -79,9 +82,9 @@ def train_cropper(request: TrainRequest, *, quiet: bool = False) -> TrainReport 
     # The stamp covers the run directory alone; with other data, the trainer itself decides whether it is finished.
     already_done = not settings.sets and not settings.init_from and is_made_from(finished, key)
     if not already_done:
-        fit_cropper(
-            session, train_config_of(settings, request.device), root, home, quiet=quiet or not _is_main_process()
-        )
+        config = train_config_of(settings, request.device)
+        with _locked(home):
+            fit_cropper(session, config, root, home, quiet=quiet or not _is_main_process())
     if not _is_main_process():
         return None
     if not already_done:
@@ -90,6 +93,16 @@ def train_cropper(request: TrainRequest, *, quiet: bool = False) -> TrainReport 
             save_recipe(session)  # a model in another folder is not the run directory's own cropper
     summary: TrainSummary = json.loads(finished.read_text(encoding="utf-8"))
     return TrainReport(summary, home / "cropper", already_done)
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Hold the folder of a training: two of them would write the same checkpoint. Raises HeldError with the owner."""
+    if not _is_main_process():
+        yield
+        return
+    with shard_lock(LocalStore(home), "train", "run"):
+        yield
 
 
 def _is_main_process() -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import shutil
 import tarfile
 from dataclasses import replace
@@ -10,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.app.cropper.train import _locked
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import known_files, refresh_sources
 from pipeline.app.takedown_leftovers import leftovers
-from pipeline.core.errors import DamagedDataError, UsageError
+from pipeline.core.errors import DamagedDataError, HeldError, RefusedError, UsageError
 from pipeline.core.seeds import shard_of
+from pipeline.engine import runner
 from pipeline.runs.final_shard_diff import RETIRED, Changes, compare, retire
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import receipt_path
@@ -22,6 +25,7 @@ from pipeline.storage.base import describe
 from procrop_model.retrieval.entries import Entries, Reference
 from stages.publishing.shard_assignment import assign_shards
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
+from tests.faults.poison import run_in
 
 
 def members(path):
@@ -215,6 +219,40 @@ def test_removed_files_are_counted_and_other_places_are_named(home):
     model, report, lineage = leftovers(work, files, removed=1)
     assert model.startswith("models/cropper/cropper/references holds features of 1 ") and "procrop-data train" in model
     assert "procrop-data report" in report and lineage.startswith("lineage/")
+
+
+def test_many_gone_files_are_confirmed(tmp_path):
+    """A part of a source that is not mounted looks like a takedown."""
+    folder = make_photos(tmp_path / "src", 30)
+    session = session_for(recipe_for(folder), tmp_path / "work")
+    refresh_sources(session, Display(quiet=True))
+    (folder / "photo 1.jpg").unlink()
+    assert refresh_sources(session, Display(quiet=True)) == 1
+    for number in range(10, 22):
+        (folder / f"photo {number}.jpg").rename(tmp_path / f"{number}")
+    before = session.run.store.read("sources.parquet")
+    with pytest.raises(RefusedError, match=r"12 of 29 input files .* are gone.*--accept-takedown"):
+        refresh_sources(session, Display(quiet=True))
+    assert session.run.store.read("sources.parquet") == before and session.run.plan.sources == 29
+    assert refresh_sources(session, Display(quiet=True), accept_takedown=True) == 12
+
+
+def test_folders_half_moved_aside_are_moved_on(tmp_path, monkeypatch):
+    run = run_in(tmp_path / "work")
+    for folder in ("ingest", "outpaint", "dataset"):
+        run.store.write(f"{folder}/x.bin", folder.encode())
+    moves = [[folder, f"lineage/001/{folder}"] for folder in ("dataset", "ingest", "outpaint")]
+    run.store.write(runner.MOVES, json.dumps(moves).encode())
+    run.store.move("dataset", "lineage/001/dataset")  # and then it was killed
+    runner._finish_moves(run)
+    assert [run.store.read(f"lineage/001/{folder}/x.bin") for folder, _ in moves] == [f.encode() for f, _ in moves]
+    assert not any(run.store.exists(folder) for folder, _ in moves) and not run.store.exists(runner.MOVES)
+    runner._finish_moves(run)
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    with _locked(tmp_path / "out"), pytest.raises(HeldError, match="is held by"), _locked(tmp_path / "out"):
+        pass
 
 
 def test_changes_are_told_apart():

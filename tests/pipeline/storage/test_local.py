@@ -118,3 +118,37 @@ def test_a_prepared_scratch_folder_is_not_used(tmp_path, monkeypatch):
     (tmp_path / "procrop-journal-12345").mkdir()
     with pytest.raises(StorageError, match="another user"):
         open_store("memory://scratch").scratch_folder()
+
+
+def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
+    """NFS makes the link, loses its answer and tries again: the name exists then, and is ours."""
+    store, link = open_store(str(tmp_path / "run")), os.link
+
+    def lossy(source, target):
+        link(source, target)
+        raise FileExistsError(target)
+
+    monkeypatch.setattr(os, "link", lossy)
+    assert store.create("a/lock", b"mine")
+    (tmp_path / "run" / "local").write_bytes(b"tar")
+    assert store.create_from(tmp_path / "run" / "local", "a/tar", move=True)
+    monkeypatch.setattr(os, "link", link)
+    assert not store.create("a/lock", b"other") and store.read("a/lock") == b"mine"
+    assert store.names("a") == ["lock", "tar"]
+
+
+def test_a_rival_that_goes_away_before_it_is_read_leaves_the_name(tmp_path, monkeypatch):
+    """The owner of a lock releases it between our create, which finds it, and our look at it."""
+    store = open_store(f"memory://{tmp_path.name}")
+    pipe, refused = store._fs.pipe_file, []
+
+    def once(path, data, mode="overwrite"):
+        if mode == "create" and not refused:
+            refused.append(path)
+            raise FileExistsError(path)
+        return pipe(path, data, mode=mode)
+
+    monkeypatch.setattr(store._fs, "pipe_file", once)
+    assert store.create("locks/a.json", b"mine") and refused
+    assert store.create("locks/a.json", b"mine")  # our own, whose answer was lost
+    assert not store.create("locks/a.json", b"other")

@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 
 from pipeline.core.errors import RefusedError
+from pipeline.storage import locks
 from pipeline.storage.local import LocalStore
 from pipeline.storage.locks import LOCK_TIMING, shard_lock
 from pipeline.storage.open_store import open_store
@@ -213,3 +214,12 @@ def test_without_a_guard_the_last_writer_has_a_stale_lock(tmp_path):
     with lock(store) as mine:
         mine.check()
     assert not store.exists(PATH)
+
+
+def test_an_owner_hidden_by_proc_is_alive(tmp_path, monkeypatch):
+    """With hidepid=2 the files of another user's process are not there, though the process is."""
+    monkeypatch.setattr(locks, "_started", lambda pid: "12345" if pid == os.getpid() else "")
+    holder = {"host": socket.gethostname(), "pid": os.getppid(), "place": locks._place(), "started": "99", "token": "t"}
+    assert not locks._is_dead(holder)
+    monkeypatch.setattr(locks, "_alive", lambda pid: False)
+    assert locks._is_dead(holder)
