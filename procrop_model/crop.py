@@ -98,7 +98,7 @@ class Crop:
         """
         image = self.image()
         if Path(path).suffix.lower() in (".jpg", ".jpeg"):
-            options = {"quality": 95, **options}
+            options = {"quality": 95, "subsampling": self.original.subsampling, **options}
             image = image.convert("RGB") if image.mode not in ("RGB", "L", "CMYK") else image
         if (profile := self.original.full().info.get("icc_profile")) is not None:
             options = {"icc_profile": profile, **options}

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline.core.errors import SampleError
 from pipeline.core.json_types import JsonObject
+from pipeline.core.pictures import why_unsupported
 from pipeline.core.records import Photo, Source
 from pipeline.core.seeds import fraction_of
 from pipeline.core.settings import Settings
@@ -59,7 +60,7 @@ class Ingest(Stage[Source]):
     record = Photo
     reasons = (
         "unreadable", "truncated", "too_small", "too_large", "too_long", "bomb", "bad_mode", "animated", "duplicate",
-        "refused",
+        "refused", "unsupported",
     )  # fmt: skip
     extensions = ("jpg",)
     micro_batch = 8
@@ -82,6 +83,8 @@ class Ingest(Stage[Source]):
         source = task.payload
         if source.duplicate_of:
             return Outcome.rejected(task.key, "duplicate", f"{source.uri}: same picture as {source.duplicate_of}")
+        if why := why_unsupported(source.uri):
+            return Outcome.rejected(task.key, "unsupported", f"{source.uri}: {why}")
         try:
             data = read_source(self._settings.source, source.uri, self._settings.lists)
             decoded = decode_photo(data, self._limits)

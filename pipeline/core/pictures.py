@@ -1,10 +1,12 @@
 """Pictures of strangers: whatever a decoder raises is one class of error, and odd metadata never hides good pixels."""
 
+import importlib
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -19,6 +21,36 @@ _TURNS = {
 }  # fmt: skip
 _CUT = ("truncated", "not enough", "end of file", "unexpected end", "incomplete")
 SRGB_TOLERANCE = 2  # levels of 255: profiles that differ by less from sRGB round differently, no more
+
+
+# What other programs call pictures, and the package that teaches Pillow to read them; none for raw files of cameras.
+PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif", ".jxl": "pillow_jxl"}
+RAW = (
+    ".nef", ".cr2", ".cr3", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".psd",
+)  # fmt: skip
+
+
+def why_unsupported(name: str) -> str:
+    """Why a picture cannot be read, by its name; empty for one that can be."""
+    suffix = os.path.splitext(name.lower())[1]
+    if suffix in RAW:
+        return f"{suffix} files are not read: develop or export them as JPEG or TIFF"
+    package = PLUGINS.get(suffix, "")
+    if package and not _has_plugin(package):
+        return f"{suffix} files need a plug-in of Pillow: pip install 'procrop-data[formats]'"
+    return ""
+
+
+@cache
+def _has_plugin(package: str) -> bool:
+    """Whether a plug-in is installed; Pillow reads its formats from then on."""
+    try:
+        plugin = importlib.import_module(package)  # importing pillow_jxl registers it
+    except ImportError:
+        return False
+    if hasattr(plugin, "register_heif_opener"):
+        plugin.register_heif_opener()
+    return True
 
 
 class PictureError(OSError):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import DamagedDataError, OutsidePictureError, UsageError
 from pipeline.core.geometry import clamp, cover
+from pipeline.core.pictures import decoder_errors
 from procrop_model.datasets.labelled import BoxXyxy
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -34,9 +35,9 @@ def is_picture(path: Path) -> bool:
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) as stored; raises DamagedDataError for what is no picture."""
     try:
-        with Image.open(path) as image:
+        with decoder_errors(), Image.open(path) as image:
             return image.size
-    except (OSError, ValueError, SyntaxError) as error:
+    except OSError as error:
         raise DamagedDataError(f"{path}: expected a picture, but it does not open ({str(error)[:80]})") from error
 
 

@@ -3,14 +3,18 @@
 Files, as its repository has them: ``cropping_testing_set.json`` (345 pictures), ``cropping_training_set.json`` where there is one,
 ``ranking_annotation.json`` (3,362 pictures with 10 pairs each, no split: all are ``train`` there). Boxes are
 ``[x, y, width, height]``. Photographs are named by URL and Flickr id and are not part of it: they are looked for below ``data``,
-``images`` and the folder itself, under the URL's file name or the id, and those that are absent are listed.
+``images`` and the folder itself, under the URL's file name or the id.
+Those that are absent, or that Flickr replaced by a notice, are listed.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
+
 from pipeline.core.errors import DamagedDataError, UsageError
+from pipeline.core.pictures import decoder_errors
 from procrop_model.datasets.checks import Pictures, checked_box, folder_of, image_size, read_json, require_some
 from procrop_model.datasets.labelled import BoxXyxy, LabelledImage, LabelledSet, Pair
 
@@ -91,10 +95,21 @@ def _present(
     for number, entry in enumerate(entries, 1):
         name = PurePosixPath(str(entry["url"])).name
         path = pictures.find(name, PurePosixPath(name).stem, str(entry.get("flickr_photo_id", "")))
-        if path is None:
+        if path is None or _is_placeholder(path):
             missing.append(name)
         else:
             yield f"{file}, entry {number} ({name})", name, path, entry
+
+
+def _is_placeholder(path: Path) -> bool:
+    """Whether this is what Flickr sends in place of a photograph that is gone: a PNG, whatever the address says."""
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return False
+    try:
+        with decoder_errors(), Image.open(path) as image:
+            return image.format == "PNG"
+    except OSError:
+        return False
 
 
 def _xyxy(box: Any, where: str) -> list[float]:

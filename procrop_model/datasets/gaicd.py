@@ -1,4 +1,4 @@
-"""GAICD, versions 1 and 2 (Zeng et al., CVPR 2019 and TPAMI 2020): some 90 crops a picture with mean opinion scores 1 to 5.
+"""GAICD, versions 1 and 2 (Zeng et al., CVPR 2019 and TPAMI 2020): some 90 crops a picture with mean opinion scores up to 5.
 
 Layout: see ``tree``. A line of an annotation file is ``y1 x1 y2 x2 score``: rows first, as the published loaders read it. A
 score of -2 marks a crop that nobody scored; it is left out and counted.
@@ -38,8 +38,8 @@ def _scored(text: Path, size: tuple[int, int], skipped: Counter[str]) -> tuple[l
     boxes, scores = [], []
     for line, (y1, x1, y2, x2, score) in number_rows(text, 5, LINE):
         where = f"{text}:{line}"
-        if score != UNSCORED and not 1 <= score <= 5:
-            raise DamagedDataError(f"{where}: score {score:g}: expected a mean opinion of 1 to 5, or -2 for none")
+        if score != UNSCORED and not 0 <= score <= 5:
+            raise DamagedDataError(f"{where}: score {score:g}: expected a mean opinion of 0 to 5, or -2 for none")
         box = checked_box((x1, y1, x2, y2), size, where, skipped)
         if score == UNSCORED:
             skipped["crops without a score (-2)"] += 1

@@ -25,8 +25,8 @@ def _ten(scores: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _opinions(scores: tuple[float, ...]) -> tuple[float, ...]:
-    """Mean opinions of 1 to 5."""
-    return tuple((score - 1) / 4 * 10 for score in scores)
+    """Mean opinions of 1 to 5; version 2 of GAICD has some below 1, which count as 1."""
+    return tuple(max(0.0, (score - 1) / 4 * 10) for score in scores)
 
 
 def _within(scores: tuple[float, ...]) -> tuple[float, ...]:

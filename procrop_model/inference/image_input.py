@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from pipeline.core.errors import UsageError
 from pipeline.core.pictures import decoder_errors, eight_bits, orientation_of, to_srgb, upright, upright_size
 
 Picture = Image.Image | Path | str | NDArray[np.uint8]
+FULL_COLOUR = 0  # 4:4:4
 DETAIL = (
     2  # a decode for the network has at least this many times its input's pixels a side, so that resizing antialiases
 )
@@ -19,6 +21,7 @@ class Original:
     """An image in its upright orientation.
 
     size: (width, height) of the upright full-resolution image. orientation: EXIF orientation of the file, 1 for upright.
+    subsampling: of colour, as Pillow counts it; that of a JPEG, else 0 (none): thin coloured lines would lose their colour.
     """
 
     def __init__(self, picture: Picture) -> None:
@@ -28,9 +31,11 @@ class Original:
         self._picture = picture
         self._full: Image.Image | None = None
         self._small: tuple[int, NDArray[np.uint8]] | None = None
+        self.subsampling = FULL_COLOUR
         if isinstance(picture, (str, Path)):
             with decoder_errors(), Image.open(picture) as opened:
                 self.orientation, self.size = orientation_of(opened), upright_size(opened)
+                self.subsampling = _subsampling(opened)
         else:
             self._full = open_upright(picture)
             self.orientation = 1 if isinstance(picture, np.ndarray) else orientation_of(picture)
@@ -84,6 +89,12 @@ def open_upright(image: Picture) -> Image.Image:
         return _upright(image)
     with decoder_errors(), Image.open(image) as opened:
         return _upright(opened)
+
+
+def _subsampling(opened: Image.Image) -> int:
+    if not isinstance(opened, JpegImageFile):
+        return FULL_COLOUR
+    return max(FULL_COLOUR, int(get_sampling(opened)))  # -1: a way that Pillow does not write
 
 
 def _upright(opened: Image.Image) -> Image.Image:

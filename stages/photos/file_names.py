@@ -3,8 +3,12 @@
 import os
 import re
 
+from pipeline.core.pictures import PLUGINS, RAW
+
+# Names of photographs. Those that cannot be read here become rows that say so (``why_unsupported``).
 EXTENSIONS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif",
+    *PLUGINS, *RAW,
 )  # fmt: skip
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from pipeline.core.errors import SampleError, UsageError
-from pipeline.core.pictures import decoder_errors
+from pipeline.core.pictures import RAW, decoder_errors, why_unsupported
 from pipeline.core.records import Source
 from pipeline.core.seeds import shard_of
 from pipeline.shards import parquet
@@ -102,7 +102,9 @@ def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
                 pa.Table.from_pylist(named, schema=pa.schema([(name, pa.string()) for name in CREDIT_FIELDS]))
             )
     if not scanned:
-        raise UsageError(f"no photographs in '{spec}': want files ending in {', '.join(EXTENSIONS)}")
+        raise UsageError(
+            f"no photographs in '{spec}': want files ending in {', '.join(e for e in EXTENSIONS if e not in RAW)}"
+        )
     table = pa.concat_tables(scanned)
     return SourceList(_sources(table, pa.concat_tables(credits), near_bits, shards), table)
 
@@ -126,6 +128,8 @@ class _EarlierScan:
 
 def scan_file(item: InputFile) -> ScannedFile:
     """Read an input; what cannot be read or decoded has no hash."""
+    if why_unsupported(item.uri):
+        return ScannedFile(item.uri, "", _key_of(f"unreadable {item.uri}".encode()))
     try:
         data = item.read()
     except (OSError, SampleError):

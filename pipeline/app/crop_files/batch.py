@@ -1,5 +1,7 @@
 """Crop files in batches: threads decode ahead, the network sees a batch at a time, and a bad file never stops the others."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -32,7 +34,8 @@ class CropTask:
         limits: what a crop must keep; None: nothing.
         out: folder for the crops; None: nothing is written.
         places: subfolder of ``out`` by file.
-        keep: further boxes that must stay inside, by file name, as (x1, y1, x2, y2) in upright pixels.
+        keep: further boxes that must stay inside, by file, as (x1, y1, x2, y2) in upright pixels.
+        marks: what is added to the names of the outputs of a file, by file, where others would have the same names.
         explained: whether entries hold the explanation of each crop.
         picture: whether the explanation of the best crop is drawn to a file.
         xmp: whether an XMP sidecar with the best crop is written.
@@ -45,7 +48,8 @@ class CropTask:
     limits: "Limits | None" = None
     out: Path | None = None
     places: Mapping[Path, Path] = field(default_factory=dict)
-    keep: Mapping[str, Sequence[tuple[float, float, float, float]]] = field(default_factory=dict)
+    keep: Mapping[Path, Sequence[tuple[float, float, float, float]]] = field(default_factory=dict)
+    marks: Mapping[Path, str] = field(default_factory=dict)
     explained: bool = False
     picture: bool = False
     xmp: bool = False
@@ -114,7 +118,7 @@ def _crop(cropper: "Cropper", originals: "Mapping[Path, Original]", task: CropTa
     from procrop_model.cropper import Limits
 
     base = task.limits or Limits()
-    limits = [replace(base, keep=[*base.keep, *task.keep.get(file.name, ())]) for file in originals]
+    limits = [replace(base, keep=[*base.keep, *task.keep.get(file, ())]) for file in originals]
     return cropper.crop_many(
         list(originals.values()),
         aspect=task.aspect or None,
@@ -137,7 +141,7 @@ def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
         return CroppedFile(entry, [])
     out = task.out / task.places.get(file, Path())
     out.mkdir(parents=True, exist_ok=True)
-    entry["files"] = [_save(crop, out, file, number) for number, crop in enumerate(crops, 1)]
+    entry["files"] = [_save(crop, out / f"{_stem(file, task)}_crop{number}") for number, crop in enumerate(crops, 1)]
     return CroppedFile(entry, [*entry["files"], *_write_sidecars(file, crops[0], out, task)])
 
 
@@ -155,7 +159,7 @@ def _entry(crop: "Crop", *, explained: bool) -> CropRecord:
 
 def _write_sidecars(file: Path, best: "Crop", out: Path, task: CropTask) -> list[str]:
     """Write the XMP sidecar and the drawn explanation of the best crop, as the task asks; gives their paths."""
-    written, stem = [], f"{file.stem}{_suffix_mark(file)}"
+    written, stem = [], _stem(file, task)
     if task.xmp:
         box = to_norm(best.box_px, *best.original.size)
         (out / f"{stem}.xmp").write_text(xmp_of(box, best.original.orientation), encoding="utf-8")
@@ -167,12 +171,28 @@ def _write_sidecars(file: Path, best: "Crop", out: Path, task: CropTask) -> list
     return written
 
 
-def _save(crop: "Crop", out: Path, file: Path, number: int) -> str:
-    """Write one crop to ``NAME_cropN_WxH.jpg``; gives its path."""
+def _save(crop: "Crop", start: Path) -> str:
+    """Write one crop to ``NAME_cropN_WxH.jpg``; gives its path. start: the path up to ``_cropN``."""
     width, height = crop.size or (crop.box_px[2] - crop.box_px[0], crop.box_px[3] - crop.box_px[1])
-    target = out / f"{file.stem}{_suffix_mark(file)}_crop{number}_{width}x{height}.jpg"
+    target = start.with_name(f"{start.name}_{width}x{height}.jpg")
     crop.save(target)
     return str(target)
+
+
+def output_marks(places: Mapping[Path, Path]) -> dict[Path, str]:
+    """What tells the outputs of files apart that would have the same names: part of a hash of the file's path.
+
+    Names are compared without case, as some file systems do. places: subfolder of the outputs by file.
+    """
+    names: dict[str, list[Path]] = {}
+    for file, place in places.items():
+        names.setdefault(f"{place}/{file.stem}{_suffix_mark(file)}".casefold(), []).append(file)
+    same = [file for files in names.values() if len(files) > 1 for file in files]
+    return {file: f"-{hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:6]}" for file in same}
+
+
+def _stem(file: Path, task: CropTask) -> str:
+    return f"{file.stem}{_suffix_mark(file)}{task.marks.get(file, '')}"
 
 
 def _suffix_mark(file: Path) -> str:

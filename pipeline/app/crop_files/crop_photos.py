@@ -6,9 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.app.crop_files.batch import CropTask, crop_files
+from pipeline.app.crop_files.batch import CropTask, crop_files, output_marks
 from pipeline.app.crop_files.entries import PhotoRecord
-from pipeline.app.crop_files.inputs import find_encoder, find_model, find_photos, read_regions, thumbnails_of
+from pipeline.app.crop_files.inputs import (
+    find_encoder,
+    find_model,
+    find_photos,
+    read_regions,
+    regions_by_file,
+    thumbnails_of,
+)
 from pipeline.app.crop_files.resume import CropLedger
 from pipeline.core.errors import UsageError
 from pipeline.core.processor import precision_for, slow_precision
@@ -94,7 +101,7 @@ def crop_photos(request: CropRequest) -> CropReport:
     from procrop_model import Cropper
 
     limits = _limits(request)
-    places = find_photos(list(request.photos))
+    places = find_photos(list(request.photos), Path(request.out) if request.save else None)
     folder = find_model(request.model, request.work)
     task = _task(request, limits, places)
     device = "cpu" if request.device == "auto" else request.device
@@ -131,12 +138,26 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
         limits,
         out=Path(request.out) if request.save else None,
         places=places,
-        keep=read_regions(request.keep_file),
+        keep=regions_by_file(read_regions(request.keep_file), places),
+        marks=output_marks(places),
         explained=request.explain or request.explain_entries,
         picture=request.explain and request.save,
         xmp=request.xmp and request.save,
         thumbnails=thumbnails_of(request.reference_photos) if request.explain else None,
     )
+
+
+def _require_one_aspect(request: CropRequest) -> None:
+    """Raise UsageError for an aspect ratio beside an exact size that has another one."""
+    from procrop_model.inference.crop_options import parse_aspects, parse_size
+
+    size = parse_size(request.size or None)
+    if size is not None and request.aspect:
+        ratios = parse_aspects(request.aspect)
+        if any(ratio is None or abs(ratio * size[1] - size[0]) > 1 for ratio in ratios):
+            raise UsageError(
+                f"--aspect {request.aspect} and --size {request.size} differ: a size fixes the aspect, give one of them"
+            )
 
 
 def _limits(request: CropRequest) -> "Limits":
@@ -150,6 +171,7 @@ def _limits(request: CropRequest) -> "Limits":
         parse_size,
     )
 
+    _require_one_aspect(request)
     fixed = parse_size(request.size or None) is not None or None not in parse_aspects(request.aspect or None)
     parse_min_size(request.min_size)
     face_finder(request.faces)

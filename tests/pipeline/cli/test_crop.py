@@ -10,15 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import get_sampling
 from typer.testing import CliRunner
 
-from pipeline.app.crop_files.inputs import find_encoder, find_photos, read_regions
+from pipeline.app.crop_files.batch import output_marks
+from pipeline.app.crop_files.crop_photos import CropRequest, _require_one_aspect
+from pipeline.app.crop_files.inputs import find_encoder, find_photos, read_regions, regions_by_file
 from pipeline.app.crop_files.outputs import to_stored, xmp_of
 from pipeline.app.crop_files.resume import CropLedger
 from pipeline.cli.app import app
 from pipeline.core.errors import UsageError
 from pipeline.core.processor import has_bf16
 from pipeline.core.resources import bundled
+from procrop_model.crop import Crop
+from procrop_model.inference.image_input import Original
 
 PHOTO = bundled("assets") / "photos" / "coffee.jpg"
 
@@ -165,3 +170,58 @@ def test_an_encoder_is_built_of_what_the_references_record(tmp_path: Path) -> No
     assert encoder.name == "dinov2"
     assert encoder._settings.model == "here/it/is"
     assert encoder._settings.grid == 4
+
+
+def test_files_of_one_name_get_outputs_of_their_own(tmp_path: Path) -> None:
+    files = [tmp_path / part for part in ("1/IMG_1.JPG", "2/IMG_1.JPG", "2/img_1.jpeg", "2/other.jpg", "2/other.png")]
+    marks = output_marks(dict.fromkeys(files, Path()))
+    assert set(marks) == set(files[:3]) and len(set(marks.values())) == 3
+    assert output_marks({files[0]: Path("1"), files[1]: Path("2")}) == {}
+    assert marks == output_marks(dict.fromkeys(reversed(files), Path()))
+
+
+def test_boxes_belong_to_the_photo_that_the_csv_names(tmp_path: Path, caplog) -> None:
+    files = [tmp_path / "d1" / "x.jpg", tmp_path / "d2" / "x.jpg", tmp_path / "coffee.jpg"]
+    box = (1.0, 2.0, 3.0, 4.0)
+    found = regions_by_file({"d1/x.jpg": [box], "COFFEE.JPG": [box], "coffee.jpg": [box, box]}, files)
+    assert found == {files[0]: [box], files[2]: [box, box]}
+    assert "no photograph is named 'COFFEE.JPG'" in caplog.text
+    assert regions_by_file({"x.jpg": [box]}, files) == {files[0]: [box], files[1]: [box]}  # as the name alone says
+    for bad in ("file,x1,y1,x2,y2\na.jpg,1,2,nan,4\n", "file\na.jpg\n", 'file,x1,y1,x2,y2\n"a.jpg'):
+        (tmp_path / "bad.csv").write_text(bad)
+        with pytest.raises(UsageError, match="--keep-file"):
+            read_regions(str(tmp_path / "bad.csv"))
+
+
+def test_crops_and_unread_pictures_of_a_folder_are_left_out(tmp_path: Path, caplog) -> None:
+    for name in ("a.jpg", "b.JFIF", "c.jpe", "d.NEF", "e.cr2", "out/a_crop1.jpg", "._a.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = find_photos([str(tmp_path)], tmp_path / "out")
+    assert [file.name for file in found] == ["a.jpg", "b.JFIF", "c.jpe"]
+    assert "2 pictures are not read: d.NEF, e.cr2 (.nef files are not read: develop" in caplog.text
+
+
+def test_a_size_and_another_aspect_are_refused() -> None:
+    for words in (["--aspect", "4:5"], ["--aspect", "1:1,free"]):
+        assert "a size fixes the aspect" in str(refusal("--size", "1080x1080", *words))
+    _require_one_aspect(CropRequest([], aspect="4:5", size="1080x1350"))
+
+
+def refusal(*words: str) -> BaseException | None:
+    return CliRunner().invoke(app, ["crop", str(PHOTO), "--no-save", *words]).exception
+
+
+@pytest.mark.parametrize(("kind", "sampling", "wanted"), [("PNG", None, 0), ("JPEG", 0, 0), ("JPEG", 2, 2)])
+def test_a_crop_keeps_the_colour_of_thin_lines(tmp_path: Path, kind, sampling, wanted) -> None:
+    lines = np.zeros((64, 64, 3), np.uint8)
+    lines[:, ::2] = (255, 0, 0)
+    lines[:, 1::2] = (0, 0, 255)
+    source = tmp_path / f"lines.{kind.lower()}"
+    Image.fromarray(lines).save(source, **({} if sampling is None else {"subsampling": sampling, "quality": 95}))
+    original = Original(source)
+    Crop((0, 0, 32, 32), 0.0, [], 1.0, None, original).save(tmp_path / "crop.jpg")
+    with Image.open(tmp_path / "crop.jpg") as crop:
+        assert get_sampling(crop) == wanted
+        if wanted == 0:
+            assert np.abs(np.asarray(crop, int) - np.asarray(original.full().crop((0, 0, 32, 32)), int)).mean() < 12

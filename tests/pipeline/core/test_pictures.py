@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from pipeline.core import pictures
 from pipeline.core.errors import SampleError, UsageError
-from pipeline.core.pictures import PictureError, decoder_errors, is_srgb, orientation_of, upright_size
+from pipeline.core.pictures import (
+    PictureError,
+    decoder_errors,
+    is_srgb,
+    orientation_of,
+    upright_size,
+    why_unsupported,
+)
 from procrop_model.inference.image_input import Original
 from stages.photos.decode import PhotoLimits, decode_photo
 
@@ -164,3 +172,17 @@ def test_errors_that_are_no_pictures_fault_pass(error):
 
 def test_an_orientation_that_is_none_is_upright():
     assert orientation_of(Image.new("RGB", (2, 2))) == 1
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HIF", "a.jxl"])
+def test_pictures_that_need_a_plug_in_are_read_with_it(name, tmp_path):
+    assert why_unsupported(name) == ""
+    file = tmp_path / name
+    picture().save(file, "JXL" if name.endswith("jxl") else "HEIF", quality=90)
+    assert decode_photo(file.read_bytes(), LIMITS).image.size == Original(file).size == (60, 40)
+
+
+def test_what_is_not_read_says_why(monkeypatch):
+    assert "develop or export" in why_unsupported("IMG.NEF") and why_unsupported("a.jpg") == why_unsupported("a") == ""
+    monkeypatch.setattr(pictures, "PLUGINS", {".heic": "no_such_plug_in"})
+    assert "pip install 'procrop-data[formats]'" in why_unsupported("a.heic")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.core.errors import DamagedDataError, UsageError
 from procrop_model.datasets.cad import cad_lines, read_cad
@@ -83,7 +84,7 @@ BAD_LINES = [
     ("1 2 50 90\n", ":1: expected 5 numbers"),
     ("1 2 50 90 3\n1 2 fifty 90 3\n", ":2: expected y1 x1 y2 x2 score"),
     ("1 2 50 90 nan\n", ":1: expected 5 numbers"),
-    ("1 2 50 90 7\n", ":1: score 7: expected a mean opinion of 1 to 5"),
+    ("1 2 50 90 7\n", ":1: score 7: expected a mean opinion of 0 to 5"),
     ("2 1 90 50 3\n", r"with x and y swapped it would fit"),
     ("1 2 500 900 3\n", "labels of another size"),
     ("50 90 1 2 3\n", "expected x1 < x2"),
@@ -321,3 +322,20 @@ def test_a_list_of_names_selects_pictures(tmp_path: Path) -> None:
     found = only(read_gaicd(gaicd(tmp_path)), ["a", "c.jpg", "zz"])
     assert sorted(image.name for image in found.images) == ["a.jpg", "c.jpg"]
     assert re.search("2 pictures of the 3 names given, 4 in the set", found.notes[-1])
+
+
+def test_gaicd_version_2_has_opinions_below_one(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "test" / "a.jpg", WIDE, 1)
+    text(tmp_path / "annotations" / "test" / "a.txt", "1 2 50 90 0.86\n0 0 50 90 4\n")
+    (image,) = read_gaicd(tmp_path).images
+    assert image.scores == (0.86, 4.0)
+    assert dataset_format("gaicd").to_ten(image.scores) == (0.0, 7.5)
+
+
+def test_fcdb_counts_what_flickr_replaced_as_missing(tmp_path: Path) -> None:
+    """Where a photograph is gone, Flickr sends a PNG that says so, under the photograph's own address."""
+    whole = read_fcdb(fcdb(tmp_path))
+    gone = next(image.path for image in whole.images)
+    Image.new("RGB", (50, 37)).save(gone, "PNG")
+    found = read_fcdb(tmp_path)
+    assert len(found.images) == len(whole.images) - 1 and len(found.missing) == len(whole.missing) + 1

@@ -231,3 +231,14 @@ def test_pipes_and_gone_folders_are_told(tmp_path, photo):
     shutil.rmtree(tmp_path / "a [b]")
     with pytest.raises(StorageError, match="is gone"):
         read_source(f"{tmp_path}/a [b]", item.uri)
+
+
+def test_pictures_that_are_not_read_are_rows_with_a_word(tmp_path, photo):
+    (tmp_path / "p").mkdir()
+    for name in ("a.jpg", "f.NEF", "g.CR3"):
+        (tmp_path / "p" / name).write_bytes(photo)
+    for number, name in enumerate(("b.jfif", "c.jpe")):
+        (tmp_path / "p" / name).write_bytes(jpeg(80 * number))
+    session = session_for(recipe_for(tmp_path / "p", ingest={"near_duplicate_bits": 0}), tmp_path / "work")
+    receipts = run_chain(session, until="ingest")[0].receipts
+    assert sum(r.n_kept for r in receipts) == 3 and sum(r.n_rejected.get("unsupported", 0) for r in receipts) == 2

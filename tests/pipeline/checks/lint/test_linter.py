@@ -298,3 +298,20 @@ def test_garbage_of_every_kind_is_named_and_never_stops_it(tmp_path):
             part[rng.randrange(len(part))] ^= 1 << rng.randrange(8)
         foreign(path, sample("a0", **{extension: bytes(part) for extension in ("jpg", "json", "npy")}))
         lint(path)
+
+
+def test_a_flipped_bit_in_the_first_header_hides_one_member(tmp_path):
+    path = shard(tmp_path / "x-train-000000.tar", sample("k0"), sample("k1"))
+    data = bytearray(path.read_bytes())
+    data[3] ^= 1
+    path.write_bytes(bytes(data))
+    linter = Linter()
+    found = list(linter.run(find_shards([str(path)])))
+    assert "plain-tar" not in {finding.rule for finding in found} and linter.summary()["samples"] == 2
+    assert any(finding.rule == "header" and finding.offset == 0 and "copy it again" in finding.fix for finding in found)
+
+
+def test_a_doubled_member_says_that_webdataset_stops(tmp_path):
+    path = foreign(tmp_path / "x-train-000000.tar", [("a.txt", b"1"), ("a.txt", b"2")])
+    told = [finding.fix for finding in Linter().run(find_shards([str(path)])) if finding.rule == "same-parts"]
+    assert told and "webdataset stops there with a ValueError" in told[0]
