@@ -55,7 +55,7 @@ class Ingest(Stage[Source]):
     """Decodes and checks one input file a task; a file that needs no change is stored as it is, byte for byte."""
 
     name = "ingest"
-    version = 1
+    version = 2
     upstream = ("sources",)
     record = Photo
     reasons = (
@@ -113,7 +113,7 @@ class Ingest(Stage[Source]):
             height=image.height,
             phash=phash(np.asarray(image.convert("L"))),
             reencoded=reencoded,
-            split=source.split or split_of(source.key, self._settings.splits, run_seed),
+            split=source.split or split_of(source.key, {str(k): v for k, v in self._settings.splits.items()}, run_seed),
             title=source.title,
             author=source.author,
             licence=source.licence,
