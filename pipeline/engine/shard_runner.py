@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from pipeline.core.errors import (
@@ -24,11 +23,11 @@ from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
 from pipeline.runs.final_shard_diff import announce
 from pipeline.runs.journal import Journal, Ownership
-from pipeline.runs.publish import Publisher
+from pipeline.runs.publish import Publisher, finished_files
 from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run, receipt_path, recipe_of
 from pipeline.shards import parquet
-from pipeline.storage.base import FileInfo, describe
+from pipeline.storage.base import FileInfo
 from pipeline.storage.locks import Lock, shard_lock
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
@@ -251,30 +250,13 @@ def _commit_files(
     """Put the files in place. Those outside of the stage's folder are announced first, so that a sweep finds them whatever
     happens before the receipt.
     """
-    files, outputs = _finished_files(stage, shard, sink)
+    files, outputs = finished_files(stage, shard, sink.rows, sink if isinstance(sink, Journal) else None)
     if any(not path.startswith(f"{stage.name}/") for path in outputs):
         announce(run, _receipt(stage, run, shard, inputs, outputs, sink.rows))
     publisher = Publisher(run.store, lock, receipt_path(stage.name, shard.number))
     for path, data in files.items():
         publisher.put(path, data, outputs[path], move=True)
     return outputs
-
-
-def _finished_files(
-    stage: Stage, shard: Shard, sink: OutcomeSink
-) -> tuple[dict[str, bytes | Path], dict[str, FileInfo]]:
-    """Data by path, and what the receipt says of them."""
-    tar_path, table_path = stage.paths(shard.number, shard.shared)
-    files: dict[str, bytes | Path] = {}
-    outputs: dict[str, FileInfo] = {}
-    if isinstance(sink, Journal):
-        outputs[tar_path], files[tar_path] = sink.finish(), sink.tar_path
-        if index_path := stage.index_path(shard.number, shard.shared):
-            files[index_path] = index = sink.index().encode()
-            outputs[index_path] = describe(index)
-    data = parquet.encode(sink.rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
-    files[table_path], outputs[table_path] = data, describe(data)
-    return files, outputs
 
 
 def _receipt(

@@ -4,7 +4,10 @@ import hashlib
 from pathlib import Path
 
 from pipeline.core.errors import HeldError
-from pipeline.storage.base import FileInfo, Store
+from pipeline.core.stage import Rows, Shard, Stage
+from pipeline.runs.journal import Journal
+from pipeline.shards import parquet
+from pipeline.storage.base import FileInfo, Store, describe
 from pipeline.storage.locks import Lock
 
 CHUNK = 16 << 20  # bytes of one request when an existing file is compared
@@ -77,3 +80,20 @@ class Publisher:
         with self._store.guard(self._lock.path):
             self._lock.check()
             self._store.remove(self._receipt)
+
+
+def finished_files(
+    stage: Stage, shard: Shard, rows: Rows, journal: Journal | None
+) -> tuple[dict[str, bytes | Path], dict[str, FileInfo]]:
+    """The files of a shard, by path, and what its receipt says of them. journal: of a stage that writes a tar."""
+    tar_path, table_path = stage.paths(shard.number, shard.shared)
+    files: dict[str, bytes | Path] = {}
+    outputs: dict[str, FileInfo] = {}
+    if journal is not None:
+        outputs[tar_path], files[tar_path] = journal.finish(), journal.tar_path
+        if index_path := stage.index_path(shard.number, shard.shared):
+            files[index_path] = index = journal.index().encode()
+            outputs[index_path] = describe(index)
+    data = parquet.encode(rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
+    files[table_path], outputs[table_path] = data, describe(data)
+    return files, outputs

@@ -68,15 +68,15 @@ class Other(Poisoned):
 def test_files_under_a_receipt_stay_when_a_sleeper_wakes(tmp_path, monkeypatch):
     """A sleeps after its last look at the lock; B takes over and commits; A wakes: B's files and receipt are as they were."""
     run, asleep, wake = run_in(tmp_path / "work"), Event(), Event()
-    finished = shard_runner._finished_files
+    finished = shard_runner.finished_files
 
-    def slow(stage, shard, sink):
+    def slow(stage, shard, rows, journal):
         if stage.version == 1:
             asleep.set()
             wake.wait(30)
-        return finished(stage, shard, sink)
+        return finished(stage, shard, rows, journal)
 
-    monkeypatch.setattr(shard_runner, "_finished_files", slow)
+    monkeypatch.setattr(shard_runner, "finished_files", slow)
     ended = []
 
     def sleeper():
