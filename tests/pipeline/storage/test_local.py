@@ -137,7 +137,7 @@ def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
     assert store.names("a") == ["lock", "tar"]
 
 
-def test_a_rival_that_goes_away_before_it_is_read_leaves_the_name(tmp_path, monkeypatch):
+def test_a_rival_that_goes_away_leaves_the_name(tmp_path, monkeypatch):
     """The owner of a lock releases it between our create, which finds it, and our look at it."""
     store = open_store(f"memory://{tmp_path.name}")
     pipe, refused = store._fs.pipe_file, []
