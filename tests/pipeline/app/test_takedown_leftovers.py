@@ -133,6 +133,7 @@ def test_fewer_samples_than_shards_is_reported(home):
     traces = [trace for name in gone for trace in traces_of(work, keys[name])]
     for name in gone:
         (folder / "src" / name).unlink()
+    refresh_sources(session_for(recipe, work), Display(quiet=True), accept_takedown=True)
     with pytest.raises(UsageError, match="samples in 1 splits fill"):
         run_chain(session_for(recipe, work))
     fewer = recipe_for(folder / "src", build={"shards": 1})
