@@ -4,6 +4,8 @@ VENV ?= .venv
 WORK ?= work
 DEMO_WORK ?= work-demo
 CONFIG ?=
+PHOTOS ?= assets:photos
+MODEL ?= models/bundled
 BIN = $(VENV)/bin
 RUN = $(BIN)/procrop-data
 AT = --work $(WORK) $(if $(CONFIG),--config $(CONFIG))
@@ -17,11 +19,12 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 # Compiled modules are kept: without them each of the many processes that tests and runs start takes 3 to 4 processor seconds more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-models setup-dev test test-long check bench eval report clean demo outpaint refine-proposals build train-weak
+.PHONY: help setup setup-models setup-dev test test-long check bench eval report clean demo outpaint refine-proposals build train-weak bundled-models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 	@echo "  options: WORK=folder (default work) CONFIG=recipe (default: default, or what WORK was made with)"
+	@echo "  of bundled-models: PHOTOS=folders (default assets:photos) MODEL=folder (default models/bundled)"
 	@echo "  of set-up: CONSTRAINTS=file (default constraints.txt) VENV=folder (default .venv) PYTHON=interpreter; docs/setup.md"
 
 $(READY): pyproject.toml $(CONSTRAINTS)
@@ -64,6 +67,9 @@ train-weak: setup ## embed, retrieve, train the cropper
 	$(RUN) embed $(AT)
 	$(RUN) retrieve $(AT)
 	$(RUN) train $(AT)
+
+bundled-models: setup ## the bundled cropper again, from PHOTOS="DIR DIR2"
+	$(RUN) train-bundled $(foreach folder,$(PHOTOS),--photos '$(folder)') --work $(WORK) --out $(MODEL)
 
 eval: setup ## the cropper on held-out photographs, beside baselines
 	$(RUN) eval $(AT)

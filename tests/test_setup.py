@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNNING = ("setup", "demo", "outpaint", "refine-proposals", "build", "train-weak", "eval", "report")
+RUNNING = ("setup", "demo", "outpaint", "refine-proposals", "build", "train-weak", "bundled-models", "eval", "report")
 DEVELOPING = ("setup-dev", "test", "test-long", "check", "bench")
 # Import names of what only the extras install.
 EXTRAS = (

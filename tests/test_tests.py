@@ -18,6 +18,7 @@ COVERED = """
 faults/test_bad_input.py: pipeline.core errors settings; pipeline.runs plan
 faults/test_bad_photos.py: pipeline.core resources
 faults/test_failed_samples.py: pipeline.engine shard_runner
+pipeline/app/bundled_model/test_train.py: pipeline.app.bundled_model photograph_list
 pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources; pipeline.runs final_shard_diff
 pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names tar
 pipeline/checks/test_verify.py: pipeline.app verify_run

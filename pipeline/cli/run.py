@@ -1,6 +1,7 @@
 """Commands that make the dataset: ``run`` for all stages, and one command per stage."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -151,7 +152,12 @@ def _run(request: RunRequest, output: OutputOptions) -> None:
                 "leftovers": report.leftovers, "waits_for": report.waits_for,
             }
         )  # fmt: skip
-    if failed := report.failed_samples():
+    exit_if_failed(report.failed_samples())
+
+
+def exit_if_failed(failed: Mapping[str, int]) -> None:
+    """End with exit code 3 and one line if samples failed. failed: their number by stage."""
+    if failed:
         counts = ", ".join(f"{stage} {count}" for stage, count in failed.items())
         print(f"done, with failed samples ({counts}): see 'procrop-data status --failed'", file=sys.stderr)
         raise typer.Exit(3)

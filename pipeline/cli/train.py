@@ -1,4 +1,4 @@
-"""Commands that train models: ``train``, ``train-scorer`` and ``train-outpainter``."""
+"""Commands that train models: ``train``, ``train-bundled``, ``train-scorer`` and ``train-outpainter``."""
 
 import sys
 from dataclasses import asdict
@@ -6,11 +6,18 @@ from typing import Annotated
 
 import typer
 
+from pipeline.app.bundled_model.train import BundledReport, BundledRequest
 from pipeline.app.cropper.train import TrainRequest, TrainSummary
 from pipeline.app.train_backends import OutpainterRequest, ScorerRequest
-from pipeline.cli.options import Config, Device, Json, OutputOptions, Overrides, Quiet, Work, print_json
+from pipeline.cli.options import Config, Device, Json, OutputOptions, Overrides, Quiet, Work, Workers, print_json
+from pipeline.cli.run import AcceptChange, exit_if_failed
 
 Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
+PhotoFolders = Annotated[
+    list[str] | None,
+    typer.Option("--photos", help="Folder of photographs; repeatable; default: assets:photos, the bundled ones."),
+]
+Model = Annotated[str, typer.Option("--out", help="Folder for the cropper and its photographs.csv; it is replaced.")]
 Folder = Annotated[str, typer.Option(help="Folder for the model.")]
 Out = Annotated[str, typer.Option(help="Folder of the training run; default: models/cropper of --work.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
@@ -27,6 +34,7 @@ Resume = Annotated[bool, typer.Option(help="Continue from the checkpoint in --ou
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("train")(train_command)
+    app.command("train-bundled")(train_bundled_command)
     app.command("train-scorer")(train_scorer_command)
     app.command("train-outpainter")(train_outpainter_command)
 
@@ -61,6 +69,40 @@ def _one_line(summary: TrainSummary) -> str:
         f"cropper of epoch {summary['best_epoch'] + 1} of {summary['epochs']}, {validation}, "
         f"trained on {summary['samples']} canvases in {summary['seconds']:.0f} s"
     )
+
+
+def train_bundled_command(
+    overrides: Overrides = None, photos: PhotoFolders = None, work: Work = "work", out: Model = "models/bundled",
+    workers: Workers = 0, device: Device = "auto", accept_change: AcceptChange = False, json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Make the bundled cropper again from folders of photographs: join them, run the recipe bundled, train; resumes."""
+    request = BundledRequest(
+        photos=photos or (), work=work, out=out, overrides=overrides or (), workers=workers, device=device,
+        accept_change=accept_change,
+    )  # fmt: skip
+    _train_bundled(request, OutputOptions(json=json, quiet=quiet))
+
+
+def _train_bundled(request: BundledRequest, output: OutputOptions) -> None:
+    from pipeline.app.bundled_model.train import train_bundled
+    from pipeline.app.progress import Display
+
+    report = train_bundled(request, Display(quiet=output.silent), quiet=output.silent)
+    if output.json:
+        print_json(_bundled_json(report))
+    elif not output.quiet:
+        done = "" if report.replaced else ", already done"
+        print(f"{_one_line(report.trained.summary)}, from {report.listed} photographs{done}: {report.folder}")
+    exit_if_failed(report.run.failed_samples())
+
+
+def _bundled_json(report: BundledReport) -> dict[str, object]:
+    return {
+        "photographs": report.photographs, "listed": report.listed, "replaced": report.replaced,
+        "folder": str(report.folder), "work": report.run.work, "failed": report.run.failed_samples(),
+        "cropper": report.trained.summary,
+    }  # fmt: skip
 
 
 def train_scorer_command(

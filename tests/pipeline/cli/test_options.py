@@ -41,6 +41,7 @@ COMMANDS = {
     "crop": Case(crop, "_crop", ("photo.jpg",)),
     "export": Case(export, "_export"),
     "train": Case(train, "_train"),
+    "train-bundled": Case(train, "_train_bundled"),
     "train-scorer": Case(train, "_train_scorer"),
     "train-outpainter": Case(train, "_train_outpainter"),
     "eval": Case(evaluation, "_evaluate"),
@@ -143,6 +144,7 @@ VALUES = {
 # Where a command uses the name of an option with another type, or derives a second field from it.
 SPECIAL = {
     ("plan", "photos"): (["--photos", "50"], {"photos": 50}),
+    ("train-bundled", "photos"): (["--photos", "a", "--photos", "b"], {"photos": ["a", "b"]}),
     ("crop", "photos"): (["b.jpg"], {"photos": ["photo.jpg", "b.jpg"]}),
     ("crop", "size"): (["--size", "80x100"], {"size": "80x100"}),
     ("crop", "json"): (["--json"], {"json": True, "explain_entries": True}),

@@ -1,0 +1,1 @@
+"""Making the bundled cropper again from folders of photographs, in one command."""
