@@ -67,6 +67,8 @@ class Crop:
         heads_cut: heads that are partly inside, from the top of the hair; a cut face counts as well.
         faces_cut: faces that are partly inside, from the chin to where the hair begins.
         unchanged: whether the image stays uncropped, because no crop was better by ``Limits.margin``.
+        aspect_name: the aspect ratio as it was asked for, such as ``4:5``, ``square`` or ``free``.
+        fewer: on the last crop of an aspect ratio, why there are fewer than were asked for; else empty.
         attention: computes the explanation; None for no references.
     """
 
@@ -83,6 +85,8 @@ class Crop:
     heads_cut: int = 0
     faces_cut: int = 0
     unchanged: bool = False
+    aspect_name: str = ""
+    fewer: str = ""
     attention: Callable[[], AttentionMaps] | None = field(default=None, repr=False, compare=False)
 
     def image(self) -> Image.Image:

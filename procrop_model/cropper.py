@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
-from pipeline.core.geometry import BoxPx, is_distinct, to_px
+from pipeline.core.geometry import BoxPx, is_distinct, to_norm, to_px, to_px_at
 from pipeline.core.processor import PRECISIONS, precision_for
 from procrop_model.crop import Crop, CropReference
 from procrop_model.inference.aspect_search import AspectSearch, Ranked
 from procrop_model.inference.attention_maps import attention_maps_of
-from procrop_model.inference.crop_options import Aspects, Limits, parse_aspect, parse_aspects, parse_size
+from procrop_model.inference.crop_options import Aspects, Limits, aspects_of, parse_aspect, parse_size
 from procrop_model.inference.image_input import DETAIL, Original, Picture, open_upright
 from procrop_model.inference.limit_scoring import WHOLE, CropConstraints
 from procrop_model.inference.onnx_network import is_exported, load_exported
@@ -86,7 +86,8 @@ class Cropper:
 
         Args:
             image: a path, a Pillow image or uint8 RGB [H, W, 3]; turned upright by its EXIF.
-            aspect: "4:5", width / height, or None for free. Several, "1:1,4:5,free", give the ``top`` crops of each, in order.
+            aspect: "4:5", "16x9", "square", "portrait" (2:3), "landscape" (3:2), "original", width / height, or None for free.
+                Several, "1:1,4:5,free", give the ``top`` crops of each, in order.
             size: "1080x1350" or (width, height) of the output in pixels, which fixes the aspect.
             top: crops per aspect; by default 3, or 1 for several aspects.
             k: references used; by default the model's.
@@ -113,7 +114,7 @@ class Cropper:
         limits: for all images, or one per image. prompts: one per image. The other arguments are those of ``__call__``.
         """
         exact = parse_size(size)
-        ratios = parse_aspects(aspect) if exact is None else [exact[0] / exact[1]]
+        aspects = aspects_of(aspect, size)
         originals = [image if isinstance(image, Original) else Original(image) for image in images]
         if not originals:
             return []
@@ -125,17 +126,18 @@ class Cropper:
         search = AspectSearch(self.predictor, encoded, sizes, constraints)
         whole = search.scores([WHOLE] * len(originals))
         uncropped = [self._uncropped(encoded, i, original, float(whole[i][0])) for i, original in enumerate(originals)]
-        count = top or (TOP if len(ratios) == 1 else 1)
+        count = top or (TOP if len(aspects) == 1 else 1)
         crops: list[list[Crop]] = [[] for _ in originals]
-        for ratio in ratios:
-            ranked = search.ranked(ratio)
-            largest = search.largest(ratio) if any(own.margin is not None for own in each) else ranked
+        for one in aspects:
+            ranked = search.ranked(one)
+            largest = search.largest(one) if any(own.margin is not None for own in each) else ranked
             for image, best in enumerate(ranked):
                 margin = each[image].margin
-                unchanged = margin is not None and best.values[0] < largest[image].values[0] + margin
+                unchanged = margin is not None and bool(best.values[0] < largest[image].values[0] + margin)
                 chosen = largest[image] if unchanged else best
-                base = replace(uncropped[image], size=exact, aspect=ratio or 0.0, unchanged=unchanged)
-                crops[image] += _distinct_crops(base, chosen, constraints[image], 1 if unchanged else count)
+                ratio = one.of(sizes[image]) or 0.0
+                base = replace(uncropped[image], size=exact, aspect=ratio, aspect_name=one.name, unchanged=unchanged)
+                crops[image] += _distinct_crops(base, chosen, constraints[image], count)
         return crops
 
     def small_side(self, limits: Limits | None = None) -> int:
@@ -187,15 +189,17 @@ def _resolved(precision: str, device: str, *, exported: bool) -> str:
 
 def _distinct_crops(base: Crop, ranked: Ranked, constraints: CropConstraints, top: int) -> list[Crop]:
     """The ``top`` best distinct crops that meet the limits; where none does, the one with the smallest violation."""
-    count = max(1, int((ranked.values >= 0).sum()))
+    count = 1 if base.unchanged else max(1, int((ranked.values >= 0).sum()))
     kept: list[tuple[BoxPx, int]] = []
     for row, box in enumerate(ranked.boxes[:count]):
-        box_px = to_px([float(x) for x in box], *constraints.size)
-        if len(kept) < top and is_distinct(box_px, [other for other, _ in kept], DISTINCT_IOU):
+        if len(kept) == top:
+            break
+        box_px = _whole_pixels(box, base.aspect, constraints)
+        if is_distinct(box_px, [other for other, _ in kept], DISTINCT_IOU):
             kept.append((box_px, row))
     shares = constraints.kept(ranked.boxes)
     cuts = [constraints.faces.cuts(ranked.boxes[row]) for _, row in kept]
-    return [
+    crops = [
         replace(
             base,
             box_px=box_px,
@@ -209,6 +213,29 @@ def _distinct_crops(base: Crop, ranked: Ranked, constraints: CropConstraints, to
         )
         for (box_px, row), (heads_cut, faces_cut) in zip(kept, cuts, strict=True)
     ]
+    if len(crops) < top:
+        crops[-1] = replace(crops[-1], fewer=_why_fewer(base, ranked))
+    return crops
+
+
+def _why_fewer(base: Crop, ranked: Ranked) -> str:
+    if base.unchanged:
+        return "the photo stays whole"
+    if (ranked.values < 0).any():
+        return "no other that meets the limits is distinct enough"
+    return f"the others overlap with an IoU of {DISTINCT_IOU} or more"
+
+
+def _whole_pixels(box: Floats, ratio: float, constraints: CropConstraints) -> BoxPx:
+    """The box [4] in whole pixels: nearest to a ratio if that is not 0, and one that meets the limits if one does."""
+    norm = [float(x) for x in box]
+    if not ratio:
+        return to_px(norm, *constraints.size)
+    near = to_px_at(norm, ratio, *constraints.size)
+    if not constraints.any:
+        return near[0]
+    boxes = np.array([to_norm(one, *constraints.size) for one in near], np.float32)
+    return near[int(constraints.penalise(boxes, np.zeros(len(boxes), np.float32)).argmax())]
 
 
 def _sides(image: NDArray[np.uint8]) -> Floats:

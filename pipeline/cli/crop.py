@@ -13,9 +13,13 @@ from pipeline.core.escaping import printable
 Photos = Annotated[list[str], typer.Argument(help="Files, folders or globs.", metavar="FILE|DIR|GLOB...")]
 Aspect = Annotated[
     str,
-    typer.Option(help="Aspect ratio, for example 4:5; several, 1:1,4:5,free, give the best of each; default: free."),
+    typer.Option(
+        help="Aspect ratio, for example 4:5 or 16x9, or square, portrait (2:3), landscape (3:2), original; several, "
+        "1:1,4:5,free, give the best of each; default: free."
+    ),
 ]
 Size = Annotated[str, typer.Option(help="Exact output size, for example 1080x1350; fixes the aspect ratio.")]
+Upscale = Annotated[bool, typer.Option("--upscale", help="Enlarge crops that have less pixels than --size.")]
 Top = Annotated[int, typer.Option(help="Crops a photo, at most; 0: 3, or 1 of each of several aspects.", min=0, max=20)]
 Out = Annotated[str, typer.Option(help="Folder for the crops; none are written with --no-save.")]
 Model = Annotated[
@@ -67,7 +71,8 @@ def register(app: typer.Typer) -> None:
 
 
 def crop_command(
-    photos: Photos, aspect: Aspect = "", size: Size = "", top: Top = 0, out: Out = "crops", model: Model = "",
+    photos: Photos, aspect: Aspect = "", size: Size = "", upscale: Upscale = False,
+    top: Top = 0, out: Out = "crops", model: Model = "",
     min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto", faces: Faces = "keep",
     margin: Margin = None, explain: Explain = False, reference_photos: ReferencePhotos = "", csv: Csv = "",
     xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
@@ -75,7 +80,8 @@ def crop_command(
 ) -> None:  # fmt: skip
     """Crop photographs: writes the best crops from the full-resolution originals and prints a table."""
     request = CropRequest(
-        photos=photos, aspect=aspect, size=size, top=top, out=out, save=save, model=model, work=work, min_size=min_size,
+        photos=photos, aspect=aspect, size=size, upscale=upscale,
+        top=top, out=out, save=save, model=model, work=work, min_size=min_size,
         keep=keep or (), keep_file=keep_file, keep_subject=keep_subject, faces=faces, margin=margin, explain=explain,
         explain_entries=json, reference_photos=reference_photos, xmp=xmp, again=again, batch=batch,
         encoder_checkpoint=encoder_checkpoint, precision=precision, device=device,

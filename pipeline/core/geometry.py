@@ -63,6 +63,36 @@ def to_px(box: Box, width: int, height: int) -> BoxPx:
     return (x1, y1, x2, y2)
 
 
+def to_px_at(box: Box, ratio: float, width: int, height: int) -> list[BoxPx]:
+    """Boxes of whole pixels nearest to an aspect ``ratio``, near a box in fractions of the image; the nearest to it first.
+
+    ratio: width over height in pixels. The shorter side is a whole number, and the longer one the whole number nearest to the
+    ratio; so both sides are at most half a pixel from it, where the image has such a box.
+    """
+    found: dict[BoxPx, float] = {}
+    sides = (box[2] - box[0]) * width, (box[3] - box[1]) * height
+    centre = (box[0] + box[2]) / 2 * width, (box[1] + box[3]) / 2 * height
+    for near in (0, 1, -1):
+        w, h = _sides_at(round(min(sides)) + near, ratio, width, height)
+        for right, down in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+            x1 = min(max(round(centre[0] - w / 2) + right, 0), width - w)
+            y1 = min(max(round(centre[1] - h / 2) + down, 0), height - h)
+            ends = (x1 - box[0] * width, y1 - box[1] * height, x1 + w - box[2] * width, y1 + h - box[3] * height)
+            found.setdefault((x1, y1, x1 + w, y1 + h), max(abs(end) for end in ends))
+    return sorted(found, key=found.__getitem__)
+
+
+def _sides_at(short: int, ratio: float, width: int, height: int) -> tuple[int, int]:
+    """Whole width and height nearest to a ratio inside the image, with a shorter side of at most ``short``."""
+    long_ratio = max(ratio, 1 / ratio)
+    across, along = (height, width) if ratio >= 1 else (width, height)
+    short = max(1, min(short, across))
+    while short > 1 and round(short * long_ratio) > along:
+        short -= 1
+    long = max(1, min(round(short * long_ratio), along))
+    return (long, short) if ratio >= 1 else (short, long)
+
+
 def clamp(box: Box, width: float, height: float) -> tuple[float, float, float, float]:
     """The part of a box that lies inside the image."""
     return (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.geometry import snap_aspect, to_norm
+from procrop_model.inference.crop_options import Aspect
 from procrop_model.inference.limit_scoring import WHOLE, CropConstraints, windows
 from procrop_model.inference.local_search import local_search
 from procrop_model.inference.predictor import SEARCHED, EncodedBatch, Floats, Predictor
@@ -48,12 +49,12 @@ class AspectSearch:
         self._sizes, self._constraints = sizes, constraints
         self._predictions = predictor.propose(encoded)
 
-    def ranked(self, ratio: float | None) -> list[Ranked]:
-        """Boxes of each image with aspect ``ratio`` (width / height), or of any aspect when it is None."""
-        if ratio is None and not any(constraints.any_but_faces for constraints in self._constraints):
+    def ranked(self, aspect: Aspect) -> list[Ranked]:
+        """Boxes of each image with an aspect, or of any when it is free."""
+        if aspect.is_free and not any(constraints.any_but_faces for constraints in self._constraints):
             return self._free()
         limited = any(constraints.any for constraints in self._constraints)
-        candidates = [self._candidates(image, ratio) for image in range(len(self._constraints))]
+        candidates = [self._candidates(image, aspect.of(size)) for image, size in enumerate(self._sizes)]
         for constraints, boxes in zip(self._constraints, candidates, strict=True):
             constraints.relax(boxes)
         initial = self._values(candidates)
@@ -61,7 +62,7 @@ class AspectSearch:
             boxes[np.argsort(-values, kind="stable")[:SEARCHED]]
             for boxes, values in zip(candidates, initial, strict=True)
         ]
-        moved, values = local_search(leading, self._values, keep_shape=ratio is not None)
+        moved, values = local_search(leading, self._values, keep_shape=not aspect.is_free)
         scores = self.scores(moved) if limited else values
         return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
 
@@ -81,9 +82,10 @@ class AspectSearch:
         ]
         return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
 
-    def largest(self, ratio: float | None) -> list[Ranked]:
-        """The largest boxes of an aspect, or the whole image when it is None, of each image."""
-        boxes = [WHOLE if ratio is None else _largest(ratio, size) for size in self._sizes]
+    def largest(self, aspect: Aspect) -> list[Ranked]:
+        """The largest boxes of an aspect, or the whole image when it is free, of each image."""
+        ratios = [aspect.of(size) for size in self._sizes]
+        boxes = [WHOLE if r is None else _largest(r, size) for r, size in zip(ratios, self._sizes, strict=True)]
         scores = self.scores(boxes)
         values = [
             constraints.penalise(*of_image)

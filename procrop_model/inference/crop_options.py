@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ FaceFinder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 SubjectMask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Region = tuple[float, float, float, float]
 KEEP, OFF = "keep", "off"
+FREE, ORIGINAL = "free", "original"
+NAMED = {"square": 1.0, "portrait": 2 / 3, "landscape": 3 / 2}  # upright and lying as cameras have them
 Aspects = str | float | Sequence[str | float] | None
 
 
@@ -40,31 +43,82 @@ class Limits:
     margin: float | None = None
 
 
+@dataclass(frozen=True)
+class Aspect:
+    """An aspect ratio that was asked for.
+
+    Args:
+        name: as it was written, in small letters: ``4:5``, ``square``, ``free``.
+        ratio: width / height; None where it is free or that of each image.
+    """
+
+    name: str
+    ratio: float | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether crops may have any aspect ratio."""
+        return self.ratio is None and self.name != ORIGINAL
+
+    def of(self, size: tuple[int, int]) -> float | None:
+        """The ratio for an image of ``size`` (width, height); None for free."""
+        return size[0] / size[1] if self.name == ORIGINAL else self.ratio
+
+
 def parse_aspect(aspect: str | float | None) -> float | None:
-    """Width over height of "4:5", "1.5" or a number; None stays None. Raises UsageError."""
+    """Width over height of "4:5", "16x9", "1.5", "square", "portrait" (2:3), "landscape" (3:2) or a number; None stays None.
+
+    Raises UsageError.
+    """
     if aspect is None:
         return None
+    word = str(aspect).strip().lower()
+    if word in NAMED:
+        return NAMED[word]
     try:
-        parts = [float(part) for part in str(aspect).split(":")]
+        parts = [float(part) for part in word.replace("x", ":").replace("/", ":").split(":")]
         ratio = parts[0] / parts[1] if len(parts) == 2 else parts[0]
         if len(parts) <= 2 and 0.05 <= ratio <= 20:
             return ratio
     except (ValueError, ZeroDivisionError):
         pass
-    raise UsageError(f"aspect '{aspect}' is not understood: write it as 4:5 or 0.8, between 1:20 and 20:1")
+    raise UsageError(
+        f"aspect '{aspect}' is not understood: write it as 4:5, 16x9 or 0.8, between 1:20 and 20:1, or as free, original, "
+        f"{', '.join(NAMED)}"
+    )
 
 
-def parse_aspects(aspects: Aspects) -> list[float | None]:
-    """Ratios of one aspect, "4:5", or of several, "1:1,4:5" or a sequence; None stands for free, also written "free"."""
+def parse_aspects(aspects: Aspects) -> list[Aspect]:
+    """One aspect, "4:5", or several, "1:1,4:5" or a sequence; None stands for free. Raises UsageError."""
     if aspects is None:
-        return [None]
+        return [Aspect(FREE)]
     if isinstance(aspects, str):
         each: Sequence[str | float] = aspects.split(",")
     else:
         each = [aspects] if isinstance(aspects, (int, float)) else list(aspects)
     if not each:
         raise UsageError("aspect: the set is empty, name one such as 4:5")
-    return [None if str(aspect).strip() == "free" else parse_aspect(aspect) for aspect in each]
+    return [_parse_one(aspect) for aspect in each]
+
+
+def _parse_one(aspect: str | float) -> Aspect:
+    name = str(aspect).strip().lower()
+    return Aspect(name) if name in (FREE, ORIGINAL) else Aspect(name, parse_aspect(aspect))
+
+
+def aspects_of(aspects: Aspects, size: tuple[int, int] | str | None) -> list[Aspect]:
+    """The aspects asked for; an exact size fixes one. Raises UsageError where an aspect contradicts the size."""
+    exact, asked = parse_size(size), parse_aspects(aspects)
+    if exact is None:
+        return asked
+    width, height = exact
+    if aspects is not None and any(one.ratio is None or abs(one.ratio * height - width) > 1 for one in asked):
+        names = ",".join(one.name for one in asked)
+        raise UsageError(f"aspect {names} and size {width}x{height} differ: a size fixes the aspect, give one of them")
+    if aspects is not None and len(asked) == 1:
+        return [Aspect(asked[0].name, width / height)]
+    whole = gcd(width, height)
+    return [Aspect(f"{width // whole}:{height // whole}", width / height)]
 
 
 def parse_size(size: tuple[int, int] | str | None) -> tuple[int, int] | None:

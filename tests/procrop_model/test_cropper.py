@@ -64,13 +64,13 @@ def test_a_photo_gives_distinct_crops_with_their_references(cropper: Cropper, ph
         assert set(crop.references[0]) == {"title", "author", "similarity"}
 
 
-@pytest.mark.parametrize("aspect", ["4:5", 16 / 9, "1"])
+@pytest.mark.parametrize("aspect", ["4:5", 16 / 9, "1", "portrait", "16x9"])
 def test_an_aspect_is_met_to_the_pixel(cropper: Cropper, photo: Path, aspect: str | float) -> None:
     ratio = parse_aspect(aspect)
     assert ratio is not None
     for crop in cropper(photo, aspect=aspect):
         x1, y1, x2, y2 = crop.box_px
-        assert abs((x2 - x1) - (y2 - y1) * ratio) <= 1 + ratio
+        assert min(abs((x2 - x1) - (y2 - y1) * ratio), abs((y2 - y1) - (x2 - x1) / ratio)) <= 0.5
         assert crop.aspect == pytest.approx(ratio)
 
 
@@ -132,6 +132,11 @@ def test_batches_give_what_single_images_give(cropper: Cropper) -> None:
     judged = cropper.score_boxes(images, given)
     assert [len(rows) for rows in judged] == [1, 2]
     np.testing.assert_allclose(judged[1], cropper.score_boxes(images[1:], given[1:])[0], rtol=1e-3)
+
+
+def test_aspects_in_words_and_with_any_sign() -> None:
+    assert [parse_aspect(word) for word in ("16x9", "16/9", "16:9", 16 / 9)] == [pytest.approx(16 / 9)] * 4
+    assert [parse_aspect(word) for word in ("Square", "portrait", "landscape")] == [1, 2 / 3, 3 / 2]
 
 
 @pytest.mark.parametrize("aspect", ["4:0", "wide", "1:2:3", -1.0, "100:1"])

@@ -31,6 +31,7 @@ class CropTask:
         aspect: aspect ratios, for example ``4:5`` or ``1:1,free``; empty: free.
         size: exact output size, for example ``1080x1350``; empty: as cropped.
         top: crops per photograph at most; 0: 3, or 1 for each of several aspect ratios.
+        upscale: whether crops with less pixels than ``size`` are enlarged; else their photographs are errors.
         limits: what a crop must keep; None: nothing.
         out: folder for the crops; None: nothing is written.
         places: subfolder of ``out`` by file.
@@ -45,6 +46,7 @@ class CropTask:
     aspect: str = ""
     size: str = ""
     top: int = 0
+    upscale: bool = True
     limits: "Limits | None" = None
     out: Path | None = None
     places: Mapping[Path, Path] = field(default_factory=dict)
@@ -105,11 +107,14 @@ def _crop_group(
                     raise
                 results[file] = _failure(file, error)
     for file in files:
-        if file in crops:
+        if file in crops and not task.upscale and (small := _too_small(crops[file])):
+            results[file] = _failure(file, UsageError(small))
+        elif file in crops:
             try:
                 results[file] = _write(file, crops[file], task)
             except OSError as error:  # a file that only decodes at a reduced size
                 results[file] = _failure(file, error)
+        if file in decoded:
             decoded[file].release()
         yield results[file]
 
@@ -128,6 +133,16 @@ def _crop(cropper: "Cropper", originals: "Mapping[Path, Original]", task: CropTa
     )
 
 
+def _too_small(crops: "Sequence[Crop]") -> str:
+    """Why one of the crops has less pixels than its output, if one has."""
+    for crop in crops:
+        width, height = crop.box_px[2] - crop.box_px[0], crop.box_px[3] - crop.box_px[1]
+        if crop.size is not None and (width + 1 < crop.size[0] or height + 1 < crop.size[1]):
+            size, photo = "x".join(map(str, crop.size)), "x".join(map(str, crop.original.size))
+            return f"its crop of {width}x{height} ({photo} in all) is less than {size}: --upscale enlarges it"
+    return ""
+
+
 def _failure(file: Path, error: Exception) -> CroppedFile:
     message = str(error)
     return CroppedFile({"file": str(file), "width": 0, "height": 0, "crops": [], "files": [], "error": message}, [])
@@ -135,7 +150,7 @@ def _failure(file: Path, error: Exception) -> CroppedFile:
 
 def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
     width, height = crops[0].original.size
-    entries = [_entry(crop, explained=task.explained) for crop in crops]
+    entries = [_entry(crop, explained=task.explained, counted=task.top > 0) for crop in crops]
     entry: PhotoRecord = {"file": str(file), "width": width, "height": height, "files": [], "crops": entries}
     if task.out is None:
         return CroppedFile(entry, [])
@@ -145,13 +160,16 @@ def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
     return CroppedFile(entry, [*entry["files"], *_write_sidecars(file, crops[0], out, task)])
 
 
-def _entry(crop: "Crop", *, explained: bool) -> CropRecord:
+def _entry(crop: "Crop", *, explained: bool, counted: bool) -> CropRecord:
     entry: CropRecord = {
         "box_px": list(crop.box_px), "score": crop.score, "aspect": round(crop.aspect, 4),
+        "aspect_name": crop.aspect_name,
         "whole_score": crop.whole_score, "subject_kept": crop.subject_kept, "fulfilled": crop.fulfilled,
         "faces": crop.faces, "heads_cut": crop.heads_cut, "faces_cut": crop.faces_cut, "unchanged": crop.unchanged,
         "references": crop.references,
     }  # fmt: skip
+    if crop.fewer and counted:
+        entry["fewer"] = crop.fewer
     if explained:
         entry["explanation"] = crop.explain().as_json()
     return entry

@@ -36,8 +36,9 @@ class CropRequest:
 
     Args:
         photos: files, folders and globs.
-        aspect: aspect ratios, for example ``4:5`` or ``1:1,free``; empty: free.
+        aspect: aspect ratios, for example ``4:5`` or ``square,free``; empty: free.
         size: exact output size, for example ``1080x1350``; it fixes the aspect ratio.
+        upscale: enlarge crops that have less pixels than ``size``.
         top: crops per photograph at most; 0: 3, or 1 for each of several aspect ratios.
         out: folder for the crops.
         save: whether anything is written to ``out``.
@@ -63,6 +64,7 @@ class CropRequest:
     photos: Sequence[str]
     aspect: str = ""
     size: str = ""
+    upscale: bool = False
     top: int = 0
     out: str = "crops"
     save: bool = True
@@ -135,6 +137,7 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
         request.aspect,
         request.size,
         request.top,
+        request.upscale,
         limits,
         out=Path(request.out) if request.save else None,
         places=places,
@@ -147,36 +150,22 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
     )
 
 
-def _require_one_aspect(request: CropRequest) -> None:
-    """Raise UsageError for an aspect ratio beside an exact size that has another one."""
-    from procrop_model.inference.crop_options import parse_aspects, parse_size
-
-    size = parse_size(request.size or None)
-    if size is not None and request.aspect:
-        ratios = parse_aspects(request.aspect)
-        if any(ratio is None or abs(ratio * size[1] - size[0]) > 1 for ratio in ratios):
-            raise UsageError(
-                f"--aspect {request.aspect} and --size {request.size} differ: a size fixes the aspect, give one of them"
-            )
-
-
 def _limits(request: CropRequest) -> "Limits":
     """The limits that the request sets; the segmenter loads with the first photograph. Raises UsageError."""
     from procrop_model.inference.crop_options import (
         Limits,
+        aspects_of,
         face_finder,
-        parse_aspects,
         parse_min_size,
         parse_region,
-        parse_size,
     )
 
-    _require_one_aspect(request)
-    fixed = parse_size(request.size or None) is not None or None not in parse_aspects(request.aspect or None)
+    fixed = any(not aspect.is_free for aspect in aspects_of(request.aspect or None, request.size or None))
     parse_min_size(request.min_size)
     face_finder(request.faces)
     regions = [parse_region(text) for text in request.keep]
-    limits = Limits(request.min_size or None, regions, faces=request.faces, margin=request.margin)
+    least = request.min_size or ("" if request.upscale else request.size)
+    limits = Limits(least or None, regions, faces=request.faces, margin=request.margin)
     if request.keep_subject == "off" or (request.keep_subject == "auto" and not fixed):
         return limits
     try:
@@ -196,7 +185,8 @@ def _options_digest(task: CropTask, limits: "Limits", folder: Path, precision: s
     config = folder / "config.json"
     return digest_of(
         [
-            file_digest(str(config)) if config.is_file() else "", task.aspect, task.size, task.top, str(limits.min_size),
+            file_digest(str(config)) if config.is_file() else "", task.aspect, task.size, task.top, task.upscale,
+            str(limits.min_size),
             [list(region) for region in limits.keep], limits.share if limits.subject is not None else 0, limits.margin,
             _digest_of_faces(limits.faces),
             {name: [list(box) for box in boxes] for name, boxes in task.keep.items()}, task.explained, task.picture, task.xmp,

@@ -12,12 +12,14 @@ class CropRecord(TypedDict):
     """One crop; the fields are those of ``procrop_model.Crop``.
 
     box_px: (x1, y1, x2, y2) in pixels of the upright original. references: the photographs that guided the crop, each with
-    title, author and similarity. explanation: only if it was requested.
+    title, author and similarity. aspect_name: as it was asked for. fewer: why there are fewer than ``--top``, on the last crop of
+    an aspect. explanation: only if it was requested.
     """
 
     box_px: list[int]
     score: float
     aspect: float
+    aspect_name: str
     whole_score: float
     subject_kept: float | None
     fulfilled: bool
@@ -26,6 +28,7 @@ class CropRecord(TypedDict):
     faces_cut: int
     unchanged: bool
     references: "list[CropReference]"
+    fewer: NotRequired[str]
     explanation: NotRequired[JsonObject]
 
 

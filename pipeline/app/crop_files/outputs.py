@@ -9,8 +9,8 @@ from pipeline.core.console import cell, plain_console
 from pipeline.core.escaping import csv_cell, xml_attribute
 
 Box = Sequence[float]
-COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "subject_kept", "fulfilled", "faces",
-           "heads_cut", "faces_cut", "unchanged", "written_to", "error")  # fmt: skip
+COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "aspect_name", "subject_kept", "fulfilled",
+           "faces", "heads_cut", "faces_cut", "unchanged", "written_to", "error")  # fmt: skip
 # Where a point (x, y) in 0..1 of the upright picture lies in the stored one, by EXIF orientation.
 STORED: dict[int, Callable[[float, float], tuple[float, float]]] = {
     1: lambda x, y: (x, y), 2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y), 4: lambda x, y: (x, 1 - y),
@@ -104,6 +104,8 @@ def _note(crop: CropRecord) -> str:
         notes.append(f"cuts {_counted(crop['heads_cut'], 'head')}, no face")
     if not crop["fulfilled"]:
         notes.append("limits not met")
+    if fewer := crop.get("fewer"):
+        notes.append(f"no more: {fewer}")
     return ", ".join(notes)
 
 

@@ -14,7 +14,6 @@ from PIL.JpegImagePlugin import get_sampling
 from typer.testing import CliRunner
 
 from pipeline.app.crop_files.batch import output_marks
-from pipeline.app.crop_files.crop_photos import CropRequest, _require_one_aspect
 from pipeline.app.crop_files.inputs import find_encoder, find_photos, read_regions, regions_by_file
 from pipeline.app.crop_files.outputs import to_stored, xmp_of
 from pipeline.app.crop_files.resume import CropLedger
@@ -23,6 +22,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.processor import has_bf16
 from pipeline.core.resources import bundled
 from procrop_model.crop import Crop
+from procrop_model.inference.crop_options import aspects_of
 from procrop_model.inference.image_input import Original
 
 PHOTO = bundled("assets") / "photos" / "coffee.jpg"
@@ -119,8 +119,8 @@ def test_a_sidecar_counts_from_the_stored_picture(orientation: int) -> None:
 
 def test_regions_by_file_and_bad_wishes(tmp_path: Path) -> None:
     table = tmp_path / "faces.csv"
-    table.write_text("file,x1,y1,x2,y2\nsome/coffee.jpg,0,0,40,40\n")
-    assert read_regions(str(table)) == {"coffee.jpg": [(0.0, 0.0, 40.0, 40.0)]}
+    table.write_text("file,x1,y1,x2,y2\nphotos/coffee.jpg,0,0,40,40\n")
+    assert read_regions(str(table)) == {"photos/coffee.jpg": [(0.0, 0.0, 40.0, 40.0)]}
     words = [str(PHOTO), "--no-save", "--json", "--keep-file", str(table), "--keep", "500,300,599,399"]
     (told,) = json.loads(run(*words))
     assert told["crops"][0]["box_px"][:2] == [0, 0]
@@ -205,11 +205,49 @@ def test_crops_and_unread_pictures_of_a_folder_are_left_out(tmp_path: Path, capl
 def test_a_size_and_another_aspect_are_refused() -> None:
     for words in (["--aspect", "4:5"], ["--aspect", "1:1,free"]):
         assert "a size fixes the aspect" in str(refusal("--size", "1080x1080", *words))
-    _require_one_aspect(CropRequest([], aspect="4:5", size="1080x1350"))
+    assert [aspect.ratio for aspect in aspects_of("4:5", "1080x1350")] == [0.8]
+    with pytest.raises(UsageError, match="a size fixes the aspect"):
+        aspects_of("portrait", (1080, 1080))
 
 
 def refusal(*words: str) -> BaseException | None:
     return CliRunner().invoke(app, ["crop", str(PHOTO), "--no-save", *words]).exception
+
+
+def test_squares_are_square_with_any_other_aspect_in_the_list() -> None:
+    names = [str(PHOTO.with_name(f"{name}.jpg")) for name in ("chelsea", "fog", "butterfly-wimer")]
+    together = json.loads(run(*names, "--no-save", "--json", "--aspect", "square,16x9,free"))
+    alone = json.loads(run(*names, "--no-save", "--json", "--aspect", "1:1", "--top", "1"))
+    for several, single in zip(together, alone, strict=True):
+        (x1, y1, x2, y2), (a1, b1, a2, b2), _ = (crop["box_px"] for crop in several["crops"])
+        assert x2 - x1 == y2 - y1 and abs((a2 - a1) - (b2 - b1) * 16 / 9) <= 0.5
+        assert single["crops"][0]["box_px"] == [x1, y1, x2, y2]
+        assert [crop["aspect_name"] for crop in several["crops"]] == ["square", "16x9", "free"]
+
+
+def test_a_photo_too_small_for_the_size_is_enlarged_only_when_asked(tmp_path: Path) -> None:
+    words = [str(PHOTO), "--out", str(tmp_path), "--json", "--size", "700x500", "--keep-subject", "off"]
+    (told,) = json.loads(run(*words, code=3))
+    assert "--upscale enlarges it" in told["error"] and not list(tmp_path.glob("*.jpg"))
+    (told,) = json.loads(run(*words, "--upscale", "--top", "1"))
+    assert "error" not in told and len(list(tmp_path.glob("*_700x500.jpg"))) == 1
+    (told,) = json.loads(run(*[*words[:5], "580x390"], "--keep-subject", "off", "--top", "1"))
+    x1, y1, x2, y2 = told["crops"][0]["box_px"]
+    assert x2 - x1 >= 580 and y2 - y1 >= 390
+
+
+def test_fewer_crops_than_wanted_say_why() -> None:
+    words = [str(PHOTO), "--no-save", "--json", "--keep-subject", "off", "--top", "3"]
+    reasons = {
+        "the photo stays whole": ["--no-crop-if-better-below", "0.9"],
+        "no other that meets the limits is distinct enough": ["--min-size", "0.95"],
+    }
+    for reason, wish in reasons.items():
+        (told,) = json.loads(run(*words, *wish))
+        assert len(told["crops"]) < 3 and told["crops"][-1]["fewer"] == reason
+    assert "no more: the photo stays whole" in run(*words[:2], *words[3:], "--no-crop-if-better-below", "0.9").replace(
+        "\n", " "
+    )
 
 
 @pytest.mark.parametrize(("kind", "sampling", "wanted"), [("PNG", None, 0), ("JPEG", 0, 0), ("JPEG", 2, 2)])

@@ -36,6 +36,20 @@ def test_snapping_gives_the_aspect_inside_the_frame(box, ratio):
     assert g.area(snapped) <= g.area(box) * (1 + 1e-9)
 
 
+@given(boxes(), st.sampled_from([1.0, 0.8, 4 / 3, 2 / 3, 16 / 9, 9 / 16, 2.35]))
+def test_whole_pixels_are_nearest_to_the_aspect(box, ratio):
+    for x1, y1, x2, y2 in g.to_px_at(g.to_norm(box, WIDTH, HEIGHT), ratio, WIDTH, HEIGHT):
+        assert 0 <= x1 < x2 <= WIDTH and 0 <= y1 < y2 <= HEIGHT
+        width, height = x2 - x1, y2 - y1
+        assert abs(width - height * ratio) <= 0.5 * max(1, ratio) + 1e-9
+        assert abs(height - width / ratio) <= 0.5 * max(1, 1 / ratio) + 1e-9
+
+
+def test_a_box_of_the_aspect_stays_as_it_is():
+    assert g.to_px_at((0.25, 0, 0.75, 320 / 360), 1.0, WIDTH, HEIGHT)[0] == (160, 0, 480, 320)
+    assert g.to_px_at((0, 0, 1, 1), 1.0, 3, 900)[0][3] == 451
+
+
 @given(boxes(), st.integers(-500, 500), st.integers(-500, 500))
 def test_shifting_inside_keeps_the_size(box, dx, dy):
     moved = g.shift_inside((box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy), WIDTH, HEIGHT)

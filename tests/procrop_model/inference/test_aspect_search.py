@@ -5,12 +5,13 @@ import pytest
 
 from pipeline.core.resources import bundled
 from procrop_model.inference.aspect_search import AspectSearch
-from procrop_model.inference.crop_options import Limits
+from procrop_model.inference.crop_options import Aspect, Limits, parse_aspects
 from procrop_model.inference.image_input import Original
 from procrop_model.inference.limit_scoring import CropConstraints
 from procrop_model.inference.predictor import Predictor
 from procrop_model.model_folder.save_load import load_model
 
+FREE, SQUARE, OWN = parse_aspects("free,square,original")
 SIZES = [(600, 400), (400, 600)]
 
 
@@ -35,7 +36,7 @@ def search_of(predictor: Predictor, images: list[np.ndarray], limits: Limits) ->
 def test_boxes_have_the_aspect_and_lie_inside(predictor: Predictor, images: list[np.ndarray], limits: Limits) -> None:
     search = search_of(predictor, images, limits)
     for ratio in (0.8, 16 / 9):
-        for (width, height), ranked in zip(SIZES, search.ranked(ratio), strict=True):
+        for (width, height), ranked in zip(SIZES, search.ranked(Aspect("", ratio)), strict=True):
             sides = (ranked.boxes[:, 2:] - ranked.boxes[:, :2]) * [width, height]
             np.testing.assert_allclose(sides[:, 0] / sides[:, 1], ratio, rtol=0.02)
             assert ranked.boxes.min() >= 0
@@ -44,7 +45,7 @@ def test_boxes_have_the_aspect_and_lie_inside(predictor: Predictor, images: list
 
 
 def test_free_boxes_without_limits_are_the_proposals(predictor: Predictor, images: list[np.ndarray]) -> None:
-    free = search_of(predictor, images, Limits()).ranked(None)
+    free = search_of(predictor, images, Limits()).ranked(FREE)
     proposals = predictor.propose(predictor.encode(images))
     for ranked, prediction in zip(free, proposals, strict=True):
         np.testing.assert_array_equal(ranked.boxes, prediction.boxes)
@@ -52,13 +53,19 @@ def test_free_boxes_without_limits_are_the_proposals(predictor: Predictor, image
 
 
 def test_violations_rank_below_every_score(predictor: Predictor, images: list[np.ndarray]) -> None:
-    for ranked in search_of(predictor, images, Limits(min_size=0.9)).ranked(1.0):
+    for ranked in search_of(predictor, images, Limits(min_size=0.9)).ranked(SQUARE):
         assert (ranked.values < -1).all()  # a square covers at most two thirds of these images
 
 
 def test_the_largest_box_touches_two_sides(predictor: Predictor, images: list[np.ndarray]) -> None:
     search = search_of(predictor, images, Limits())
-    for ranked, (width, height) in zip(search.largest(1.0), SIZES, strict=True):
+    for ranked, (width, height) in zip(search.largest(SQUARE), SIZES, strict=True):
         sides = (ranked.boxes[:, 2:] - ranked.boxes[:, :2]) * [width, height]
         np.testing.assert_allclose(sides, 400, rtol=1e-3)
-    assert all(ranked.boxes.tolist() == [[0, 0, 1, 1]] for ranked in search.largest(None))
+    assert all(ranked.boxes.tolist() == [[0, 0, 1, 1]] for ranked in search.largest(FREE))
+
+
+def test_original_is_the_ratio_of_each_image(predictor: Predictor, images: list[np.ndarray]) -> None:
+    for ranked in search_of(predictor, images, Limits()).ranked(OWN):
+        sides = ranked.boxes[:, 2:] - ranked.boxes[:, :2]
+        np.testing.assert_allclose(sides[:, 0], sides[:, 1], rtol=0.02)
