@@ -76,6 +76,9 @@ def print_table(entries: Sequence[PhotoRecord]) -> None:
     table.add_column("crop", justify="right", overflow="fold")
     table.add_column("score", justify="right", overflow="fold")
     table.add_column("box x1 y1 x2 y2", overflow="fold")
+    has_aspects = any(crop["aspect_name"] not in ("", "free") for entry in entries for crop in entry["crops"])
+    if has_aspects:
+        table.add_column("aspect", overflow="fold")
     has_notes = any(_note(crop) for entry in entries for crop in entry["crops"])
     if has_notes:
         table.add_column("note", overflow="fold")
@@ -85,10 +88,13 @@ def print_table(entries: Sequence[PhotoRecord]) -> None:
         for number, crop in enumerate(entry["crops"]):
             name = f"{Path(entry['file']).name} ({entry['width']}x{entry['height']})" if number == 0 else ""
             box = " ".join(str(v) for v in crop["box_px"])
+            aspects = [crop["aspect_name"]] if has_aspects else []
             notes = [_note(crop)] if has_notes else []
             titles = ", ".join(r["title"] or "untitled" for r in crop["references"][:2]) if number == 0 else ""
             target = entry["files"][number] if entry["files"] else ""
-            table.add_row(cell(name), str(number + 1), f"{crop['score']:.2f}", box, *notes, cell(titles), cell(target))
+            table.add_row(
+                cell(name), str(number + 1), f"{crop['score']:.2f}", box, *aspects, *notes, cell(titles), cell(target)
+            )
     plain_console().print(table)
 
 

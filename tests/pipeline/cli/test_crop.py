@@ -240,7 +240,7 @@ def test_fewer_crops_than_wanted_say_why() -> None:
     words = [str(PHOTO), "--no-save", "--json", "--keep-subject", "off", "--top", "3"]
     reasons = {
         "the photo stays whole": ["--no-crop-if-better-below", "0.9"],
-        "no other that meets the limits is distinct enough": ["--min-size", "0.95"],
+        "the others overlap with an IoU of 0.75 or more": ["--min-size", "0.95"],
     }
     for reason, wish in reasons.items():
         (told,) = json.loads(run(*words, *wish))
