@@ -105,7 +105,6 @@ VALUES = {
     "keep": (["--keep", "0,0,9,9", "--keep", "1,1,5,5"], {"keep": ["0,0,9,9", "1,1,5,5"]}),
     "keep_file": (["--keep-file", "faces.csv"], {"keep_file": "faces.csv"}),
     "keep_subject": (["--keep-subject", "0.7"], {"keep_subject": "0.7"}),
-    "faces": (["--faces", "off"], {"faces": "off"}),
     "margin": (["--no-crop-if-better-below", "0.25"], {"margin": 0.25}),
     "faces": (["--faces", "off"], {"faces": "off"}),
     "explain": (["--explain"], {"explain": True}),
