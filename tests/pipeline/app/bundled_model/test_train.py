@@ -223,21 +223,14 @@ def test_the_recipe_is_the_documented_one() -> None:
 def test_real_photographs_become_a_cropper_that_crops(tmp_path: Path) -> None:
     photos = ROOT / "assets" / "photos"
     credits = rows_of(photos / "credits.csv")
-    for folder, names in {"one": ("not-windows", "sunset"), "two": ("fog", "butterfly")}.items():
+    for folder, names in {"one": ("not-windows", "fog", "rocket", "sunset"), "two": ("butterfly", "drop")}.items():
         (tmp_path / folder).mkdir()
         for name in names:
             shutil.copy(photos / f"{name}.jpg", tmp_path / folder)
         write_credits(tmp_path / folder, "file,split", *(f"{n}.jpg,{credits[f'{n}.jpg']['split']}" for n in names))
-    settings = (
-        *SMALL,
-        "outpaint.variants=1",
-        "outpaint.held_out_variants=1",
-        "train.epochs=1",
-        "train.batch=2",
-        "work_shards=1",
-    )
+    settings = (*SMALL, "work_shards=1", "build.shards=2", "train.epochs=1", "train.batch=2")
     report = make(request_for(tmp_path, overrides=settings, workers=1))
-    assert report.photographs == report.listed == 4
+    assert report.photographs == report.listed == 6
     best, *_ = Cropper.load(report.folder)(photos / "coffee.jpg")
     assert best.box_px[2] > best.box_px[0]
     again = make(request_for(tmp_path, overrides=settings, workers=1))
