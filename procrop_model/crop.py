@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.core.geometry import BoxPx
 from pipeline.core.json_types import JsonObject
 from procrop_model.inference.attention_maps import AttentionMaps
+from procrop_model.inference.encoding_options import with_quality
 from procrop_model.inference.explanation_image import Thumbnails, draw_explanation
 from procrop_model.inference.image_input import Original
 
@@ -91,22 +92,31 @@ class Crop:
 
     def image(self) -> Image.Image:
         """The crop of the full-resolution original; resampled only for an exact ``size``."""
-        if self.size is None:
-            return self.original.full().crop(self.box_px)
-        return self.original.full().resize(self.size, Image.Resampling.LANCZOS, box=self.box_px)
+        return self._of(self.original.full())
 
-    def save(self, path: Path | str, **options: Any) -> None:
-        """Writes the crop in the format of the suffix, with the original's colour profile.
+    def save(self, path: Path | str, *, quality: int = 0, keep_gps: bool = False, **options: Any) -> None:
+        """Writes the crop in the format of the suffix, encoded as the original, with its colour profile and metadata.
 
-        options: passed to Pillow; JPEG quality is 95 by default.
+        Args:
+            path: of the file.
+            quality: of a JPEG or WebP, 1 to 100; 0: the original's own, 95 for a JPEG of an original that is none.
+            keep_gps: whether EXIF and XMP keep the place.
+            options: passed to Pillow.
         """
-        image = self.image()
-        if Path(path).suffix.lower() in (".jpg", ".jpeg"):
-            options = {"quality": 95, "subsampling": self.original.subsampling, **options}
-            image = image.convert("RGB") if image.mode not in ("RGB", "L", "CMYK") else image
-        if (profile := self.original.full().info.get("icc_profile")) is not None:
-            options = {"icc_profile": profile, **options}
-        image.save(path, **options)
+        kind = Image.registered_extensions().get(Path(path).suffix.lower(), "")
+        image = self._of(self.original.native(kind))
+        encoding = self.original.encoding.get(kind, {})
+        if quality:
+            encoding = with_quality(encoding, quality)
+        metadata = self.original.metadata.options(kind, image.size, keep_gps=keep_gps)
+        profile = self.original.native(kind).info.get("icc_profile")
+        image.info.pop("icc_profile", None)
+        image.save(path, **{**encoding, **metadata, **({"icc_profile": profile} if profile else {}), **options})
+
+    def _of(self, picture: Image.Image) -> Image.Image:
+        if self.size is None:
+            return picture.crop(self.box_px)
+        return picture.resize(self.size, Image.Resampling.LANCZOS, box=self.box_px)
 
     def explain(self) -> Explanation:
         """Why this crop was chosen; costs one more pass of the network without its backbone."""

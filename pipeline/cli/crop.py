@@ -57,6 +57,11 @@ Explain = Annotated[
 ReferencePhotos = Annotated[str, typer.Option(help="Folder with the references' pictures for --explain.")]
 Csv = Annotated[str, typer.Option("--csv", help="Write a table of all crops to this file.")]
 Xmp = Annotated[bool, typer.Option("--xmp", help="Write NAME.xmp with the best crop in Camera Raw's fields, too.")]
+Format = Annotated[str, typer.Option(help="Format of the crops: jpg, png, webp or tif; default: that of each photo.")]
+Quality = Annotated[
+    int, typer.Option(help="Quality of JPEG and WebP, 1 to 100; 0: that of each photo.", min=0, max=100)
+]
+KeepGps = Annotated[bool, typer.Option("--keep-gps", help="Keep the place of the photo in the crops' EXIF and XMP.")]
 Again = Annotated[bool, typer.Option("--again", help="Crop photos again whose crops are in --out already.")]
 Batch = Annotated[int, typer.Option(help="Photos in one pass of the network.", min=1, max=256)]
 Checkpoint = Annotated[str, typer.Option(help="Checkpoint of the encoder, where the model's references need one.")]
@@ -75,7 +80,8 @@ def crop_command(
     top: Top = 0, out: Out = "crops", model: Model = "",
     min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto", faces: Faces = "keep",
     margin: Margin = None, explain: Explain = False, reference_photos: ReferencePhotos = "", csv: Csv = "",
-    xmp: Xmp = False, again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
+    xmp: Xmp = False, format: Format = "", quality: Quality = 0, keep_gps: KeepGps = False,
+    again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
     work: Work = "work", save: Save = True, device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Crop photographs: writes the best crops from the full-resolution originals and prints a table."""
@@ -83,7 +89,8 @@ def crop_command(
         photos=photos, aspect=aspect, size=size, upscale=upscale,
         top=top, out=out, save=save, model=model, work=work, min_size=min_size,
         keep=keep or (), keep_file=keep_file, keep_subject=keep_subject, faces=faces, margin=margin, explain=explain,
-        explain_entries=json, reference_photos=reference_photos, xmp=xmp, again=again, batch=batch,
+        explain_entries=json, reference_photos=reference_photos, xmp=xmp, format=format, quality=quality,
+        keep_gps=keep_gps, again=again, batch=batch,
         encoder_checkpoint=encoder_checkpoint, precision=precision, device=device,
     )  # fmt: skip
     _crop(request, OutputOptions(json=json, quiet=quiet), csv)

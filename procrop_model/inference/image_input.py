@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from pipeline.core.errors import UsageError
 from pipeline.core.pictures import decoder_errors, eight_bits, orientation_of, to_srgb, upright, upright_size
+from procrop_model.inference.encoding_options import MODES, kind_of, read_encoding, usual_encoding
+from procrop_model.inference.source_metadata import SourceMetadata, read_metadata
 
 Picture = Image.Image | Path | str | NDArray[np.uint8]
-FULL_COLOUR = 0  # 4:4:4
 DETAIL = (
     2  # a decode for the network has at least this many times its input's pixels a side, so that resizing antialiases
 )
@@ -21,7 +21,8 @@ class Original:
     """An image in its upright orientation.
 
     size: (width, height) of the upright full-resolution image. orientation: EXIF orientation of the file, 1 for upright.
-    subsampling: of colour, as Pillow counts it; that of a JPEG, else 0 (none): thin coloured lines would lose their colour.
+    kind: JPEG, PNG, WEBP or TIFF, what its crops are saved as. metadata: EXIF, XMP, IPTC and resolution. encoding: options of
+    Pillow by kind, with which crops are encoded as the file is.
     """
 
     def __init__(self, picture: Picture) -> None:
@@ -31,15 +32,21 @@ class Original:
         self._picture = picture
         self._full: Image.Image | None = None
         self._small: tuple[int, NDArray[np.uint8]] | None = None
-        self.subsampling = FULL_COLOUR
+        self._native: tuple[str, Image.Image] | None = None
+        self.kind, self.metadata, self.encoding = "JPEG", SourceMetadata(Image.Exif()), usual_encoding()
         if isinstance(picture, (str, Path)):
             with decoder_errors(), Image.open(picture) as opened:
                 self.orientation, self.size = orientation_of(opened), upright_size(opened)
-                self.subsampling = _subsampling(opened)
+                self._describe(opened)
         else:
             self._full = open_upright(picture)
             self.orientation = 1 if isinstance(picture, np.ndarray) else orientation_of(picture)
             self.size = self._full.size
+            if isinstance(picture, Image.Image):
+                self._describe(picture)
+
+    def _describe(self, opened: Image.Image) -> None:
+        self.kind, self.encoding, self.metadata = kind_of(opened), read_encoding(opened), read_metadata(opened)
 
     def small(self, side: int) -> NDArray[np.uint8]:
         """uint8 RGB [h, w, 3], upright, with a long side of at least ``side`` pixels where the image has as many.
@@ -72,9 +79,18 @@ class Original:
             self._full = open_upright(self._picture)
         return self._full
 
+    def native(self, kind: str) -> Image.Image:
+        """The full-resolution upright image in the file's own mode where a file of this kind can hold it: gray, with transparency
+        or of 16 bits; else as ``full``. Cached until ``release``.
+        """
+        if self._native is None or self._native[0] != kind:
+            own = None if isinstance(self._picture, np.ndarray) else _own_mode(self._picture, MODES.get(kind, ()))
+            self._native = (kind, self.full() if own is None else own)
+        return self._native[1]
+
     def release(self) -> None:
         """Frees the pixels of a file; they are read again when needed."""
-        self._small = None
+        self._small = self._native = None
         if isinstance(self._picture, (str, Path)):
             self._full = None
 
@@ -91,10 +107,20 @@ def open_upright(image: Picture) -> Image.Image:
         return _upright(opened)
 
 
-def _subsampling(opened: Image.Image) -> int:
-    if not isinstance(opened, JpegImageFile):
-        return FULL_COLOUR
-    return max(FULL_COLOUR, int(get_sampling(opened)))  # -1: a way that Pillow does not write
+def _own_mode(picture: Image.Image | Path | str, modes: tuple[str, ...]) -> Image.Image | None:
+    """The upright image in its own mode, with its profile, if that is one of ``modes``; else None."""
+    if isinstance(picture, Image.Image):
+        return _in_mode(picture, modes)
+    with decoder_errors(), Image.open(picture) as opened:
+        return _in_mode(opened, modes)
+
+
+def _in_mode(opened: Image.Image, modes: tuple[str, ...]) -> Image.Image | None:
+    if opened.mode == "P" and "transparency" in opened.info and "RGBA" in modes:
+        return upright(opened).convert("RGBA")
+    if opened.mode.startswith("I;16") and "I;16" in modes:
+        return Image.fromarray(np.asarray(upright(opened)).astype(np.uint16))
+    return upright(opened).copy() if opened.mode in modes and "transparency" not in opened.info else None
 
 
 def _upright(opened: Image.Image) -> Image.Image:

@@ -40,6 +40,9 @@ class CropTask:
         explained: whether entries hold the explanation of each crop.
         picture: whether the explanation of the best crop is drawn to a file.
         xmp: whether an XMP sidecar with the best crop is written.
+        suffix: of the crops, such as ``.jpg``; empty: by the format of the photograph.
+        quality: of JPEG and WebP, 1 to 100; 0: that of the photograph.
+        keep_gps: whether crops keep the place in EXIF and XMP.
         thumbnails: gives the picture of a reference for the drawn explanation, or None.
     """
 
@@ -55,6 +58,9 @@ class CropTask:
     explained: bool = False
     picture: bool = False
     xmp: bool = False
+    suffix: str = ""
+    quality: int = 0
+    keep_gps: bool = False
     thumbnails: "Callable[[Reference], Image.Image | None] | None" = None
 
 
@@ -156,7 +162,9 @@ def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
         return CroppedFile(entry, [])
     out = task.out / task.places.get(file, Path())
     out.mkdir(parents=True, exist_ok=True)
-    entry["files"] = [_save(crop, out / f"{_stem(file, task)}_crop{number}") for number, crop in enumerate(crops, 1)]
+    entry["files"] = [
+        _save(crop, out / f"{_stem(file, task)}_crop{number}", task) for number, crop in enumerate(crops, 1)
+    ]
     return CroppedFile(entry, [*entry["files"], *_write_sidecars(file, crops[0], out, task)])
 
 
@@ -189,11 +197,13 @@ def _write_sidecars(file: Path, best: "Crop", out: Path, task: CropTask) -> list
     return written
 
 
-def _save(crop: "Crop", start: Path) -> str:
+def _save(crop: "Crop", start: Path, task: CropTask) -> str:
     """Write one crop to ``NAME_cropN_WxH.jpg``; gives its path. start: the path up to ``_cropN``."""
+    from procrop_model.inference.encoding_options import SUFFIXES
+
     width, height = crop.size or (crop.box_px[2] - crop.box_px[0], crop.box_px[3] - crop.box_px[1])
-    target = start.with_name(f"{start.name}_{width}x{height}.jpg")
-    crop.save(target)
+    target = start.with_name(f"{start.name}_{width}x{height}{task.suffix or SUFFIXES[crop.original.kind]}")
+    crop.save(target, quality=task.quality, keep_gps=task.keep_gps)
     return str(target)
 
 

@@ -54,6 +54,9 @@ class CropRequest:
         explain_entries: put explanations into the entries, too, even if none are drawn.
         reference_photos: folder with the references' pictures for the drawing; empty: the bundled photographs.
         xmp: write ``NAME.xmp`` with the best crop.
+        format: of the crops: ``jpg``, ``png``, ``webp`` or ``tif``; empty: that of each photograph.
+        quality: of JPEG and WebP, 1 to 100; 0: that of each photograph.
+        keep_gps: keep the place in EXIF and XMP of the crops.
         again: crop photographs again whose crops are in ``out`` already.
         batch: photographs in one pass of the network.
         encoder_checkpoint: checkpoint of the encoder, if the model's references need one.
@@ -80,6 +83,9 @@ class CropRequest:
     explain_entries: bool = False
     reference_photos: str = ""
     xmp: bool = False
+    format: str = ""
+    quality: int = 0
+    keep_gps: bool = False
     again: bool = False
     batch: int = 8
     encoder_checkpoint: str = ""
@@ -146,8 +152,21 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
         explained=request.explain or request.explain_entries,
         picture=request.explain and request.save,
         xmp=request.xmp and request.save,
+        suffix=_suffix_of(request.format),
+        quality=request.quality,
+        keep_gps=request.keep_gps,
         thumbnails=thumbnails_of(request.reference_photos) if request.explain else None,
     )
+
+
+def _suffix_of(name: str) -> str:
+    """The suffix of a format; empty for none. Raises UsageError."""
+    from procrop_model.inference.encoding_options import SUFFIXES
+
+    wanted = {"JPG": "JPEG", "TIF": "TIFF"}.get(name.upper().lstrip("."), name.upper().lstrip("."))
+    if wanted and wanted not in SUFFIXES:
+        raise UsageError(f"--format '{name}': write jpg, png, webp or tif")
+    return SUFFIXES.get(wanted, "")
 
 
 def _limits(request: CropRequest) -> "Limits":
@@ -190,7 +209,7 @@ def _options_digest(task: CropTask, limits: "Limits", folder: Path, precision: s
             [list(region) for region in limits.keep], limits.share if limits.subject is not None else 0, limits.margin,
             _digest_of_faces(limits.faces),
             {name: [list(box) for box in boxes] for name, boxes in task.keep.items()}, task.explained, task.picture, task.xmp,
-            precision,
+            precision, task.suffix, task.quality, task.keep_gps,
         ]
     )[:16]  # fmt: skip
 

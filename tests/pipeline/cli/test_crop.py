@@ -236,6 +236,19 @@ def test_a_photo_too_small_for_the_size_is_enlarged_only_when_asked(tmp_path: Pa
     assert x2 - x1 >= 580 and y2 - y1 >= 390
 
 
+def test_crops_have_the_format_of_their_photo_or_the_one_named(tmp_path: Path) -> None:
+    with Image.open(PHOTO) as opened:
+        small = opened.resize((120, 80))
+    for suffix in ("png", "webp", "tif", "gif"):
+        small.save(tmp_path / f"{suffix}.{suffix}")
+    words = [str(tmp_path / "*.*"), "--top", "1", "--faces", "off"]
+    run(*words, "--out", str(tmp_path / "own"))
+    assert sorted(p.suffix for p in (tmp_path / "own").glob("*_crop*")) == [".png", ".png", ".tif", ".webp"]
+    run(*words, "--out", str(tmp_path / "named"), "--format", "JPEG", "--quality", "50")
+    assert {p.suffix for p in (tmp_path / "named").glob("*_crop*")} == {".jpg"}
+    assert "write jpg, png, webp or tif" in str(refusal("--format", "bmp"))
+
+
 def test_fewer_crops_than_wanted_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [str(PHOTO), "--no-save", "--json", "--keep-subject", "off", "--top", "3"]
     reasons = {

@@ -99,6 +99,9 @@ VALUES = {
     "start": (["--start", "30"], {"start": 30.0}),
     # crop
     "aspect": (["--aspect", "4:5"], {"aspect": "4:5"}),
+    "format": (["--format", "png"], {"format": "png"}),
+    "quality": (["--quality", "80"], {"quality": 80}),
+    "keep_gps": (["--keep-gps"], {"keep_gps": True}),
     "upscale": (["--upscale"], {"upscale": True}),
     "top": (["--top", "2"], {"top": 2}),
     "min_size": (["--min-size", "80x60"], {"min_size": "80x60"}),
