@@ -15,7 +15,7 @@ LOSSLESS_AS_PNG = ("GIF", "BMP")
 MODES = {"JPEG": ("L",), "PNG": ("L", "LA", "RGBA", "I;16"), "WEBP": ("RGBA",), "TIFF": ("L", "LA", "RGBA", "I;16")}
 
 
-def kind_of(opened: Image.Image) -> str:
+def saved_kind(opened: Image.Image) -> str:
     """JPEG, PNG, WEBP or TIFF: what a crop of an opened image is saved as; PNG for GIF and BMP, JPEG for all others."""
     if opened.format in SUFFIXES:
         return str(opened.format)

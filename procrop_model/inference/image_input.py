@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.core.errors import UsageError
 from pipeline.core.pictures import decoder_errors, eight_bits, orientation_of, to_srgb, upright, upright_size
-from procrop_model.inference.encoding_options import MODES, kind_of, read_encoding, usual_encoding
+from procrop_model.inference.encoding_options import MODES, read_encoding, saved_kind, usual_encoding
 from procrop_model.inference.source_metadata import SourceMetadata, read_metadata
 
 Picture = Image.Image | Path | str | NDArray[np.uint8]
@@ -46,7 +46,7 @@ class Original:
                 self._describe(picture)
 
     def _describe(self, opened: Image.Image) -> None:
-        self.kind, self.encoding, self.metadata = kind_of(opened), read_encoding(opened), read_metadata(opened)
+        self.kind, self.encoding, self.metadata = saved_kind(opened), read_encoding(opened), read_metadata(opened)
 
     def small(self, side: int) -> NDArray[np.uint8]:
         """uint8 RGB [h, w, 3], upright, with a long side of at least ``side`` pixels where the image has as many.

@@ -225,7 +225,7 @@ def test_squares_are_square_with_any_other_aspect_in_the_list() -> None:
         assert [crop["aspect_name"] for crop in several["crops"]] == ["square", "16x9", "free"]
 
 
-def test_a_photo_too_small_for_the_size_is_enlarged_only_when_asked(tmp_path: Path) -> None:
+def test_small_photos_are_enlarged_only_when_asked(tmp_path: Path) -> None:
     words = [str(PHOTO), "--out", str(tmp_path), "--json", "--size", "700x500", "--keep-subject", "off"]
     (told,) = json.loads(run(*words, code=3))
     assert "--upscale enlarges it" in told["error"] and not list(tmp_path.glob("*.jpg"))

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, IptcImagePlugin, PngImagePlugin
-from PIL.JpegImagePlugin import get_sampling
 
 from procrop_model.crop import Crop
 from procrop_model.inference.image_input import Original
@@ -94,27 +93,6 @@ def test_pixels_keep_their_mode(tmp_path: Path, suffix: str, mode: str) -> None:
         want = np.asarray(opened.crop(BOX))
     assert crop.mode == mode
     np.testing.assert_allclose(np.asarray(crop).astype(int), want.astype(int), atol=60 if suffix == ".jpg" else 0)
-
-
-def test_a_jpeg_is_encoded_as_its_original(tmp_path: Path) -> None:
-    smooth = Image.linear_gradient("L").convert("RGB")
-    smooth.save(tmp_path / "a.jpg", quality=61, subsampling=1, progressive=True)
-    with Image.open(tmp_path / "a.jpg") as source:
-        crop = crop_of(tmp_path / "a.jpg", tmp_path / "b.jpg")
-        assert crop.quantization == source.quantization and get_sampling(crop) == get_sampling(source) == 1
-        assert crop.info.get("progressive")
-        better = crop_of(tmp_path / "a.jpg", tmp_path / "c.jpg", quality=97)
-        assert better.quantization[0][0] < source.quantization[0][0] and get_sampling(better) == 1
-    assert crop_of(tmp_path / "a.jpg", tmp_path / "d.png").format == "PNG"
-
-
-@pytest.mark.parametrize("lossless", [True, False])
-def test_a_webp_without_loss_stays_without(tmp_path: Path, lossless: bool) -> None:
-    pixels().save(tmp_path / "a.webp", lossless=lossless, icc_profile=PROFILE)
-    crop = crop_of(tmp_path / "a.webp", tmp_path / "b.webp")
-    with Image.open(tmp_path / "a.webp") as source:
-        same = np.array_equal(np.asarray(crop), np.asarray(source.crop(BOX)))
-    assert same == lossless
 
 
 def test_iptc_of_a_jpeg_stays(tmp_path: Path) -> None:
