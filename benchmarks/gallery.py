@@ -1,0 +1,111 @@
+"""Crops to look at: own, centre and smartcrop-style crops of photographs in several aspects, as pages or as a blind comparison.
+
+    procrop-data bench gallery --photos assets/photos --out gallery
+    procrop-data bench gallery --photos DIR --out blind --blind 7 --count 60
+
+The blind pages show two crops of each photograph, own and centre, with the sides shuffled by the seed; ``key.csv`` says which is
+which. Crops of an overlap of at least ``SAME`` are left out there: nothing distinguishes them.
+"""
+
+import argparse
+import csv
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from pipeline.core.geometry import iou
+from procrop_model import Cropper, Limits, open_upright, parse_aspect
+from procrop_model.inference.limit_scoring import largest_window
+
+ASPECTS = ("free", "1:1", "4:5", "16:9")
+SAME = 0.9
+TILE, GAP, ROWS = 300, 8, 6
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+Box = tuple[int, int, int, int]
+
+
+def centre_box(size: tuple[int, int], aspect: str) -> Box:
+    """The largest centred box of an aspect in an image of ``size`` (width, height); nine tenths of each side for ``free``."""
+    width, height = size
+    wide, high = (0.9, 0.9) if aspect == "free" else largest_window(parse_aspect(aspect) or 1.0, size)
+    left, top = (1 - wide) / 2 * width, (1 - high) / 2 * height
+    return round(left), round(top), round(width - left), round(height - top)
+
+
+def own_boxes(cropper: Cropper, image: Image.Image, limits: Limits) -> dict[str, Box]:
+    """The best crop of each aspect."""
+    return {aspect: cropper(image, aspect=aspect, top=1, limits=limits)[0].box_px for aspect in ASPECTS}
+
+
+def row_of(image: Image.Image, boxes: Sequence[Box | None], labels: Sequence[str]) -> Image.Image:
+    """The image, then its crops, side by side with labels."""
+    row = Image.new("RGB", ((TILE + GAP) * (1 + len(boxes)), TILE + 20), "white")
+    draw = ImageDraw.Draw(row)
+    for column, (box, label) in enumerate(zip([None, *boxes], ["", *labels], strict=True)):
+        tile = image.crop(box) if box else image.copy()
+        tile.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
+        row.paste(tile, (column * (TILE + GAP), 18))
+        draw.text((column * (TILE + GAP) + 2, 3), label, fill="black")
+    return row
+
+
+def save_pages(rows: Sequence[Image.Image], out: Path, name: str) -> list[Path]:
+    """JPEG pages of ROWS rows each."""
+    pages = []
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        page = Image.new("RGB", (part[0].width, sum(row.height for row in part)), "white")
+        top = 0
+        for row in part:
+            page.paste(row, (0, top))
+            top += row.height
+        pages.append(out / f"{name}-{start // ROWS + 1:02d}.jpg")
+        page.save(pages[-1], quality=82)
+    return pages
+
+
+def photographs(folder: Path, count: int, seed: int) -> Iterator[tuple[str, Image.Image]]:
+    """``count`` photographs of a folder, chosen by the seed; 0 for all, in the order of their names."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    chosen = sorted(random.Random(seed).sample(paths, min(count, len(paths)))) if count else paths
+    for path in chosen:
+        image = open_upright(path).convert("RGB")
+        image.thumbnail((1024, 1024), Image.Resampling.LANCZOS)
+        yield path.stem, image
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="procrop-data bench gallery", description=__doc__)
+    parser.add_argument("--photos", default="assets/photos")
+    parser.add_argument("--out", default="gallery")
+    parser.add_argument("--model", default="assets/models/cropper")
+    parser.add_argument("--count", type=int, default=0, help="photographs, 0 for all")
+    parser.add_argument("--blind", type=int, default=-1, help="seed of a blind comparison with the centre crop")
+    options = parser.parse_args(list(arguments))
+    out, cropper, draw = Path(options.out), Cropper.load(options.model), random.Random(options.blind)
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[Image.Image] = []
+    key: list[tuple[int, str, str, str]] = []
+    same = 0
+    for name, image in photographs(Path(options.photos), options.count, max(options.blind, 0)):
+        own = own_boxes(cropper, image, Limits())
+        if options.blind < 0:
+            rows.append(row_of(image, list(own.values()), [f"{name}, {aspect}" for aspect in own]))
+            continue
+        aspect = draw.choice(ASPECTS)
+        pair = [("own", own[aspect]), ("centre", centre_box(image.size, aspect))]
+        if iou(pair[0][1], pair[1][1]) >= SAME:
+            same += 1
+            continue
+        draw.shuffle(pair)
+        number = len(rows) + 1
+        rows.append(row_of(image, [box for _, box in pair], [f"{number} left, {aspect}", f"{number} right"]))
+        key.append((number, name, aspect, pair[0][0]))
+    pages = save_pages(rows, out, "blind" if options.blind >= 0 else "gallery")
+    if key:
+        with (out / "key.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("number", "photo", "aspect", "left"), *key])
+    print(f"{len(rows)} photographs on {len(pages)} pages, {same} alike: {out}")
