@@ -33,9 +33,8 @@ from procrop_model.training.trainer import Progress, Trainer
 from procrop_model.training.training_report import TrainingSummary
 
 __all__ = ["TrainConfig", "train"]
-FIT_TAUGHT = (
-    0.0  # weight of fit beside composition in the answer: chosen on half of FCDB's photographs (docs/people.md)
-)
+# Factors of the RoI head's outputs in the answer, where composition was taught: chosen on people's crops (docs/people.md).
+FIT, COMPOSITION = 0.0, 1.5
 
 
 def train(
@@ -114,7 +113,7 @@ def _fitting(
     side = (lite0_side(database.encoder) if shares_pass(sizes) else 0) or sizes.input_side
     count, channels = (int(size) for size in database.tokens.shape[1:])
     long_side = int(median(max(sample.width, sample.height) for sample in samples.labels()))
-    answer = replace(sizes.answer, fit=FIT_TAUGHT, composition=1.0) if taught else sizes.answer
+    answer = replace(sizes.answer, fit=FIT, composition=COMPOSITION) if taught else sizes.answer
     return replace(
         sizes, answer=answer, encoder=database.encoder, reference_dim=channels, reference_tokens=count, input_side=side,
         source_side=long_side,
