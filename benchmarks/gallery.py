@@ -1,7 +1,7 @@
 """Crops to look at: own, centre and smartcrop-style crops of photographs in several aspects, as pages or as a blind comparison.
 
-    procrop-data bench gallery --photos assets/photos --out gallery
-    procrop-data bench gallery --photos DIR --out blind --blind 7 --count 60
+    python -m benchmarks.gallery --photos assets/photos --out gallery
+    python -m benchmarks.gallery --photos DIR --out blind --blind 7 --count 60
 
 The blind pages show two crops of each photograph, own and centre, with the sides shuffled by the seed; ``key.csv`` says which is
 which. Crops of an overlap of at least ``SAME`` are left out there: nothing distinguishes them.
@@ -10,14 +10,16 @@ which. Crops of an overlap of at least ``SAME`` are left out there: nothing dist
 import argparse
 import csv
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from pipeline.core.geometry import iou
-from procrop_model import Cropper, Limits, open_upright, parse_aspect
+from procrop_model.cropper import Cropper, Limits, open_upright, parse_aspect
 from procrop_model.inference.limit_scoring import largest_window
+from stages.backends.vision.u2net import U2NetSegmenter
 
 ASPECTS = ("free", "1:1", "4:5", "16:9")
 SAME = 0.9
@@ -34,9 +36,10 @@ def centre_box(size: tuple[int, int], aspect: str) -> Box:
     return round(left), round(top), round(width - left), round(height - top)
 
 
-def own_boxes(cropper: Cropper, image: Image.Image, limits: Limits) -> dict[str, Box]:
-    """The best crop of each aspect."""
-    return {aspect: cropper(image, aspect=aspect, top=1, limits=limits)[0].box_px for aspect in ASPECTS}
+def own_boxes(cropper: Cropper, image: Image.Image, subject: Limits) -> dict[str, Box]:
+    """The best crop of each aspect, as ``procrop-data crop`` gives it: ``subject`` are the limits of fixed aspects."""
+    limits = {aspect: Limits() if aspect == "free" else subject for aspect in ASPECTS}
+    return {aspect: cropper(image, aspect=aspect, top=1, limits=own)[0].box_px for aspect, own in limits.items()}
 
 
 def row_of(image: Image.Image, boxes: Sequence[Box | None], labels: Sequence[str]) -> Image.Image:
@@ -78,7 +81,7 @@ def photographs(folder: Path, count: int, seed: int) -> Iterator[tuple[str, Imag
 
 def main(arguments: Sequence[str]) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="procrop-data bench gallery", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__)
     parser.add_argument("--photos", default="assets/photos")
     parser.add_argument("--out", default="gallery")
     parser.add_argument("--model", default="assets/models/cropper")
@@ -90,8 +93,10 @@ def main(arguments: Sequence[str]) -> None:
     rows: list[Image.Image] = []
     key: list[tuple[int, str, str, str]] = []
     same = 0
+    segmenter = U2NetSegmenter()
+    subject = Limits(subject=lambda pixels: segmenter.segment([pixels])[0])
     for name, image in photographs(Path(options.photos), options.count, max(options.blind, 0)):
-        own = own_boxes(cropper, image, Limits())
+        own = own_boxes(cropper, image, subject)
         if options.blind < 0:
             rows.append(row_of(image, list(own.values()), [f"{name}, {aspect}" for aspect in own]))
             continue
@@ -109,3 +114,7 @@ def main(arguments: Sequence[str]) -> None:
         with (out / "key.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("number", "photo", "aspect", "left"), *key])
     print(f"{len(rows)} photographs on {len(pages)} pages, {same} alike: {out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
