@@ -1,4 +1,4 @@
-"""Crops to look at: own, centre and smartcrop-style crops of photographs in several aspects, as pages or as a blind comparison.
+"""Crops to look at: own and centre crops of photographs in several aspects, as pages or as a blind comparison.
 
     python -m benchmarks.gallery --photos assets/photos --out gallery
     python -m benchmarks.gallery --photos DIR --out blind --blind 7 --count 60
@@ -24,6 +24,7 @@ from stages.backends.vision.u2net import U2NetSegmenter
 ASPECTS = ("free", "1:1", "4:5", "16:9")
 SAME = 0.9
 TILE, GAP, ROWS = 300, 8, 6
+SMALL_TILE, SMALL_ROWS = 150, 11  # of the gallery's pages
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 Box = tuple[int, int, int, int]
 
@@ -42,29 +43,38 @@ def own_boxes(cropper: Cropper, image: Image.Image, subject: Limits) -> dict[str
     return {aspect: cropper(image, aspect=aspect, top=1, limits=own)[0].box_px for aspect, own in limits.items()}
 
 
-def row_of(image: Image.Image, boxes: Sequence[Box | None], labels: Sequence[str]) -> Image.Image:
+def row_of(image: Image.Image, boxes: Sequence[Box], labels: Sequence[str], tile_side: int = TILE) -> Image.Image:
     """The image, then its crops, side by side with labels."""
-    row = Image.new("RGB", ((TILE + GAP) * (1 + len(boxes)), TILE + 20), "white")
+    row = Image.new("RGB", ((tile_side + GAP) * (1 + len(boxes)), tile_side + 20), "white")
     draw = ImageDraw.Draw(row)
     for column, (box, label) in enumerate(zip([None, *boxes], ["", *labels], strict=True)):
         tile = image.crop(box) if box else image.copy()
-        tile.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
-        row.paste(tile, (column * (TILE + GAP), 18))
-        draw.text((column * (TILE + GAP) + 2, 3), label, fill="black")
+        tile.thumbnail((tile_side, tile_side), Image.Resampling.LANCZOS)
+        row.paste(tile, (column * (tile_side + GAP), 18))
+        draw.text((column * (tile_side + GAP) + 2, 3), label, fill="black")
     return row
 
 
-def save_pages(rows: Sequence[Image.Image], out: Path, name: str) -> list[Path]:
-    """JPEG pages of ROWS rows each."""
+def gallery_row(name: str, image: Image.Image, own: dict[str, Box]) -> Image.Image:
+    """The image, its free crop, and own and centre crop of each fixed aspect."""
+    boxes, labels = [own["free"]], [f"{name}: free"]
+    for aspect in ASPECTS[1:]:
+        boxes += [own[aspect], centre_box(image.size, aspect)]
+        labels += [f"{aspect} own", f"{aspect} centre"]
+    return row_of(image, boxes, labels, SMALL_TILE)
+
+
+def save_pages(rows: Sequence[Image.Image], out: Path, name: str, count: int) -> list[Path]:
+    """JPEG pages of ``count`` rows each."""
     pages = []
-    for start in range(0, len(rows), ROWS):
-        part = rows[start : start + ROWS]
+    for start in range(0, len(rows), count):
+        part = rows[start : start + count]
         page = Image.new("RGB", (part[0].width, sum(row.height for row in part)), "white")
         top = 0
         for row in part:
             page.paste(row, (0, top))
             top += row.height
-        pages.append(out / f"{name}-{start // ROWS + 1:02d}.jpg")
+        pages.append(out / f"{name}-{start // count + 1}.jpg")
         page.save(pages[-1], quality=82)
     return pages
 
@@ -98,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     for name, image in photographs(Path(options.photos), options.count, max(options.blind, 0)):
         own = own_boxes(cropper, image, subject)
         if options.blind < 0:
-            rows.append(row_of(image, list(own.values()), [f"{name}, {aspect}" for aspect in own]))
+            rows.append(gallery_row(name, image, own))
             continue
         aspect = draw.choice(ASPECTS)
         pair = [("own", own[aspect]), ("centre", centre_box(image.size, aspect))]
@@ -109,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
         number = len(rows) + 1
         rows.append(row_of(image, [box for _, box in pair], [f"{number} left, {aspect}", f"{number} right"]))
         key.append((number, name, aspect, pair[0][0]))
-    pages = save_pages(rows, out, "blind" if options.blind >= 0 else "gallery")
+    pages = save_pages(rows, out, *(("blind", ROWS) if options.blind >= 0 else ("gallery", SMALL_ROWS)))
     if key:
         with (out / "key.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("number", "photo", "aspect", "left"), *key])
