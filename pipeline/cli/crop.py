@@ -62,7 +62,16 @@ Quality = Annotated[
     int, typer.Option(help="Quality of JPEG and WebP, 1 to 100; 0: that of each photo.", min=0, max=100)
 ]
 KeepGps = Annotated[bool, typer.Option("--keep-gps", help="Keep the place of the photo in the crops' EXIF and XMP.")]
-Again = Annotated[bool, typer.Option("--again", help="Crop photos again whose crops are in --out already.")]
+Name = Annotated[
+    str,
+    typer.Option(
+        help="Names of the crops, of {name}, {aspect}, {n}, {width}, {height}; default: {name}_crop{n}_{width}x{height}."
+    ),
+]
+Again = Annotated[
+    bool, typer.Option("--again", help="Crop photos again whose crops are in --out already, and replace these crops.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace any file that has the name of a crop.")]
 Batch = Annotated[int, typer.Option(help="Photos in one pass of the network.", min=1, max=256)]
 Checkpoint = Annotated[str, typer.Option(help="Checkpoint of the encoder, where the model's references need one.")]
 Precision = Annotated[
@@ -81,7 +90,8 @@ def crop_command(
     min_size: MinSize = "", keep: Keep = None, keep_file: KeepFile = "", keep_subject: KeepSubject = "auto", faces: Faces = "keep",
     margin: Margin = None, explain: Explain = False, reference_photos: ReferencePhotos = "", csv: Csv = "",
     xmp: Xmp = False, format: Format = "", quality: Quality = 0, keep_gps: KeepGps = False,
-    again: Again = False, batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
+    name: Name = "", again: Again = False, overwrite: Overwrite = False,
+    batch: Batch = 8, encoder_checkpoint: Checkpoint = "", precision: Precision = "fp32",
     work: Work = "work", save: Save = True, device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Crop photographs: writes the best crops from the full-resolution originals and prints a table."""
@@ -90,7 +100,7 @@ def crop_command(
         top=top, out=out, save=save, model=model, work=work, min_size=min_size,
         keep=keep or (), keep_file=keep_file, keep_subject=keep_subject, faces=faces, margin=margin, explain=explain,
         explain_entries=json, reference_photos=reference_photos, xmp=xmp, format=format, quality=quality,
-        keep_gps=keep_gps, again=again, batch=batch,
+        keep_gps=keep_gps, name=name, again=again, overwrite=overwrite, batch=batch,
         encoder_checkpoint=encoder_checkpoint, precision=precision, device=device,
     )  # fmt: skip
     _crop(request, OutputOptions(json=json, quiet=quiet), csv)
@@ -99,19 +109,26 @@ def crop_command(
 def _crop(request: CropRequest, output: OutputOptions, csv: str) -> None:
     from pipeline.app.crop_files.crop_photos import crop_photos
     from pipeline.app.crop_files.outputs import print_table, write_csv
+    from pipeline.app.progress_bar import progress_bar
 
-    report = crop_photos(request)
+    with progress_bar("crop", output.silent) as progress:
+        report = crop_photos(request, progress)
     if csv:
         write_csv(report.entries, Path(csv))
     failed = [entry for entry in report.entries if "error" in entry]
-    if not output.quiet:
-        for entry in failed:
-            print(printable(f"{entry['file']}: {entry['error']}"), file=sys.stderr)
+    for entry in failed:
+        print(printable(f"{entry['file']}: {entry['error']}"), file=sys.stderr)
     if output.json:
         print_json([{name: value for name, value in entry.items() if name != "files"} for entry in report.entries])
-    elif not output.quiet:
-        print_table(report.entries)
-        if report.reused:
-            print(f"{report.reused} of {len(report.entries)} were cropped before; --again crops them again")
+    elif not report.fresh:
+        print(
+            printable(
+                f"nothing to do: all {len(report.entries)} were cropped before into {request.out}; --again crops them again"
+            )
+        )
+    else:
+        print_table(report.fresh)
+        if reused := len(report.entries) - len(report.fresh):
+            print(f"{reused} of {len(report.entries)} were cropped before; --again crops them again")
     if failed:
         raise typer.Exit(3)

@@ -1,15 +1,16 @@
 """Crop files in batches: threads decode ahead, the network sees a batch at a time, and a bad file never stops the others."""
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
+from pipeline.app.crop_files.names import DEFAULT_NAME, TakenNames, crop_names
 from pipeline.app.crop_files.outputs import xmp_of
+from pipeline.app.crop_files.resume import CropLedger
 from pipeline.core.errors import UsageError
 from pipeline.core.geometry import to_norm
 
@@ -43,6 +44,10 @@ class CropTask:
         suffix: of the crops, such as ``.jpg``; empty: by the format of the photograph.
         quality: of JPEG and WebP, 1 to 100; 0: that of the photograph.
         keep_gps: whether crops keep the place in EXIF and XMP.
+        name: template of the crops' names.
+        names: which names outputs may have.
+        ledger: where photographs are recorded with their outputs; None: nowhere.
+        again: whether outputs of a photograph by other options may be replaced.
         thumbnails: gives the picture of a reference for the drawn explanation, or None.
     """
 
@@ -61,6 +66,10 @@ class CropTask:
     suffix: str = ""
     quality: int = 0
     keep_gps: bool = False
+    name: str = DEFAULT_NAME
+    names: TakenNames = field(default_factory=lambda: TakenNames(overwrite=True))
+    ledger: CropLedger | None = None
+    again: bool = False
     thumbnails: "Callable[[Reference], Image.Image | None] | None" = None
 
 
@@ -118,7 +127,7 @@ def _crop_group(
         elif file in crops:
             try:
                 results[file] = _write(file, crops[file], task)
-            except OSError as error:  # a file that only decodes at a reduced size
+            except (OSError, UsageError) as error:  # a file that only decodes at a reduced size, a name that is taken
                 results[file] = _failure(file, error)
         if file in decoded:
             decoded[file].release()
@@ -155,17 +164,33 @@ def _failure(file: Path, error: Exception) -> CroppedFile:
 
 
 def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
+    """Write the crops and what belongs to them beside their places, record them, and move them there. Raises UsageError."""
     width, height = crops[0].original.size
     entries = [_entry(crop, explained=task.explained, counted=task.top > 0) for crop in crops]
     entry: PhotoRecord = {"file": str(file), "width": width, "height": height, "files": [], "crops": entries}
     if task.out is None:
         return CroppedFile(entry, [])
     out = task.out / task.places.get(file, Path())
+    writers = _writers(file, crops, out, task)
+    task.names.claim(list(writers), task.ledger.own(file, any_options=task.again) if task.ledger else ())
     out.mkdir(parents=True, exist_ok=True)
-    entry["files"] = [
-        _save(crop, out / f"{_stem(file, task)}_crop{number}", task) for number, crop in enumerate(crops, 1)
-    ]
-    return CroppedFile(entry, [*entry["files"], *_write_sidecars(file, crops[0], out, task)])
+    entry["files"] = [str(path) for path in list(writers)[: len(crops)]]
+    written = [str(path) for path in writers]
+    try:
+        for path, write in writers.items():
+            write(_aside(path))
+        if task.ledger is not None:
+            task.ledger.add(file, entry, written)
+        for path in writers:
+            _aside(path).replace(path)
+    finally:
+        for path in writers:
+            _aside(path).unlink(missing_ok=True)
+    return CroppedFile(entry, written)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 def _entry(crop: "Crop", *, explained: bool, counted: bool) -> CropRecord:
@@ -183,47 +208,19 @@ def _entry(crop: "Crop", *, explained: bool, counted: bool) -> CropRecord:
     return entry
 
 
-def _write_sidecars(file: Path, best: "Crop", out: Path, task: CropTask) -> list[str]:
-    """Write the XMP sidecar and the drawn explanation of the best crop, as the task asks; gives their paths."""
-    written, stem = [], _stem(file, task)
-    if task.xmp:
-        box = to_norm(best.box_px, *best.original.size)
-        (out / f"{stem}.xmp").write_text(xmp_of(box, best.original.orientation), encoding="utf-8")
-        written.append(str(out / f"{stem}.xmp"))
-    if task.picture:
-        target = out / f"{stem}_why.png"
-        best.explain_picture(task.thumbnails).save(target)
-        written.append(str(target))
-    return written
-
-
-def _save(crop: "Crop", start: Path, task: CropTask) -> str:
-    """Write one crop to ``NAME_cropN_WxH.jpg``; gives its path. start: the path up to ``_cropN``."""
+def _writers(file: Path, crops: "Sequence[Crop]", out: Path, task: CropTask) -> dict[Path, Callable[[Path], object]]:
+    """What writes each output of a photograph, by its path: the crops, then XMP sidecar and drawn explanation of the best."""
     from procrop_model.inference.encoding_options import SUFFIXES
 
-    width, height = crop.size or (crop.box_px[2] - crop.box_px[0], crop.box_px[3] - crop.box_px[1])
-    target = start.with_name(f"{start.name}_{width}x{height}{task.suffix or SUFFIXES[crop.original.kind]}")
-    crop.save(target, quality=task.quality, keep_gps=task.keep_gps)
-    return str(target)
-
-
-def output_marks(places: Mapping[Path, Path]) -> dict[Path, str]:
-    """What tells the outputs of files apart that would have the same names: part of a hash of the file's path.
-
-    Names are compared without case, as some file systems do. places: subfolder of the outputs by file.
-    """
-    names: dict[str, list[Path]] = {}
-    for file, place in places.items():
-        names.setdefault(f"{place}/{file.stem}{_suffix_mark(file)}".casefold(), []).append(file)
-    same = [file for files in names.values() if len(files) > 1 for file in files]
-    return {file: f"-{hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:6]}" for file in same}
-
-
-def _stem(file: Path, task: CropTask) -> str:
-    return f"{file.stem}{_suffix_mark(file)}{task.marks.get(file, '')}"
-
-
-def _suffix_mark(file: Path) -> str:
-    """What keeps outputs of ``a.png`` apart from those of ``a.jpg``."""
-    kind = file.suffix.lower().lstrip(".")
-    return "" if kind in ("jpg", "jpeg") else f"_{kind}"
+    stem, best = f"{file.stem}{task.marks.get(file, '')}", crops[0]
+    names = crop_names(task.name, stem, crops, [task.suffix or SUFFIXES[crop.original.kind] for crop in crops])
+    writers: dict[Path, Callable[[Path], object]] = {
+        out / name: partial(crop.save, quality=task.quality, keep_gps=task.keep_gps)
+        for name, crop in zip(names, crops, strict=True)
+    }
+    if task.xmp:
+        text = xmp_of(to_norm(best.box_px, *best.original.size), best.original.orientation)
+        writers[out / f"{stem}.xmp"] = lambda path: path.write_text(text, encoding="utf-8")
+    if task.picture:
+        writers[out / f"{stem}_why.png"] = lambda path: best.explain_picture(task.thumbnails).save(path)
+    return writers

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.app.crop_files.batch import CropTask, crop_files, output_marks
+from pipeline.app.crop_files.batch import CropTask, crop_files
 from pipeline.app.crop_files.entries import PhotoRecord
 from pipeline.app.crop_files.inputs import (
     find_encoder,
@@ -16,6 +16,7 @@ from pipeline.app.crop_files.inputs import (
     regions_by_file,
     thumbnails_of,
 )
+from pipeline.app.crop_files.names import TakenNames, output_marks, parse_name
 from pipeline.app.crop_files.resume import CropLedger
 from pipeline.core.errors import UsageError
 from pipeline.core.processor import precision_for, slow_precision
@@ -23,6 +24,7 @@ from pipeline.core.resources import file_digest
 from pipeline.core.seeds import digest_of
 
 if TYPE_CHECKING:
+    from pipeline.app.progress_bar import ProgressCallback
     from procrop_model.cropper import Cropper, Limits
     from procrop_model.inference.crop_options import FaceFinder
 
@@ -57,7 +59,9 @@ class CropRequest:
         format: of the crops: ``jpg``, ``png``, ``webp`` or ``tif``; empty: that of each photograph.
         quality: of JPEG and WebP, 1 to 100; 0: that of each photograph.
         keep_gps: keep the place in EXIF and XMP of the crops.
-        again: crop photographs again whose crops are in ``out`` already.
+        name: template of the crops' names, of name, aspect, n, width and height; empty: ``{name}_crop{n}_{width}x{height}``.
+        again: crop photographs again whose crops are in ``out`` already, and replace those crops.
+        overwrite: replace any file that has the name of an output.
         batch: photographs in one pass of the network.
         encoder_checkpoint: checkpoint of the encoder, if the model's references need one.
         precision: ``fp32``, ``bf16`` for the backbone, or ``auto``: bf16 where the device has instructions for it.
@@ -86,7 +90,9 @@ class CropRequest:
     format: str = ""
     quality: int = 0
     keep_gps: bool = False
+    name: str = ""
     again: bool = False
+    overwrite: bool = False
     batch: int = 8
     encoder_checkpoint: str = ""
     precision: str = "fp32"
@@ -95,16 +101,17 @@ class CropRequest:
 
 @dataclass(frozen=True)
 class CropReport:
-    """entries: one per photograph, in the order of the request. reused: how many of them an earlier command had cropped."""
+    """entries: one per photograph, in the order of the request. fresh: those that no earlier command had cropped."""
 
     entries: list[PhotoRecord]
-    reused: int
+    fresh: list[PhotoRecord]
 
 
-def crop_photos(request: CropRequest) -> CropReport:
+def crop_photos(request: CropRequest, progress: "ProgressCallback | None" = None) -> CropReport:
     """Crop the requested photographs; one that cannot be read gets an entry with ``error``.
 
-    Raises UsageError for options that cannot be used, ModelError for a model that cannot be loaded.
+    progress: called with the number of photographs done and in all. Raises UsageError for options that cannot be used,
+    ModelError for a model that cannot be loaded.
     """
     from procrop_model import Cropper
 
@@ -119,17 +126,22 @@ def crop_photos(request: CropRequest) -> CropReport:
     for file in places if ledger is not None and not request.again else ():
         if ledger is not None and (entry := ledger.find(file)) is not None:
             entries[file] = entry
-    reused = len(entries)
+    reused = set(entries)
+    if progress is not None:
+        progress(len(reused), len(places))
+    made = [path for entry in entries.values() for path in entry["files"]]
+    names = TakenNames(overwrite=request.overwrite, taken=made)
+    task = replace(task, names=names, ledger=ledger, again=request.again)
     if todo := [file for file in places if file not in entries]:
         encoder = find_encoder(folder, request.encoder_checkpoint)
         if warning := slow_precision(request.precision, device):
             _log.warning(warning)
         cropper = Cropper.load(folder, device=device, encoder=encoder, precision=request.precision)
-        for file, (entry, written) in zip(todo, crop_files(cropper, todo, task, request.batch), strict=True):
+        for file, (entry, _) in zip(todo, crop_files(cropper, todo, task, request.batch), strict=True):
             entries[file] = entry
-            if ledger is not None and "error" not in entry:
-                ledger.add(file, entry, written)
-    return CropReport([entries[file] for file in places], reused)
+            if progress is not None:
+                progress(len(entries), len(places))
+    return CropReport([entries[file] for file in places], [entries[file] for file in places if file not in reused])
 
 
 def crop_file(cropper: "Cropper", file: Path, *, top: int) -> PhotoRecord:
@@ -155,6 +167,7 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
         suffix=_suffix_of(request.format),
         quality=request.quality,
         keep_gps=request.keep_gps,
+        name=parse_name(request.name),
         thumbnails=thumbnails_of(request.reference_photos) if request.explain else None,
     )
 
@@ -209,7 +222,7 @@ def _options_digest(task: CropTask, limits: "Limits", folder: Path, precision: s
             [list(region) for region in limits.keep], limits.share if limits.subject is not None else 0, limits.margin,
             _digest_of_faces(limits.faces),
             {name: [list(box) for box in boxes] for name, boxes in task.keep.items()}, task.explained, task.picture, task.xmp,
-            precision, task.suffix, task.quality, task.keep_gps,
+            precision, task.suffix, task.quality, task.keep_gps, task.name,
         ]
     )[:16]  # fmt: skip
 

@@ -44,6 +44,10 @@ def find_photos(patterns: list[str], out: Path | None = None) -> dict[Path, Path
         if not places:
             raise UsageError(f"no photographs at '{pattern}'")
         places = {file: place for file, place in places.items() if not _is_within(file, out)}
+        if not places:
+            raise UsageError(
+                f"all photographs at '{pattern}' lie in --out '{out}': choose another folder for the crops"
+            )
         for file, place in places.items():
             photos.setdefault(file, place)
     return photos

@@ -21,7 +21,7 @@ class _Row(TypedDict):
 
 
 class CropLedger:
-    """One line per photograph in ``crops.jsonl``, written after its crops; the last line of a photograph counts.
+    """One line per photograph in ``crops.jsonl``, written before its crops get their names; the last line of a photograph counts.
 
     Args:
         folder: for the crops; may not exist yet.
@@ -44,11 +44,17 @@ class CropLedger:
             return None
         return row["entry"] if all(Path(path).is_file() for path in row["made"]) else None
 
+    def own(self, file: Path, *, any_options: bool) -> list[str]:
+        """The paths of the outputs of a photograph, made with these options or with any."""
+        row = self._rows.get(str(file.resolve()))
+        return row["made"] if row is not None and (any_options or row["asked"] == self._digest) else []
+
     def add(self, file: Path, entry: PhotoRecord, written: list[str]) -> None:
         """Store the entry of a photograph. written: paths of all its outputs."""
         row: _Row = {
             "file": str(file.resolve()), "state": _state(file), "asked": self._digest, "made": written, "entry": entry
         }  # fmt: skip
+        self._rows[row["file"]] = row
         self._path.parent.mkdir(parents=True, exist_ok=True)
         is_cut = self._path.is_file() and self._path.stat().st_size > 0 and not _ends_with_newline(self._path)
         # A name that is not UTF-8 keeps its odd bytes as escapes of JSON.

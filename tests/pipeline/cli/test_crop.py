@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import get_sampling
 from typer.testing import CliRunner
 
-from pipeline.app.crop_files.batch import output_marks
+from pipeline.app.crop_files.crop_photos import CropRequest, crop_photos
 from pipeline.app.crop_files.inputs import find_encoder, find_photos, read_regions, regions_by_file
 from pipeline.app.crop_files.outputs import to_stored, xmp_of
 from pipeline.app.crop_files.resume import CropLedger
@@ -171,12 +171,43 @@ def test_an_encoder_is_built_of_what_the_references_record(tmp_path: Path) -> No
     assert encoder._settings.grid == 4
 
 
-def test_files_of_one_name_get_outputs_of_their_own(tmp_path: Path) -> None:
-    files = [tmp_path / part for part in ("1/IMG_1.JPG", "2/IMG_1.JPG", "2/img_1.jpeg", "2/other.jpg", "2/other.png")]
-    marks = output_marks(dict.fromkeys(files, Path()))
-    assert set(marks) == set(files[:3]) and len(set(marks.values())) == 3
-    assert output_marks({files[0]: Path("1"), files[1]: Path("2")}) == {}
-    assert marks == output_marks(dict.fromkeys(reversed(files), Path()))
+def test_nothing_is_overwritten_unless_asked(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [str(folder / "a"), str(folder / "b" / "cup.jpg"), "--out", str(out), "--size", "100x100", "--top", "1"]
+    run(*words)
+    made = {p.name: p.read_bytes() for p in out.glob("*.jpg")}
+    assert len(made) == 2 and len(set(made.values())) == 2
+    assert run(*words) == f"nothing to do: all 2 were cropped before into {out}; --again crops them again\n"
+    assert "--overwrite replaces it" in CliRunner().invoke(app, ["crop", *words, "--quality", "30"]).output
+    assert {p.name: p.read_bytes() for p in out.glob("*.jpg")} == made
+    run(*words, "--quality", "30", "--overwrite")
+    assert {p.name: p.read_bytes() for p in out.glob("*.jpg")} != made
+    run(*words, "--quality", "40", "--again")
+    (out / "crops.jsonl").unlink()
+    run(*words, code=3)  # whose files these are is no longer known
+    assert not list(out.glob(".*"))
+    assert "cup" in run(*words, "--name", "{name}_{aspect}_{n}") and len(list(out.glob("cup-*_1x1_1.jpg"))) == 2
+
+
+def test_crops_are_told_without_a_bar_and_written_as_they_come(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    shown = []
+    request = CropRequest([str(folder)], out=str(tmp_path / "out"), top=1, batch=1, faces="off")
+    report = crop_photos(
+        request, lambda done, total: shown.append((done, total, len(list((tmp_path / "out").rglob("*.jpg")))))
+    )
+    assert shown == [(0, 3, 0), (1, 3, 1), (2, 3, 2), (3, 3, 2)]
+    assert report.fresh == report.entries
+    again = crop_photos(request)
+    assert [entry["file"] for entry in again.fresh] == [str(folder / "b" / "torn.jpg")]
+    monkeypatch.setenv("COLUMNS", "200")
+    printed = run(
+        str(folder), "--out", str(tmp_path / "out"), "--top", "1", "--faces", "off", "--batch", "1", "-q", code=3
+    )
+    assert "2 of 3 were cropped before" in printed and "cup" not in printed
+
+
+def test_photographs_in_the_folder_of_crops_are_told(folder: Path) -> None:
+    assert "lie in --out" in str(CliRunner().invoke(app, ["crop", str(folder), "--out", str(folder)]).exception)
 
 
 def test_boxes_belong_to_the_photo_that_the_csv_names(tmp_path: Path, caplog) -> None:

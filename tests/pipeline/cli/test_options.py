@@ -102,6 +102,8 @@ VALUES = {
     "format": (["--format", "png"], {"format": "png"}),
     "quality": (["--quality", "80"], {"quality": 80}),
     "keep_gps": (["--keep-gps"], {"keep_gps": True}),
+    "name": (["--name", "{name}_{n}"], {"name": "{name}_{n}"}),
+    "overwrite": (["--overwrite"], {"overwrite": True}),
     "upscale": (["--upscale"], {"upscale": True}),
     "top": (["--top", "2"], {"top": 2}),
     "min_size": (["--min-size", "80x60"], {"min_size": "80x60"}),
