@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def slim_model(source: Path, out: Path, references: int) -> None:
         database.encoder,
         database.limits,
     )
-    fewer.metadata.encoder_settings.update(database.metadata.encoder_settings)
+    fewer.metadata = replace(fewer.metadata, encoder_settings=database.metadata.encoder_settings)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").unlink(missing_ok=True)
     fewer.save(out / "references")
