@@ -79,16 +79,20 @@ class TakenNames:
 
     def __init__(self, *, overwrite: bool, taken: Iterable[str] = ()) -> None:
         self._overwrite = overwrite
-        self._taken = {path.casefold() for path in taken}
+        self._taken = {_folded(path) for path in taken}
 
     def claim(self, paths: Sequence[Path], own: Iterable[str]) -> None:
         """Take the paths for one photograph. Raises UsageError where another photograph of this command has one of them, or
         where a file is there that is not one of its ``own`` of an earlier command.
         """
-        mine = set(own)
+        mine = {Path(path).resolve() for path in own}
         for path in paths:
-            if str(path).casefold() in self._taken:
+            if _folded(path) in self._taken:
                 raise UsageError(f"'{path}' is an output of another photograph: choose another --name")
-            if not self._overwrite and str(path) not in mine and path.exists():
+            if not self._overwrite and path.resolve() not in mine and path.exists():
                 raise UsageError(f"'{path}' exists: --overwrite replaces it, or choose another --out or --name")
-        self._taken |= {str(path).casefold() for path in paths}
+        self._taken |= {_folded(path) for path in paths}
+
+
+def _folded(path: Path | str) -> str:
+    return str(Path(path).resolve()).casefold()

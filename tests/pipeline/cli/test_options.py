@@ -85,6 +85,7 @@ VALUES = {
     "retry_failed": (["--retry-failed"], {"retry_failed": True}),
     "reason": (["--reason", "truncated"], {"reason": "truncated"}),
     "accept_change": (["--accept-change"], {"accept_change": True}),
+    "accept_takedown": (["--accept-takedown"], {"accept_takedown": True}),
     "exclude_near": (["--exclude-near", "a", "--exclude-near", "b"], {"exclude_near": ["a", "b"]}),
     "with_model": (["--with-model", "a/cropper"], {"with_model": "a/cropper"}),
     # plan

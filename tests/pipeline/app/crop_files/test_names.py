@@ -46,6 +46,7 @@ def test_only_own_files_are_replaced(tmp_path: Path) -> None:
         TakenNames(overwrite=False).claim([free, there], own=[])
     TakenNames(overwrite=False).claim([free, there], own=[str(there)])
     TakenNames(overwrite=True).claim([there], own=[])
+    TakenNames(overwrite=False).claim([there], own=[str(tmp_path / "x" / ".." / "a.jpg")])
     names = TakenNames(overwrite=True, taken=[str(there)])
     with pytest.raises(UsageError, match="another photograph"):
         names.claim([there], own=[])
