@@ -25,7 +25,7 @@ pipeline/checks/test_verify.py: pipeline.app verify_run
 pipeline/checks/test_verify.py: pipeline.checks byte_audit receipt_audit repair; pipeline.cli verify; pipeline.storage open_store
 pipeline/cli/test_audit.py: pipeline.app audit_canvases
 pipeline/cli/test_audit.py: stages.audits paint subject; stages.audits.seam canvas_samples heat_map
-pipeline/cli/test_crop.py: pipeline.app.crop_files batch inputs outputs resume; procrop_model crop
+pipeline/cli/test_crop.py: pipeline.app.crop_files inputs outputs resume; procrop_model crop
 pipeline/cli/test_crop.py: pipeline.app.crop_files crop_photos entries
 pipeline/cli/test_doctor.py: pipeline.app machine_checks; stages.backends catalogue smoke_test
 procrop_model/faces/test_detector.py: stages.backends.vision faces
