@@ -39,11 +39,11 @@ class Original:
                 self.orientation, self.size = orientation_of(opened), upright_size(opened)
                 self._describe(opened)
         else:
+            if isinstance(picture, Image.Image):
+                self._describe(picture)  # before its pixels are read, after which a WebP no longer has its file
             self._full = open_upright(picture)
             self.orientation = 1 if isinstance(picture, np.ndarray) else orientation_of(picture)
             self.size = self._full.size
-            if isinstance(picture, Image.Image):
-                self._describe(picture)
 
     def _describe(self, opened: Image.Image) -> None:
         self.kind, self.encoding, self.metadata = saved_kind(opened), read_encoding(opened), read_metadata(opened)

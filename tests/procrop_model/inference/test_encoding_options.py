@@ -42,6 +42,7 @@ def test_a_webp_without_loss_stays_without(tmp_path: Path, lossless: bool) -> No
     pixels().save(tmp_path / "a.webp", lossless=lossless)
     crop = crop_of(tmp_path / "a.webp", tmp_path / "b.webp")
     with Image.open(tmp_path / "a.webp") as source:
+        assert ("lossless" in Original(source).encoding["WEBP"]) == lossless
         same = np.array_equal(np.asarray(crop), np.asarray(source.crop(BOX)))
     assert same == lossless
 
