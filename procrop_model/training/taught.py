@@ -65,7 +65,7 @@ class TaughtViews:
             seed: of these draws.
         """
         try:
-            table = pq.ParquetFile(path).read(SCHEMA.names, use_threads=False)
+            table = pq.ParquetFile(path, pre_buffer=False).read(SCHEMA.names, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise DamagedDataError(f"{path}: no table of scored photographs: {str(error)[:80]}") from error
         self._rows: list[dict[str, object]] = table.to_pylist()
