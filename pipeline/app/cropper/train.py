@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("procrop-data")
 # Settings that the trainer's configuration holds under another name, or as a dataclass of its own.
+BELOW = 0.05  # typical crops reach a little below the least share of the training views, and up to the whole image
 CONVERTED = {"scored_windows", "batch", "k", "model", "augment", "targets", "teacher"}
 
 
@@ -167,13 +168,16 @@ def train_config_of(settings: "TrainSettings", device: str) -> "TrainConfig":
     from procrop_model.training.train import TrainConfig
 
     base = TrainConfig()
+    sizes = sizes_of(settings.model.architecture)
+    least, kept = settings.augment.fill[0], settings.augment.kept
+    answer = replace(sizes.answer, fill=(round(max(least - BELOW, BELOW), 4), 1.0), kept=kept)
     same = {name: getattr(settings, name) for name in type(settings).model_fields if name not in CONVERTED}
     return replace(
         base,
         **same,
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         batch=replace(base.batch, size=settings.batch),
-        model=replace(sizes_of(settings.model.architecture), k=settings.k, **settings.model.changes()),
+        model=replace(sizes, answer=answer, k=settings.k, **settings.model.changes()),
         augment=AugmentConfig(**settings.augment.model_dump()),
         targets=TargetConfig(**settings.targets.model_dump()),
         teacher=TeacherConfig(**settings.teacher.model_dump()),

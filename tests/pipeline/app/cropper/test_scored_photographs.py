@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from pipeline.app.cropper.scored_photographs import LEAST, LONG_SIDE, scored_photographs
+from pipeline.app.cropper.train import train_config_of
 from procrop_model.network.config import AnswerConfig
 from stages.backends import registry
 from stages.backends.captioners.template import CaptionSettings, TemplateCaptioner
+from stages.training.cropper_settings import TrainSettings
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
 from tests.fakes import FakeEncoder, FakeOutpainter, FakeScorer, FakeSegmenter
 
@@ -65,3 +67,12 @@ def test_it_is_written_once_and_anew_for_other_settings(session, tmp_path: Path)
 def test_without_windows_or_typical_crops_there_is_none(session, tmp_path: Path) -> None:
     assert scored_photographs(session, ANSWER, 0, tmp_path, quiet=True) is None
     assert scored_photographs(session, AnswerConfig(typical=0), 2, tmp_path, quiet=True) is None
+
+
+def test_typical_crops_follow_the_training_views() -> None:
+    def answer(**augment):
+        return train_config_of(TrainSettings.model_validate({"augment": augment}), "cpu").model.answer
+
+    assert answer().fill == (0.35, 1.0) and answer().kept == (0.6, 0.75)
+    assert answer(fill=(0.2, 0.9), kept=(0.5, 0.5)).fill == (0.15, 1.0)
+    assert answer(fill=(0.2, 0.9), kept=(0.5, 0.5)).kept == (0.5, 0.5)
