@@ -95,8 +95,8 @@ def cpu_seconds(cropper: Cropper, files: Sequence[Path], batch: int) -> float:
 
 def check_equal(croppers: dict[str, Cropper], files: Sequence[Path]) -> None:
     """Raises SystemExit when the two do not give the same crops."""
-    told = [[cropped.entry for cropped in crop_files(c, files, CropTask(), 8)] for c in croppers.values()]
-    for one, other in zip(*told, strict=True):
+    entries = [[cropped.entry for cropped in crop_files(c, files, CropTask(), 8)] for c in croppers.values()]
+    for one, other in zip(*entries, strict=True):
         for a, b in zip(one["crops"], other["crops"], strict=True):
             apart = max(abs(x - y) for x, y in zip(a["box_px"], b["box_px"], strict=True))
             if apart > 1 or abs(a["score"] - b["score"]) > 1e-3:

@@ -80,10 +80,10 @@ def decoder_errors() -> Iterator[None]:
             raise
         words = " ".join(str(error).split("<")[0].split())  # Pillow names the object in memory
         cut = isinstance(error, EOFError) or any(mark in words.lower() for mark in _CUT)
-        told = words or type(error).__name__
+        problem = words or type(error).__name__
         if not isinstance(error, OSError | ValueError | SyntaxError | EOFError):
-            told = f"the decoder fails ({type(error).__name__}: {words})"
-        raise PictureError("truncated" if cut else "unreadable", told) from error
+            problem = f"the decoder fails ({type(error).__name__}: {words})"
+        raise PictureError("truncated" if cut else "unreadable", problem) from error
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -54,7 +54,7 @@ def find_photos(patterns: list[str], out: Path | None = None) -> dict[Path, Path
 
 
 def _readable(files: Sequence[Path]) -> list[Path]:
-    """The files of a folder that can be read; the others are told."""
+    """The files of a folder that can be read; the others are reported."""
     skipped = [file for file in files if why_unsupported(file.name)]
     if skipped:
         names = ", ".join(printable(file.name) for file in skipped[:SHOWN])
@@ -68,7 +68,7 @@ def _is_within(file: Path, out: Path | None) -> bool:
 
 
 def regions_by_file(regions: Mapping[str, Sequence[Region]], files: Iterable[Path]) -> dict[Path, list[Region]]:
-    """Boxes to keep of each photograph. A name in the CSV fits a file whose path ends with it; one that fits none is told."""
+    """Boxes to keep of each photograph. A name in the CSV fits a file whose path ends with it; one that fits none is reported."""
     found: dict[Path, list[Region]] = {}
     paths = list(files)
     for name, boxes in regions.items():

@@ -22,12 +22,12 @@ def draw_size_scatter(rows: Sequence[Mapping[str, Any]], correlation: Sequence[f
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     axes.plot(person, own, ".", markersize=7, alpha=0.5, color="tab:orange", markeredgewidth=0)
     axes.plot(np.median(person), np.median(own), "+", markersize=16, markeredgewidth=2, color="black")
-    told = "no correlation: one side is constant"
+    words = "no correlation: one side is constant"
     if correlation is not None:
-        told = "correlation {:.2f} [{:.2f}, {:.2f}]".format(*correlation)
+        words = "correlation {:.2f} [{:.2f}, {:.2f}]".format(*correlation)
     axes.set(
         xlabel="share of the picture that the person keeps", ylabel="share that the model keeps", xlim=(0, 1.02), ylim=(0, 1.02),
-        title=f"{len(rows)} pictures, {told}; + median", aspect="equal",
+        title=f"{len(rows)} pictures, {words}; + median", aspect="equal",
     )  # fmt: skip
     axes.title.set_fontsize("medium")
     figure.savefig(path, dpi=110, format="png")
