@@ -129,6 +129,7 @@ def scorer(folder, **changes):
     return folder
 
 
+@pytest.mark.long
 def test_a_damaged_scorer_is_one_line_and_the_run_goes_on(painted, home, call):
     cut = scorer(home / "cut scorer")
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:-900])

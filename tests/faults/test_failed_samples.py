@@ -53,6 +53,7 @@ def test_too_many_failures_in_a_row_stop_the_run(photos, flag, tmp_path):
         run_shard(outpaint(session), session.run, busiest, Control(max_consecutive_failures=3))
 
 
+@pytest.mark.long
 def test_dying_workers_are_one_line_and_a_rerun_mends_it(photos, flag, tmp_path):
     work, recipe = tmp_path / "work", recipe_for(photos)
     session = session_for(recipe, work, outpainter=TroubledOutpainter(flag=str(flag), deadly=True, share=1))

@@ -109,6 +109,7 @@ def test_no_right_to_write_and_wrong_credentials(said, server, photos, monkeypat
     assert [entry["Key"] for entry in server[2].list_objects_v2(Bucket="closed")["Contents"]] == ["theirs.txt"]
 
 
+@pytest.mark.long
 def test_the_commands_that_read_a_run(said, server, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("PROCROP_CACHE", str(tmp_path / "cache"))
     server[2].create_bucket(Bucket="mine")

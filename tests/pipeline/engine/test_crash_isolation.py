@@ -35,6 +35,7 @@ def test_a_deadly_sample_is_a_row_and_the_rest_keep_their_bytes(tmp_path, images
     assert left == []
 
 
+@pytest.mark.long
 def test_one_worker_and_deadly_samples_give_the_same_bytes(tmp_path):
     stage = Poisoned({"k00", "k18"}, images=True)
     first, second = do(stage, tmp_path / "two"), do(stage, tmp_path / "one", workers=1)

@@ -107,6 +107,7 @@ def test_auto_precision_is_recorded_as_what_it_became(workplace: Path, tmp_path:
 
 
 # The tracer of torch.compile itself looks at the gradients of what it is given.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_a_compiled_network_gives_the_same_losses(workplace: Path, plain: Plain, tmp_path: Path) -> None:
     steps, weights = run(workplace, tmp_path, compiler="eager")

@@ -14,6 +14,7 @@ from procrop_model.evaluation.evaluate_run import evaluate
 from stages.training.cropper_settings import TrainSettings
 
 
+@pytest.mark.long
 def test_every_part_has_its_rows_and_nothing_is_trained_twice(workplace: Path, tmp_path: Path) -> None:
     work = shutil.copytree(workplace, tmp_path / "work")
     plan = SimpleNamespace(work_shards=1)

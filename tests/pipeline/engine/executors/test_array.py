@@ -65,6 +65,7 @@ def end(process):
     return process.returncode, out, err
 
 
+@pytest.mark.long
 def test_two_tasks_make_the_whole_run_with_the_same_bytes(tmp_path):
     make_photos(tmp_path / "photos", 6, (320, 240))
     (tmp_path / "task.py").write_text(TASK)
