@@ -145,6 +145,11 @@ class Cropper:
         side = DETAIL * max(self.config.source_side, self.config.input_side)
         return max(side, SUBJECT_SIDE) if limits is not None and limits.subject is not None else side
 
+    @property
+    def states_chances(self) -> bool:
+        """Whether the score of a crop is the chance of an IoU of 0.75 with the best crop; not for older croppers."""
+        return self.config.answer.typical > 0
+
     def propose(
         self,
         images: Sequence[NDArray[np.uint8]],

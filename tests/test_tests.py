@@ -32,7 +32,7 @@ procrop_model/faces/test_detector.py: stages.backends.vision faces
 pipeline/cli/test_eval.py: pipeline.app calibrate_scorers; pipeline.app.public_sets convert
 pipeline/cli/test_eval.py: pipeline.app result_stamp; pipeline.app.public_sets cad_writer to_shards
 pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluate_public_set evaluation_report evaluation_request measured_models
-pipeline/cli/test_eval.py: pipeline.app.cropper size_scatter train_overlap; pipeline.cli eval_tables
+pipeline/cli/test_eval.py: pipeline.app.cropper reliability_diagram size_scatter train_overlap; pipeline.cli eval_tables
 pipeline/cli/test_eval.py: pipeline.cli convert
 pipeline/cli/test_run.py: pipeline.app run_stages
 pipeline/cli/test_run.py: pipeline.cli app; pipeline.app execute session worker_count

@@ -35,6 +35,8 @@ def print_rows(result: Mapping[str, Any]) -> None:
         print("pairs: " + ", ".join(f"{name} {count}" for name, count in result["pairs"].items()))
     if "correlations" in result:
         _print_box_figures(result)
+    if "calibration" in result:
+        _print_calibration(result["calibration"])
     if "faces" in result:
         _print_faces(result["faces"])
     for name, group in result.get("groups", {}).items():
@@ -78,6 +80,14 @@ def _print_box_figures(result: Mapping[str, Any]) -> None:
     _print(("", *bins), lines)
     areas = ", ".join(f"{name} {low:.2f} {mid:.2f} {high:.2f}" for name, (low, mid, high) in result["areas"].items())
     print(f"\nshare of the picture kept, 10 % 50 % 90 % quantiles: {areas}")
+
+
+def _print_calibration(calibration: Mapping[str, Any]) -> None:
+    print(
+        f"\nscore of the top crop, and the share that reach an IoU of 0.75 (mean distance {calibration['error']:.3f})"
+    )
+    bins = [(f"{one['score']:.2f}", str(one["n"]), interval(one["reached"])) for one in calibration["bins"]]
+    _print(("score", "n", "reached [95 %]"), bins)
 
 
 def _print_faces(faces: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pipeline.core.json_types import JsonObject
 from procrop_model.evaluation.baselines import NORM, Finder, Pixels, scaled
 from procrop_model.evaluation.box_statistics import box_figures
 from procrop_model.evaluation.metrics import CropMetrics, best_constant_box, bootstrap, crop_metrics
+from procrop_model.evaluation.score_calibration import score_calibration
 from procrop_model.inference.predictor import Floats
 from procrop_model.training.samples import CanvasSample, read_split
 
@@ -27,6 +28,10 @@ Figures = dict[str, dict[str, float]]  # of one image: method -> figure -> value
 
 class CropperLike(Protocol):
     """What is evaluated: ``procrop_model.Cropper``, or any object with these methods."""
+
+    @property
+    def states_chances(self) -> bool:
+        """Whether the scores of its proposals are the chance of an IoU of 0.75 with the best crop."""
 
     def propose(
         self, images: Sequence[Pixels], *, k: int | None = None, exclude: Sequence[Collection[str]] | None = None
@@ -76,7 +81,8 @@ def evaluate(
     """The cropper and its baselines on a split of a dataset, in the form of ``eval --json``.
 
     Gives dataset, protocol, split, n (canvases), photos, ``rows`` by method with ``iou``, ``bde`` and ``recall`` as
-    [mean, low, high], ``clear_of`` and ``differences`` (of these functions), what ``box_figures`` gives, ``cost`` by method, and
+    [mean, low, high], ``clear_of`` and ``differences`` (of these functions), what ``box_figures`` gives, ``calibration`` of a
+    cropper whose scores are chances, ``cost`` by method, and
     ``images``: the figures of every method for each canvas. The constant box is fitted on the train split. A canvas's own photo
     is never among its references.
 
@@ -94,13 +100,14 @@ def evaluate(
     if not samples:
         raise ValueError(f"the split '{split}' of {dataset_dir} is empty")
     watch = Stopwatch()
-    boxes = _predict(cropper, samples, k=k, finders=finders or {}, watch=watch, progress=progress)
+    boxes, scores = _predict(cropper, samples, k=k, finders=finders or {}, watch=watch, progress=progress)
     constant = _constant(dataset_dir)
     labels = list(samples.labels())
     fixed = {**NORM, "constant": constant}
     figures = [_figures(sample, of_image, fixed) for sample, of_image in zip(labels, boxes, strict=True)]
     photos = [sample.photo for sample in labels]
     methods = [MODEL, *fixed, *(finders or {})]
+    reached = [of_image[MODEL]["recall"] for of_image in figures]
     rows = {method: summary([of_image[method] for of_image in figures], METRICS, photos) for method in methods}
     return {
         "dataset": Path(dataset_dir).name,
@@ -113,6 +120,7 @@ def evaluate(
         "clear_of": clear_of(rows),
         "differences": differences(figures, METRICS, photos),
         **_box_figures(labels, boxes, fixed, figures),
+        **({"calibration": score_calibration(scores, reached, photos)} if cropper.states_chances else {}),
         "cost": watch.cost(cropper),
         "images": [_image_row(*of_image) for of_image in zip(labels, boxes, figures, strict=True)],
     }
@@ -156,20 +164,25 @@ def clear_of(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dic
 def _predict(
     cropper: CropperLike, samples: Sequence[CanvasSample], *, k: int | None, finders: Mapping[str, Finder],
     watch: Stopwatch, progress: Progress | None,
-) -> list[dict[str, list[float]]]:  # fmt: skip
-    """Boxes in pixels of the model and each finder for each canvas; one image at a time, so that the times are a user's."""
+) -> tuple[list[dict[str, list[float]]], list[float]]:  # fmt: skip
+    """Boxes in pixels of the model and each finder for each canvas, and the model's scores of its own.
+
+    One image at a time, so that the times are a user's.
+    """
     predictions: list[dict[str, list[float]]] = []
+    scores: list[float] = []
     for index in range(len(samples)):
         sample = samples[index]
         image = sample.decode().image
-        boxes, _ = watch.run(MODEL, partial(cropper.propose, [image], k=k, exclude=[{sample.photo}]))
+        boxes, ranked = watch.run(MODEL, partial(cropper.propose, [image], k=k, exclude=[{sample.photo}]))
         of_image = {MODEL: [float(x) for x in boxes[0][0]]}
         for name, finder in finders.items():
             of_image[name] = [float(x) for x in watch.run(name, partial(finder, image))]
         predictions.append(of_image)
+        scores.append(float(ranked[0][0]))
         if progress is not None:
             progress(len(predictions), len(samples))
-    return predictions
+    return predictions, scores
 
 
 def _constant(dataset_dir: Path | str) -> tuple[float, float, float, float]:

@@ -29,6 +29,7 @@ from procrop_model.evaluation.judges import (
     ordered,
 )
 from procrop_model.evaluation.metrics import bootstrap
+from procrop_model.evaluation.score_calibration import score_calibration
 from procrop_model.evaluation.set_metrics import ap_interval
 from procrop_model.evaluation.sources import BoxSource
 from procrop_model.inference.crop_options import FaceFinder
@@ -72,9 +73,9 @@ def evaluate_set(
     """A cropper, scorer or file of boxes and its baselines on a public set, in the form of ``evaluate``.
 
     Intervals are drawn by image file. Protocols of boxes also give ``correlations`` with the person's box and ``areas`` by
-    method, and ``by_size``: IoU by the size of the person's crop; with a finder of faces also ``faces``: how many there are and
-    which share each method cuts. ``groups`` has ``n`` and ``rows`` of each group of images, by default those with faces and
-    those without.
+    method, ``by_size``: IoU by the size of the person's crop, and for a source that states chances ``calibration``; with a finder
+    of faces also ``faces``: how many there are and which share each method cuts. ``groups`` has ``n`` and ``rows`` of each group
+    of images, by default those with faces and those without.
 
     Args:
         source: what is measured.
@@ -109,6 +110,7 @@ def evaluate_set(
         "clear_of": clear_of(rows),
         "differences": _differences(results, photos, protocol),
         **(_box_figures(results, photos) if protocol in BOX_PROTOCOLS else {}),
+        **(_calibration(results, photos) if protocol in BOX_PROTOCOLS and source.states_chances else {}),
         **({"pairs": _pair_counts(results)} if protocol == PAIRS else {}),
         **({"faces": _face_figures(results, faces, photos)} if faces else {}),
         **({"groups": _groups(results, usable, groups, protocol)} if groups else {}),
@@ -201,6 +203,11 @@ def _box_figures(results: Sequence[ImageResult], photos: Sequence[str]) -> dict[
     own = {method: np.stack([result.boxes[method] for result in results]) for method in results[0].boxes}
     ious = {method: np.array([result.figures[method]["iou"] for result in results]) for method in own}
     return box_figures(own, ious, wanted, photos)
+
+
+def _calibration(results: Sequence[ImageResult], photos: Sequence[str]) -> dict[str, object]:
+    scores = [result.score or 0.0 for result in results]
+    return {"calibration": score_calibration(scores, [one.figures[MODEL]["recall"] for one in results], photos)}
 
 
 def _face_figures(results: Sequence[ImageResult], faces: Sequence[Faces], photos: Sequence[str]) -> dict[str, object]:

@@ -57,6 +57,7 @@ class ImageResult:
         figures: by method.
         boxes: for protocols of boxes, each method's box in 0..1, [4].
         person: for protocols of boxes, the mean of the annotations in 0..1, [4].
+        score: for protocols of boxes, the model's own score of its box.
         ranked: IoUs and scores of each method's boxes, best first, for protocols with average precision.
         pairs: for ranking pairs, by kind of pair (PAIR_KINDS) and method: 1 for each pair that agrees, else 0 (0.5 for a tie).
     """
@@ -66,6 +67,7 @@ class ImageResult:
     figures: Figures
     boxes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     person: NDArray[np.float64] | None = None
+    score: float | None = None
     ranked: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
     pairs: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
@@ -74,6 +76,8 @@ class ImageResult:
         areas: dict[str, float] = {}
         if self.person is not None:
             areas = {"area": _share(self.boxes[MODEL]), "person_area": _share(self.person)}
+        if self.score is not None:
+            areas["score"] = round(self.score, 4)
         return {
             "key": image.name, "photo": str(image.path), "width": image.width, "height": image.height,
             "box_px": self.box_px, "annotations": self.annotations, **areas, **self.figures,
@@ -112,7 +116,7 @@ def _share(box: NDArray[np.float64]) -> float:
 
 def _against(case: ImageCase, annotations: Sequence[Box]) -> ImageResult:
     """The model's top box and each baseline's box against annotations."""
-    proposed, _ = case.proposals()
+    proposed, scores = case.proposals()
     top = [float(x) for x in proposed[0]]
     size = (case.image.width, case.image.height)
     chosen: dict[str, Box] = {MODEL: top, **case.single}
@@ -122,7 +126,8 @@ def _against(case: ImageCase, annotations: Sequence[Box]) -> ImageResult:
         figures[name] = {key: value for key, value in asdict(metrics).items() if key in METRICS}
     boxes = {name: np.array(to_norm(box, *size)) for name, box in chosen.items()}
     person = np.mean([to_norm(box, *size) for box in annotations], axis=0)
-    return ImageResult([round(x, 2) for x in top], [list(box) for box in annotations], figures, boxes, person)
+    own = [round(x, 2) for x in top]
+    return ImageResult(own, [list(box) for box in annotations], figures, boxes, person, float(scores[0]))
 
 
 def _first(case: ImageCase) -> ImageResult:

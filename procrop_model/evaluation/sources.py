@@ -23,6 +23,10 @@ ScoreBoxes = Callable[[Pixels, Floats], Floats]
 class BoxSource(Protocol):
     """Whatever gives crops, or scores of crops; one that cannot give one of them raises UsageError."""
 
+    @property
+    def states_chances(self) -> bool:
+        """Whether the scores of its proposals are the chance of an IoU of 0.75 with the best crop."""
+
     def proposals(self, image: LabelledImage, pixels: Pixels, own_key: str) -> tuple[Floats, Floats]:
         """Boxes [Q, 4] in pixels and their scores [Q], best first. own_key: content key of the image, or ""."""
 
@@ -35,6 +39,7 @@ class CropperSource:
 
     def __init__(self, cropper: CropperLike) -> None:
         self.cropper = cropper
+        self.states_chances = cropper.states_chances
 
     def proposals(self, image: LabelledImage, pixels: Pixels, own_key: str) -> tuple[Floats, Floats]:
         """The cropper's proposals."""
@@ -52,6 +57,8 @@ class ScorerSource:
     Args:
         score: gives the scores [N] of boxes [N, 4] in pixels of an image uint8 [H, W, 3].
     """
+
+    states_chances = False
 
     def __init__(self, score: ScoreBoxes) -> None:
         self._score = score
@@ -73,6 +80,8 @@ class GivenBoxes:
     Args:
         boxes: of each image file, in pixels, best first.
     """
+
+    states_chances = False
 
     def __init__(self, boxes: Mapping[Path, Sequence[BoxXyxy]]) -> None:
         self._boxes = boxes
@@ -98,6 +107,7 @@ class ResizedSource:
     def __init__(self, source: BoxSource, long_side: int) -> None:
         self._source, self._long_side = source, long_side
         self.cropper = getattr(source, "cropper", None)
+        self.states_chances = source.states_chances
 
     def proposals(self, image: LabelledImage, pixels: Pixels, own_key: str) -> tuple[Floats, Floats]:
         """The source's proposals for the reduced image."""

@@ -15,7 +15,7 @@ STRIDES = {PROCROP: 16, PUBLISHED: 32}  # of the map that the encoder reads
 
 @dataclass(frozen=True)
 class AnswerConfig:
-    """How scored boxes become the crops that are given (``inference/expected_agreement.py``).
+    """How scored boxes become the crops that are given (``answer/expected_agreement.py``).
 
     Args:
         typical: number of typical crops, among them the whole image; 0 for a model that answers with its boxes of best score.

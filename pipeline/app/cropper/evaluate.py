@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from procrop_model.training.samples import CanvasSet
 
 FITTED = 48  # train canvases that the margin of the saliency box is fitted on
-VERSION = 3  # of the result of a run's evaluation; a higher one makes stored results stale
+VERSION = 4  # of the result of a run's evaluation; a higher one makes stored results stale
 
 
 def evaluate_request(request: EvaluationRequest, *, quiet: bool = False) -> Mapping[str, Any]:

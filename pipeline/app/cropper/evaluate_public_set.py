@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.app.cropper.evaluation_request import EvaluationRequest
 from pipeline.app.cropper.measured_models import boxes_source, image_finders, load_cropper, scorer_source
+from pipeline.app.cropper.reliability_diagram import draw_reliability_diagram
 from pipeline.app.cropper.size_scatter import draw_size_scatter
 from pipeline.app.progress_bar import progress_bar
 from pipeline.core.errors import UsageError
@@ -128,6 +129,8 @@ def _write(result: Mapping[str, Any], out: Path, name: str) -> None:
     write_boxes(result["images"], out / f"{name}-boxes.csv")
     if "correlations" in result:
         draw_size_scatter(result["images"], result["correlations"]["model"]["area"], out / f"{name}-sizes.png")
+    if "calibration" in result:
+        draw_reliability_diagram(result["calibration"], out / f"{name}-calibration.png")
 
 
 def write_boxes(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

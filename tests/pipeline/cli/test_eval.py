@@ -140,13 +140,15 @@ def test_own_boxes_are_written_and_measured_again(command, tmp_path: Path) -> No
         "identity",
         "centre_0.9",
     ]
-    with Image.open(out / "fcdb-cacnet-sizes.png") as scatter:
-        assert min(scatter.size) > 400
+    for part in ("sizes", "calibration"):
+        with Image.open(out / f"fcdb-cacnet-{part}.png") as drawn:
+            assert min(drawn.size) > 400
+    assert sum(one["n"] for one in own["calibration"]["bins"]) == own["n"]
     boxes = out / "fcdb-cacnet-boxes.csv"
     assert boxes.read_text().startswith("file,x1,y1,x2,y2\n0.jpg,") and len(boxes.read_text().splitlines()) == 7
     code, told, _ = command(*words, "--boxes", boxes, "--groups", tmp_path / "groups.csv", "--json")
     again = read(told)
-    assert code == 0 and again["measured"] == "boxes of fcdb-cacnet-boxes.csv"
+    assert code == 0 and again["measured"] == "boxes of fcdb-cacnet-boxes.csv" and "calibration" not in again
     assert again["rows"]["model"]["iou"] == pytest.approx(own["rows"]["model"]["iou"], abs=1e-3)
     assert {name: group["n"] for name, group in again["groups"].items()} == {"nobody": 1, "people": 2}
     assert (out / "fcdb-cacnet-fcdb-cacnet-boxes.json").is_file()

@@ -22,6 +22,8 @@ from tests.miniature_sets import MAKERS, TALL, WIDE, picture
 class ScriptedCropper:
     """Proposes one box a picture size, and scores a box by its area."""
 
+    states_chances = True
+
     def __init__(self, boxes: dict[tuple[int, int], list[list[float]]] | None = None) -> None:
         self.boxes, self.excluded = boxes or {}, []
 

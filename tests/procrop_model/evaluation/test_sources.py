@@ -31,6 +31,8 @@ def test_a_scorer_has_scores_and_no_crops() -> None:
 class Recording:
     """Answers with the right half of what it sees, and keeps what it was asked."""
 
+    states_chances = False
+
     cropper = "the network"
 
     def __init__(self) -> None:
