@@ -110,6 +110,7 @@ def parse_treatment(words: str) -> "SeamSettings":
     """Seam settings from ``key=value`` words. Raises UsageError, also for settings that need the canvases painted again."""
     from pydantic import ValidationError
 
+    from pipeline.planning.recipe_errors import mistake_text
     from stages.canvases.seam_treatment import UNTREATED, SeamSettings
 
     pairs = dict(word.partition("=")[::2] for word in words.split())
@@ -122,6 +123,4 @@ def parse_treatment(words: str) -> "SeamSettings":
     try:
         return SeamSettings.model_validate({**UNTREATED.model_dump(), **pairs})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"--treat '{words}': {where}: {first['msg']}") from error
+        raise UsageError(f"--treat '{words}': {mistake_text(SeamSettings, error)}") from error

@@ -9,6 +9,7 @@ import typer
 from pipeline.cli import (
     audit,
     bench,
+    config,
     convert,
     crop,
     doctor,
@@ -32,7 +33,7 @@ directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = (
-    run, plan, crop, export, train, eval, convert, status, verify,
+    run, plan, config, crop, export, train, eval, convert, status, verify,
     audit, doctor, bench,
 )  # fmt: skip
 for module in COMMANDS:

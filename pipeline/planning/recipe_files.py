@@ -1,10 +1,8 @@
 """Recipes: YAML files, named (``demo``) or given as a path, with ``base:`` inheritance and ``key=value`` overrides."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, TypeVar, Union, get_args, get_origin
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pipeline.core.errors import UsageError
 from pipeline.core.json_types import Json
 from pipeline.core.resources import bundled
-from pipeline.storage.retry import redacted
+from pipeline.planning.recipe_errors import did_you_mean, mistake_text
+from pipeline.planning.setting_types import choices_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_DEPTH = 8  # of ``base:`` inheritance
@@ -34,7 +33,9 @@ def find_recipe(name: str) -> Path:
         raise UsageError(f"config file '{name}' does not exist")
     bundled_path = bundled("configs") / f"{name}.yaml"
     if not bundled_path.is_file():
-        raise UsageError(f"no config named '{name}': known are {', '.join(recipe_names())}; or give a path to a .yaml")
+        known = recipe_names()
+        hint = did_you_mean(name, known)
+        raise UsageError(f"no config named '{name}'{hint}: known are {', '.join(known)}; or give a path to a .yaml")
     return bundled_path
 
 
@@ -44,7 +45,7 @@ def read_recipe_mapping(name: str, depth: int = 0) -> dict[str, Json]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise UsageError(f"config '{path}' is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"config '{path}' is not valid YAML{_place_of(error)}") from error
     if not isinstance(data, dict):
         raise UsageError(f"config '{path}' must be a mapping of keys, not a {type(data).__name__}")
     base = data.pop("base", None)
@@ -60,6 +61,10 @@ def merge(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]
     out = dict(base)
     for key, value in over.items():
         mine = out.get(key)
+        if isinstance(value, str) and isinstance(mine, Mapping) and "kind" in mine:
+            value = {"kind": value}  # ``models.scorer=laion``
+        elif isinstance(mine, str) and isinstance(value, Mapping):
+            mine = {"kind": mine}
         if isinstance(mine, Mapping) and isinstance(value, Mapping) and _same_kind(mine, value):
             out[key] = merge(mine, value)
         else:
@@ -111,8 +116,19 @@ def _from_yaml(text: str, value: str) -> Json:
     try:
         parsed: Json = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise UsageError(f"'{text}': the value is not valid YAML: {' '.join(str(error).split())[:200]}") from error
+        raise UsageError(f"'{text}': the value is not valid YAML; quote it, for example '{_quoted(text)}'") from error
     return parsed
+
+
+def _quoted(text: str) -> str:
+    name, _, value = text.partition("=")
+    return f'{name}="{value}"'
+
+
+def _place_of(error: yaml.YAMLError) -> str:
+    """Where a file cannot be read."""
+    mark = getattr(error, "problem_mark", None)
+    return f": see line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
 
 
 def _is_quoted(value: str) -> bool:
@@ -124,16 +140,8 @@ def _is_text(model: type[BaseModel], path: Sequence[str]) -> bool:
     kinds: list[object] = [model]
     for part in path:
         fields = [kind.model_fields for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        kinds = [kind for named in fields if part in named for kind in _choices(named[part].annotation)]
+        kinds = [kind for named in fields if part in named for kind in choices_of(named[part].annotation)]
     return bool(kinds) and all(kind is str for kind in kinds)
-
-
-def _choices(annotation: object) -> list[object]:
-    """The types that an annotation allows: the members of a union, without what ``Annotated`` adds."""
-    if get_origin(annotation) in (Union, UnionType, Annotated):
-        members = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
-        return [kind for member in members for kind in _choices(member)]
-    return [annotation]
 
 
 def parse(model: type[ModelT], data: Mapping[str, Json], origin: str) -> ModelT:
@@ -141,42 +149,5 @@ def parse(model: type[ModelT], data: Mapping[str, Json], origin: str) -> ModelT:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in _path_of(model, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            allowed = ", ".join(_siblings(model, first["loc"])) or "nothing"
-            raise UsageError(f"config {origin}: unknown key '{key}'; allowed here: {allowed}") from error
-        value = "" if first["type"] == "missing" else f" = {_without_users(repr(first['input']))}"
         # The cause is left out: its text holds the value, which may be a password.
-        raise UsageError(f"config {origin}: {key}{value}: {first['msg']}") from None
-
-
-def _without_users(text: str) -> str:
-    """A value as an error shows it: without the user and password of an address."""
-    return re.sub(r"(://)[^/\s@'\"]+@", r"\1***@", redacted(text))
-
-
-def _siblings(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that are allowed beside an unknown key."""
-    *_, (_, current) = _walk(model, loc[:-1])
-    return sorted(getattr(current, "model_fields", {}))
-
-
-def _path_of(model: type[BaseModel], loc: Sequence[int | str]) -> list[int | str]:
-    """The path of a wrong key as the user wrote it; pydantic inserts the chosen ``kind`` between a role and its keys."""
-    walked = list(_walk(model, loc))
-    return [part for part, (is_kind, _) in zip(loc, walked[1:], strict=True) if not is_kind]
-
-
-def _walk(model: type[BaseModel], loc: Sequence[int | str]) -> Iterator[tuple[bool, object]]:
-    """(whether a part of the path is a ``kind``, the type it leads to), for the root and for each part."""
-    current: object = model
-    yield False, current
-    for part in loc:
-        members = [m for m in get_args(current) if "kind" in getattr(m, "model_fields", {})]
-        chosen = next((m for m in members if part in get_args(m.model_fields["kind"].annotation)), None)
-        if chosen is None:
-            field = getattr(current, "model_fields", {}).get(part)
-            yield False, (current := field.annotation if field is not None else current)
-        else:
-            yield True, (current := chosen)
+        raise UsageError(f"config {origin}: {mistake_text(model, error)}") from None

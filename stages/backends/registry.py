@@ -69,12 +69,14 @@ class ModelSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _name_kinds(cls, given: object) -> object:
-        """A role's settings without a ``kind`` are those of its default; YAML reads a bare ``off`` as false."""
+        """A word is short for its ``kind``; settings without one are those of the default; YAML reads a bare ``off`` as false."""
         if not isinstance(given, Mapping):
             return given
         named = dict(given)
         for role, field in cls.model_fields.items():
             chosen = named.get(role)
+            if isinstance(chosen, str) or chosen is False:
+                chosen = {"kind": chosen}
             if isinstance(chosen, Mapping):
                 kind = chosen.get("kind", field.default.kind)
                 named[role] = {**chosen, "kind": "off" if kind is False else kind}

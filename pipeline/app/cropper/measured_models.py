@@ -52,13 +52,14 @@ def boxes_source(table: str, images: "Sequence[LabelledImage]") -> "BoxSource":
 def _scorer(name: str) -> "Scorer":
     from pydantic import ValidationError
 
+    from pipeline.planning.recipe_errors import mistake_text
     from stages.backends.registry import ModelSettings
 
     chosen = {"kind": "composition", "folder": name} if Path(name).is_dir() else {"kind": name}
     try:
         return ModelSettings.model_validate({"scorer": chosen}).scorer.build()
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
+        reason = mistake_text(ModelSettings, error)
         raise UsageError(
             f"--scorer '{name}': no such folder, and no scorer that needs no settings: {reason}"
         ) from error
