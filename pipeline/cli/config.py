@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        help="key=value overrides of the recipe, and names of keys to show: outpaint, models.scorer.", metavar="[KEY[=VALUE]]..."
+        help="key=value overrides of the recipe, and names of keys to show: outpaint, models.scorer.",
+        metavar="[KEY[=VALUE]]...",
     ),
 ]
 

@@ -106,7 +106,11 @@ def _next(step: _Step, part: int | str) -> _Step:
     inner = get_args(step.annotation)
     if get_origin(step.annotation) is tuple:
         return _Step(part, inner[0], list(nested_metadata(inner[0])))
-    return _Step(part, inner[1], list(nested_metadata(inner[1]))) if get_origin(step.annotation) is dict else _Step(part, None)
+    return (
+        _Step(part, inner[1], list(nested_metadata(inner[1])))
+        if get_origin(step.annotation) is dict
+        else _Step(part, None)
+    )
 
 
 def _key(steps: Sequence[_Step]) -> str:

@@ -11,7 +11,9 @@ from pipeline.core.errors import UsageError
 
 
 def test_keys_are_printed_with_default_type_and_meaning():
-    done = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["config", "show", "--config", "demo", "outpaint", "models.scorer=laion"])
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(
+        app, ["config", "show", "--config", "demo", "outpaint", "models.scorer=laion"]
+    )
     lines = done.stdout.splitlines()
     assert done.exit_code == 0 and lines[0] == "outpaint.variants = 2   (a whole number, 1 to 99; default 4)"
     assert lines[1] == "    canvases of each photo in the train split."
@@ -25,7 +27,9 @@ def test_json_has_every_key(tmp_path):
 
 
 def test_an_unknown_key_names_a_close_one(tmp_path):
-    assert [key.value for key in shown_keys("", str(tmp_path), ["models.scorer=laion", "models.scorer.kind"])] == ["laion"]
+    assert [key.value for key in shown_keys("", str(tmp_path), ["models.scorer=laion", "models.scorer.kind"])] == [
+        "laion"
+    ]
     with pytest.raises(UsageError, match=r"no key 'outpant' \(did you mean 'outpaint'\?\)"):
         shown_keys("", str(tmp_path), ["outpant"])
 

@@ -8,7 +8,9 @@ from pipeline.app.recipe_for_run import recipe_for
 from pipeline.core.errors import UsageError
 from pipeline.planning.recipe_errors import did_you_mean
 
-FOREIGN = re.compile(r"Input should|Value error|validation|Field required|Extra inputs|not permitted|discriminator|tag ")
+FOREIGN = re.compile(
+    r"Input should|Value error|validation|Field required|Extra inputs|not permitted|discriminator|tag "
+)
 
 
 @pytest.mark.parametrize(

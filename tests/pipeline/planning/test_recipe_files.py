@@ -30,7 +30,10 @@ def test_base_and_overrides(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\noutpaint: {variant: 2}", r"unknown key 'outpaint.variant' \(did you mean 'variants'\?\); allowed here: .*variants"),
+        (
+            "name: x\noutpaint: {variant: 2}",
+            r"unknown key 'outpaint.variant' \(did you mean 'variants'\?\); allowed here: .*variants",
+        ),
         ("name: x\nnope: 2", r"unknown key 'nope'; allowed here: build, .*"),
         ("name: x\noutpaint: {variants: many}", r"outpaint.variants = 'many': give a whole number"),
         ("name: x\noutpaint: {variants: 0}", r"outpaint.variants = 0: give a whole number, 1 to 99"),
@@ -79,7 +82,9 @@ def test_another_kind_of_model_does_not_inherit_parameters():
 def test_a_word_is_short_for_a_kind():
     recipe = recipe_for("demo", ["models.scorer=laion", "models.scorer.keep=7", "models.captioner=off"])
     assert (recipe.models.scorer.kind, recipe.models.scorer.keep, recipe.models.captioner.kind) == ("laion", 7, "off")
-    assert recipe_for("sdxl", ["models.scorer=laion"]).models.scorer.keep == 24  # the recipe's own settings of this kind
+    assert (
+        recipe_for("sdxl", ["models.scorer=laion"]).models.scorer.keep == 24
+    )  # the recipe's own settings of this kind
     assert recipe_for("sdxl", ["models.scorer=composition"]).models.scorer.kind == "composition"
 
 
