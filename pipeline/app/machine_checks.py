@@ -5,7 +5,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,6 +110,22 @@ def _devices() -> list[Check]:
         name = torch.cuda.get_device_name(number)
         lines.append(Check(f"cuda:{number}", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"))
     return lines
+
+
+def check_gpu_roles(roles: Collection[str], *, has_gpu: bool) -> list[Check]:
+    """Whether a recipe whose models are made for a GPU finds one. roles: of these models; empty for none."""
+    if not roles or has_gpu:
+        return []
+    found = f"none, but this recipe is for a GPU ({', '.join(sorted(roles))}): run it on a machine with one, or choose "
+    # A scorer or an encoder of this size is slow on a processor; a painter takes minutes a canvas.
+    return [Check("GPU", f"{found}embedded models ('procrop-data models')", "outpainter" not in roles)]
+
+
+def has_gpu() -> bool:
+    """Whether torch finds a CUDA device."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def _memory() -> Check:

@@ -27,6 +27,14 @@ def recipe_for(config: str, overrides: Sequence[str], plan: "Plan | None" = None
     return with_kept_batch(recipe_files.parse(Recipe, recipe_files.override(data, overrides, Recipe), origin), plan)
 
 
+def recipe_of_run(config: str, overrides: Sequence[str], work: str) -> "Recipe":
+    """The same for a run directory, which need not exist."""
+    from pipeline.runs.plan import load_plan
+    from pipeline.storage.open_store import open_store
+
+    return recipe_for(config, overrides, load_plan(open_store(work)))
+
+
 def with_kept_batch(recipe: "Recipe", plan: "Plan | None") -> "Recipe":
     """The recipe with the batch size that its run measured before, as long as the out-painter is otherwise the same."""
     settings = recipe.models.outpainter.model_dump(mode="json")

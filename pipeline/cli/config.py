@@ -40,13 +40,11 @@ def show_command(words: Words = None, config: Config = "", work: Work = "work", 
 
 def shown_keys(config: str, work: str, words: Sequence[str]) -> "list[RecipeKey]":
     """The keys of a recipe with overrides (``a.b=value``), or of them those that ``words`` name. Raises UsageError."""
-    from pipeline.app.recipe_for_run import recipe_for
+    from pipeline.app.recipe_for_run import recipe_of_run
     from pipeline.planning.recipe_errors import did_you_mean
     from pipeline.planning.recipe_keys import keys_of_recipe
-    from pipeline.runs.plan import load_plan
-    from pipeline.storage.open_store import open_store
 
-    recipe = recipe_for(config, [word for word in words if "=" in word], load_plan(open_store(work)))
+    recipe = recipe_of_run(config, [word for word in words if "=" in word], work)
     keys, wanted = keys_of_recipe(recipe), [word for word in words if "=" not in word]
     for word in wanted:
         if not any(_is_under(key.name, word) for key in keys):

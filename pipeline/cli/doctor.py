@@ -1,5 +1,6 @@
-"""``models`` and ``doctor``: which models there are, and whether those of a recipe work on this machine."""
+"""``models``, ``doctor`` and ``download``: which models there are, and whether those of a recipe work on this machine."""
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.app.recipe_for_run import recipe_for
+from pipeline.app.recipe_for_run import recipe_of_run
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, print_json
 from pipeline.core.console import cell, plain_console
 from pipeline.core.errors import ModelError
 
 if TYPE_CHECKING:
+    from pipeline.app.machine_checks import Check
     from stages.backends.catalogue import Backend
+    from stages.backends.needed_files import NeededFile
 
 Calibrate = Annotated[
     bool, typer.Option("--calibrate", help="Bring the recipe's scorers to one scale, by canvases of --work.")
+]
+OnlyPrint = Annotated[
+    bool, typer.Option("--print", help="Print a script that downloads what is missing, with sizes and licences.")
 ]
 Canvases = Annotated[int, typer.Option(help="With --calibrate: number of canvases to score.", min=2)]
 
@@ -45,6 +51,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("models")(models_command)
     app.command("doctor")(doctor_command)
+    app.command("download")(download_command)
 
 
 def models_command(
@@ -109,34 +116,68 @@ def doctor_command(overrides: Overrides = None, config: Config = "", work: Work 
 
 
 def _doctor(request: DoctorRequest, output: OutputOptions) -> None:
-    from pipeline.app.machine_checks import check_machine
-    from pipeline.runs.plan import load_plan
-    from pipeline.storage.open_store import open_store
+    from pipeline.app.machine_checks import check_gpu_roles, check_machine, has_gpu
+    from stages.backends.needed_files import needed_files
     from stages.backends.smoke_test import try_models
 
-    recipe = recipe_for(request.config, request.overrides, load_plan(open_store(request.work)))
-    checks = check_machine(request.work)
+    recipe = recipe_of_run(request.config, request.overrides, request.work)
+    checks = [*check_machine(request.work), *check_gpu_roles(recipe.models.gpu_roles, has_gpu=has_gpu())]
+    missing = [needed for needed in needed_files(recipe.models) if not needed.is_here]
     if not output.json:
-        for check in checks:
-            print(check.text())
+        _print_checks(checks, missing)
     trials = []
-    for trial in try_models(recipe.models, side=recipe.outpaint.long_side):
+    for trial in try_models(recipe.models, recipe.outpaint.long_side, without={needed.role for needed in missing}):
         trials.append(trial)
         if not output.json:
             print(trial.text(), flush=True)
     failed = [
-        *(check.what for check in checks if not check.ok), *(trial.role for trial in trials if not trial.ok)
+        *(check.what for check in checks if not check.ok), *(needed.setting for needed in missing),
+        *(trial.role for trial in trials if not trial.ok),
     ]  # fmt: skip
     if output.json:
         print_json(
             {
                 "ok": not failed, "recipe": recipe.name, "machine": [check.as_json() for check in checks],
-                "models": [trial.as_json() for trial in trials],
+                "missing": [needed.as_json() for needed in missing], "models": [trial.as_json() for trial in trials],
             }
         )  # fmt: skip
     elif not failed:
         print(f"all checks passed: '{recipe.name}' can be run here")
+    else:
+        _print_what_to_do(recipe.name, missing, request)
     if failed:
-        count = len(checks) + len(trials)
+        count = len(checks) + len(missing) + len(trials)
         print(f"{len(failed)} of {count} checks failed: {', '.join(failed)}", file=sys.stderr)
         raise typer.Exit(ModelError.exit_code)
+
+
+def _print_checks(checks: "Sequence[Check]", missing: "Sequence[NeededFile]") -> None:
+    for check in checks:
+        print(check.text())
+    for needed in missing:
+        print(f"BAD  {'missing':<16} {needed.text()}: {needed.problem}")
+
+
+def _print_what_to_do(recipe: str, missing: "Sequence[NeededFile]", request: DoctorRequest) -> None:
+    from stages.backends.needed_files import download_script
+
+    if missing:
+        words = [*(["--config", request.config] if request.config else ["--work", request.work]), *request.overrides]
+        print(f"\ndownload what is missing: procrop-data download {shlex.join(words)}\nor, by hand:")
+        print(download_script(recipe, list(missing)))
+
+
+def download_command(
+    overrides: Overrides = None, config: Config = "", work: Work = "work", only_print: OnlyPrint = False
+) -> None:
+    """Download what the models of a recipe need and this machine lacks; --print shows the commands instead."""
+    from pipeline.app.download_models import download_all
+    from stages.backends.needed_files import download_script, needed_files
+
+    recipe = recipe_of_run(config, overrides or (), work)
+    missing = [needed for needed in needed_files(recipe.models) if not needed.is_here]
+    if only_print or not missing:
+        print(download_script(recipe.name, missing))
+        return
+    for needed in download_all(missing):
+        print(f"here: {needed.text()}", flush=True)

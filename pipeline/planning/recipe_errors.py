@@ -21,7 +21,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _Step:
-    """One part of the path to a mistake. annotation, limits: of what it leads to; is_kind: pydantic inserted it, the user did not."""
+    """One part of the path to a mistake. annotation, limits: of what it leads to; is_kind: pydantic inserted it, not the user."""
 
     part: int | str
     annotation: object

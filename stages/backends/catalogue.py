@@ -7,18 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict, get_args
 
-from pipeline.core.errors import ModelError
 from pipeline.core.json_types import Json, JsonObject
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.checkpoint_files import files_of, locate
-from stages.backends.outpainters.diffusion.families import FAMILIES
+from stages.backends.needed_files import PUBLISHED_GB, files_of_backend, problem_of
 from stages.backends.registry import ModelSettings
 
-# Approximate sizes in GB of the published checkpoints, from their cards; of a checkpoint on this machine the files are measured.
-PUBLISHED_GB = {
-    "blip": 1.9, "blip2": 31.0, "florence": 1.6, "laion": 1.7, "siglip": 3.5, "nima": 0.06, "sam": 0.4, "dinov2": 0.35,
-    "clip": 1.7, "small-diffusion": 0.03, **{kind: family.size_gb for kind, family in FAMILIES.items()},
-}  # fmt: skip
 # Settings without a default, so that each kind can be built for the list.
 REQUIRED: dict[str, JsonObject] = {
     "chat": {"base_url": "http://localhost:8000/v1", "model": "any"},
@@ -89,9 +83,7 @@ def all_backends() -> list[Backend]:
 
 def _backend(role: str, kind: str, settings: type[BackendSettings]) -> Backend:
     chosen = settings.model_validate({"kind": kind, **REQUIRED.get(kind, {})})
-    model = str(getattr(chosen, "model", "")) if kind != "chat" else ""
-    needed = [model] if model and kind != "nima" else []  # NIMA's model is the name of a timm network
-    needed += [str(path) for path in (getattr(chosen, "head", ""), getattr(chosen, "controlnet", "")) if path]
+    needed = [one.model for one in files_of_backend(chosen, role)]
     licence = str(getattr(chosen, "licence", "") or getattr(chosen.build(), "licence", ""))
     size = sum(_size_gb(path) for path in needed)
     return Backend(
@@ -101,10 +93,7 @@ def _backend(role: str, kind: str, settings: type[BackendSettings]) -> Backend:
 
 def is_here(model: str) -> bool:
     """Whether a checkpoint is on this machine."""
-    with contextlib.suppress(ModelError):
-        locate(model)
-        return True
-    return False
+    return not problem_of(model)
 
 
 def _size_gb(model: str) -> float:

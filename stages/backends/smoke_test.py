@@ -1,7 +1,7 @@
 """Smoke test: each model of a recipe is loaded and makes one sample, which is checked (``procrop-data doctor``)."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -57,23 +57,26 @@ class Trial:
         return asdict(self)
 
 
-def try_models(settings: ModelSettings, side: int) -> Iterator[Trial]:
+def try_models(settings: ModelSettings, side: int, without: Collection[str] = ()) -> Iterator[Trial]:
     """One trial a role, each as soon as it is done.
 
     Args:
         settings: of the models.
         side: long side in pixels of the canvas that the out-painter paints.
+        without: roles that are not tried, because files of their models are missing.
     """
     built = models_of(settings)
     with Pillow.open(bundled("assets") / "photos" / PHOTO) as photo:
         photo.thumbnail((side, side))
         picture = np.asarray(photo.convert("RGB"))
-    for role, make_sample in _samples(built, picture, side).items():
+    for role, make_sample in sample_makers(built, picture, side).items():
+        if role in without:
+            continue
         model = getattr(built, role)
         yield _tried(role, settings.of_role(role), model, make_sample)
 
 
-def _samples(models: Models, picture: Image, side: int) -> dict[str, Callable[[], str]]:
+def sample_makers(models: Models, picture: Image, side: int) -> dict[str, Callable[[], str]]:
     """What makes and describes a sample of each role; each raises ValueError for one that is not valid."""
     height, width = picture.shape[:2]
     box = np.array([[0, 0, width, height], [width // 4, height // 4, width // 2, height // 2]], np.float32)

@@ -39,14 +39,26 @@ def locate(model: str, revision: str = "") -> Path:
     path = Path(model).expanduser()
     if path.exists():
         return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith("."):
+    if is_hub_id(model):
         with contextlib.suppress(OSError, ValueError):  # the hub's own errors are of these classes
             return Path(SNAPSHOT.load()(model, revision=revision or None, local_files_only=True))
         at = f" --revision {revision}" if revision else ""
         raise ModelError(
             f"the model '{model}' is not on this machine: download it once with 'hf download {model}{at}', or give a folder"
         )
+    if is_file_name(model):
+        raise ModelError(f"there is no file '{model}': put it there, or give its path")
     raise ModelError(f"no model at '{model}': give a folder in the hub's layout, or a hub id (owner/name)")
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a checkpoint is named as on the hub, owner/name, and not by a path."""
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model)) and not is_file_name(model) and not Path(model).exists()
+
+
+def is_file_name(model: str) -> bool:
+    """Whether a checkpoint is a file of weights, by its name."""
+    return Path(model).suffix in {SAFE, *PICKLED}
 
 
 def files_of(folder: Path, variant: str = "") -> list[Path]:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.app.machine_checks import Check, check_machine, check_torchvision
+from pipeline.app.machine_checks import Check, check_gpu_roles, check_machine, check_torchvision
 from pipeline.cli.app import app
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.planning.recipe_files import read_recipe_mapping, recipe_names
@@ -51,11 +51,39 @@ def test_doctor_tries_each_model_and_remembers_what_it_measured(tmp_path):
     assert row["measured"]["memory_mib"] >= 0 and not (tmp_path / "work").exists()
 
 
-def test_doctor_says_what_to_do_about_a_model_that_is_not_there(tmp_path):
-    done = said("doctor", "--work", tmp_path, "models.encoder.kind=dinov2", "outpaint.long_side=64")
+def test_doctor_lists_all_that_is_missing_with_a_script(tmp_path):
+    missing = [
+        "models.encoder=dinov2",
+        "models.scorer=laion",
+        f"models.scorer.head={tmp_path}",
+        "outpaint.long_side=64",
+    ]
+    done = said("doctor", "--work", tmp_path, *missing)
     assert done.exit_code == ModelError.exit_code
-    assert re.search(r"BAD +encoder .*hf download facebook/dinov2-base", done.output)
-    assert "checks failed: encoder" in done.output
+    assert re.search(
+        r"BAD +missing +models.encoder.model facebook/dinov2-base, about 0.35 GB, Apache-2.0: not on", done.output
+    )
+    assert re.search(r"BAD +missing +models.scorer.model openai/clip-vit-large-patch14", done.output)
+    assert "\nhf download facebook/dinov2-base\n" in done.output
+    assert f"procrop-data download --work {tmp_path} models.encoder=dinov2 models.scorer=laion" in done.output
+    assert "checks failed: models.scorer.model, models.encoder.model" in done.output
+    assert "ok   segmenter" in done.output and not re.search(r"(ok|BAD) +encoder", done.output)
+
+
+def test_a_recipe_for_a_gpu_says_that_there_is_none():
+    (check,) = check_gpu_roles({"outpainter", "scorer"}, has_gpu=False)
+    assert not check.ok and "this recipe is for a GPU (outpainter, scorer)" in check.found
+    assert [check.ok for check in check_gpu_roles({"encoder"}, has_gpu=False)] == [True]
+    assert check_gpu_roles({"outpainter"}, has_gpu=True) == check_gpu_roles((), has_gpu=False) == []
+
+
+def test_download_prints_a_script():
+    done = said("download", "--config", "sdxl-lightning", "--print")
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0 and lines[0] == "# 6 downloads of 'sdxl-lightning', about 12 GB"
+    assert "hf download ByteDance/SDXL-Lightning sdxl_lightning_4step_lora.safetensors --local-dir ." in lines
+    assert any(line.startswith("curl --fail --location") and "linearMSE.pth" in line for line in lines)
+    assert "needs nothing" in said("download", "--config", "demo").stdout
 
 
 def test_doctor_looks_at_what_a_model_makes(tmp_path):
