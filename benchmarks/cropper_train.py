@@ -29,7 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import OURS, alternate, finish, result, versions
+from procrop_model.inference.engine import ImageFeatures, Inputs
 from procrop_model.inference.predictor import EncodedBatch, Predictor
+from procrop_model.inference.torch_engine import TorchEngine
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.network.config import CropperConfig, published_config, sizes_of
 from procrop_model.network.fold_batchnorm import fold_batchnorms
@@ -37,6 +39,7 @@ from procrop_model.network.fusion import References
 from procrop_model.network.lite0 import Lite0Encoder
 from procrop_model.retrieval.database import ReferenceDatabase, SearchResult
 from procrop_model.retrieval.entries import Reference
+from procrop_model.retrieval.pad_references import PaddedReferences
 from procrop_model.training.batches import Batch
 from procrop_model.training.losses import LossConfig, set_loss, total_loss
 from procrop_model.training.targets import TargetBatch, Targets
@@ -68,7 +71,8 @@ class Contender:
         learning = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(learning, lr=1e-6, weight_decay=1e-4)
         self.cpu: list[float] = []  # processor seconds of each step and prediction, in turn
-        self.predictor = Predictor(self.network, config, _database(config)) if config.encoder else None
+        self.engine = TorchEngine(self.network, config)
+        self.predictor = Predictor(self.engine, config, _database(config)) if config.encoder else None
 
     def step(self) -> float:
         """One training step."""
@@ -107,8 +111,10 @@ class Contender:
             output.boxes[-1].gather(1, output.logits[-1].argsort(1, descending=True)[..., None].expand(-1, -1, 4))
         else:
             nothing = SearchResult(rows=[], similarities=[], keys=[])
-            found = [nothing] * len(self.images)
-            self.predictor.propose(EncodedBatch(output, self.aspects, found, features, self.references))
+            found, slots = [nothing] * len(self.images), self.references
+            arrays = PaddedReferences(*(x.numpy() for x in (slots.tokens, slots.similarity, slots.present)))
+            inputs = Inputs(ImageFeatures(features.pooled.numpy(), features), self.aspects.numpy(), arrays)
+            self.predictor.propose(EncodedBatch(inputs, self.engine.decoded(output), found))
         self.cpu.append(time.process_time() - busy)
         return time.perf_counter() - started
 

@@ -1,40 +1,56 @@
 """Crops photographs: ``Cropper.load(path)(image)``."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
 from pipeline.core.geometry import BoxPx, is_distinct, to_norm, to_px, to_px_at
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.processor import PRECISIONS, precision_for
 from procrop_model.crop import Crop, CropReference
 from procrop_model.inference.aspect_search import AspectSearch, Ranked
 from procrop_model.inference.attention_maps import attention_maps_of
 from procrop_model.inference.crop_options import Aspects, Limits, aspects_of, parse_aspect, parse_size
+from procrop_model.inference.engine import Engine
 from procrop_model.inference.image_input import DETAIL, Original, Picture, open_upright
 from procrop_model.inference.limit_scoring import WHOLE, CropConstraints
-from procrop_model.inference.onnx_network import is_exported, load_exported
+from procrop_model.inference.onnx_engine import ExportedModel, is_exported, load_exported
 from procrop_model.inference.predictor import EncodedBatch, Floats, Predictor
-from procrop_model.model_folder.save_load import SavedModel, load_model
-from procrop_model.network.crop_network import CropNetwork
-from procrop_model.network.fold_batchnorm import fold_batchnorms
 from procrop_model.retrieval.query_encoder import QueryEncoder
+
+if TYPE_CHECKING:
+    from procrop_model.inference.torch_engine import TorchEngine
+    from procrop_model.model_folder.save_load import SavedModel
 
 __all__ = ["Crop", "Cropper", "Limits", "open_upright", "parse_aspect", "parse_size"]
 DISTINCT_IOU = 0.75  # crops of one image overlap at most so much
 SUBJECT_SIDE = 640  # least long side in pixels for the subject mask: U2-Net misses small subjects below
 TOP = 3
+# Imported when a model needs them: an exported one does without torch.
+_TORCH_ENGINE: "LazyImport[Callable[[SavedModel, str, str], TorchEngine]]" = LazyImport(
+    "procrop_model.inference.torch_engine:torch_engine"
+)
+_LOAD_MODEL: "LazyImport[Callable[[Path | str], SavedModel]]" = LazyImport(
+    "procrop_model.model_folder.save_load:load_model"
+)
 
 
 class Cropper:
     """A trained cropper for any photograph, with live retrieval of references."""
 
     def __init__(
-        self, saved: SavedModel, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
+        self,
+        saved: "SavedModel | ExportedModel",
+        device: str = "cpu",
+        *,
+        encoder: QueryEncoder | None = None,
+        precision: str = "fp32",
     ) -> None:
         """Raises UsageError for an unknown precision, ModelError when the encoder is missing or another one.
 
@@ -45,20 +61,20 @@ class Cropper:
             precision: ``fp32``; ``bf16`` for the backbone, which takes most of the time; or ``auto``, bf16 where the device has
                 instructions for it. Exported croppers have fp32 only.
         """
-        self.precision = _resolved(precision, device, exported=not isinstance(saved.network, CropNetwork))
-        if isinstance(saved.network, CropNetwork):
-            saved.network.reduced = self.precision == "bf16"
-            fold_batchnorms(saved.network.extractor.backbone)
+        self.precision = _resolved(precision, device, exported=isinstance(saved, ExportedModel))
+        engine: Engine = (
+            saved.engine if isinstance(saved, ExportedModel) else _TORCH_ENGINE.load()(saved, device, self.precision)
+        )
         self.config = saved.config
         self.trained = saved.trained
         self.database = saved.references
-        self.predictor = Predictor(saved.network, saved.config, saved.references, device, encoder=encoder)
+        self.predictor = Predictor(engine, saved.config, saved.references, device, encoder=encoder)
 
     @staticmethod
     def load(
         path: Path | str, device: str = "cpu", *, encoder: QueryEncoder | None = None, precision: str = "fp32"
     ) -> "Cropper":
-        """The cropper in a folder, trained or exported to ONNX.
+        """The cropper in a folder, trained or exported to ONNX; the latter runs without torch.
 
         Args:
             path: the model folder.
@@ -68,7 +84,7 @@ class Cropper:
 
         Raises ModelError when the folder is missing, damaged or not a cropper, or when the encoder is missing or another one.
         """
-        saved = load_exported(Path(path)) if is_exported(Path(path)) else load_model(path)
+        saved = load_exported(Path(path), device) if is_exported(Path(path)) else _LOAD_MODEL.load()(path)
         return Cropper(saved, device, encoder=encoder, precision=precision)
 
     def __call__(  # noqa: PLR0913 - the options of a crop, by name

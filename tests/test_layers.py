@@ -143,10 +143,10 @@ def test_no_folder_is_crowded():
     assert {f: n for f, n in count.items() if n > MANY_MODULES.get(f, MAX_MODULES)} == {}
 
 
-def test_a_recipe_is_read_without_torch_and_help_without_much():
+def test_recipes_help_and_exported_croppers_need_no_torch():
     heavy = "('torch', 'diffusers', 'transformers', 'timm')"
     code = f"import sys, {{}}; loaded = [m for m in {heavy} if m in sys.modules]; assert not loaded, loaded"
-    for module in ("stages.recipe", "pipeline.cli.app"):
+    for module in ("stages.recipe", "pipeline.cli.app", "procrop_model.cropper"):
         subprocess.run([sys.executable, "-W", "error", "-c", code.format(module)], check=True, cwd=ROOT)
 
 

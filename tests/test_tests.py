@@ -55,14 +55,15 @@ procrop_model/evaluation/test_evaluate_set.py: procrop_model.evaluation judges
 procrop_model/evaluation/test_metrics.py: procrop_model.evaluation rank_metrics
 procrop_model/faces/test_detector.py: procrop_model.faces decode heads
 procrop_model/inference/test_limit_scoring.py: procrop_model.inference crop_options image_input
-procrop_model/inference/test_onnx_export.py: procrop_model.inference onnx_network
+procrop_model/inference/test_onnx_export.py: procrop_model.inference onnx_engine
 procrop_model/model_folder/test_build_network.py: procrop_model.network decoder heads text token_mlp
 procrop_model/network/published/test_network.py: procrop_model.network.published coco decoder encoder positions
 procrop_model/network/test_crop_network.py: procrop_model.network backbone boxes config encoder fusion lite0 lite0_files
-procrop_model/network/test_crop_network.py: procrop_model.network positions precision
+procrop_model/network/test_crop_network.py: procrop_model.network positions
 procrop_model/network/test_crop_network.py: procrop_model.network reference_matching
+procrop_model/network/test_preprocess.py: procrop_model.network resize
 procrop_model/retrieval/test_database.py: procrop_model.retrieval entries index writer
-procrop_model/test_cropper.py: procrop_model.inference attention_maps explanation_image predictor
+procrop_model/test_cropper.py: procrop_model.inference attention_maps engine explanation_image predictor torch_engine
 procrop_model/test_cropper.py: procrop_model.model_folder digest
 procrop_model/training/test_losses.py: procrop_model.training hungarian_matcher
 procrop_model/training/test_targets.py: procrop_model.training samples

@@ -1,7 +1,7 @@
 """What this process may use of the processor, and how its threads wait. Imports nothing heavy: it is asked before torch loads."""
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +44,12 @@ def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> N
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
     environment.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+
+
+def thread_count(environment: Mapping[str, str] = os.environ) -> int:
+    """Threads that a model may compute with: what OpenMP is told, else the cores that this process may use."""
+    told = environment.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else usable_cores()
 
 
 @cache

@@ -3,18 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.core.json_types import JsonObject
 from procrop_model.inference.predictor import EncodedBatch, Predictor
-from procrop_model.network.fusion import Fusion, References, Text
 from procrop_model.retrieval.database import Reference
 
 Floats = NDArray[np.float32]
 Cell = tuple[int, int]  # row, column
-FusionInputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, References, Text | None]  # of ``Fusion.forward``
 STRONGEST_PAIRS = 3  # pairs of cells listed per reference
 NO_REFERENCE = "."
 
@@ -84,38 +80,20 @@ class AttentionMaps:
         return {"grid": list(self.shares.shape[:2]), "looked_at": self.rows(), "references": references}
 
 
-@torch.no_grad()
-def fusion_attention(network: nn.Module, encoded: EncodedBatch) -> torch.Tensor | None:
-    """Attention [B, N, K, T] of image tokens to reference tokens; None without references or for a fusion without attention."""
-    fusion = getattr(network, "fusion", None)
-    if not isinstance(fusion, Fusion) or encoded.references.tokens.shape[1] == 0:
-        return None
-    calls: list[FusionInputs] = []
-    hook = fusion.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
-    try:
-        network(encoded.features, encoded.aspects, encoded.references, encoded.text)
-    finally:
-        hook.remove()
-    return fusion.weights(*calls[0])
-
-
 def attention_maps_of(predictor: Predictor, encoded: EncodedBatch, image: int) -> AttentionMaps:
     """The attention maps of image number ``image`` of an encoded batch."""
-    neighbours, valid = encoded.neighbours[image], encoded.features.valid[image]
-    height, width = int(valid.any(1).sum()), int(valid.any(0).sum())
+    neighbours = encoded.neighbours[image]
     references = [predictor.database.entries[row] for row in neighbours.rows]
-    attention = fusion_attention(predictor.network, encoded)
-    if attention is None or not references:
+    own = predictor.engine.attention(encoded.inputs, image)[:, :, : len(references)]  # [H, W, K, T]
+    if not own.size:
         unweighted = [
             ReferenceAttention(reference, similarity, 0.0, [])
             for reference, similarity in zip(references, neighbours.similarities, strict=True)
         ]
         count = len(references)
         return AttentionMaps(
-            unweighted, np.zeros((height, width, count), np.float32), np.zeros((count, 0, 0), np.float32)
+            unweighted, np.zeros((*own.shape[:2], count), np.float32), np.zeros((count, 0, 0), np.float32)
         )
-    grid = attention[image].reshape(*encoded.features.grid.shape[-2:], *attention.shape[2:])
-    own: Floats = grid[:height, :width, : len(references)].cpu().numpy()  # [H, W, K, T]
     side = round(own.shape[-1] ** 0.5)
     shares = own.sum(-1)  # [H, W, K]
     per_cell = own.sum((0, 1))  # [K, T]

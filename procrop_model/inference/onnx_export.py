@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.core.resources import file_digest
+from procrop_model.inference.onnx_engine import FORMAT, VERSION
 from procrop_model.model_folder.save_load import SavedModel
 from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import cxcywh_to_xyxy
@@ -25,7 +26,7 @@ from procrop_model.network.crop_network import CropNetwork
 from procrop_model.network.fusion import References
 from procrop_model.network.reference_matching import own_cells
 
-FORMAT, VERSION, OPSET = "procrop-cropper-onnx", 2, 18
+OPSET = 18
 BATCH, SLOTS, BOXES = "batch", "references", "boxes"
 NORMALISED = {"lite0": {"mean": [127.0] * 3, "scale": [128.0] * 3}}
 IMAGENET = {"mean": [123.675, 116.28, 103.53], "scale": [58.395, 57.12, 57.375]}

@@ -5,19 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, log_weights, opinion_of
 from procrop_model.answer.typical_crops import typical_crops
+from procrop_model.inference.engine import DecodedBatch, Engine, ImageFeatures, Inputs
 from procrop_model.inference.local_search import local_search
-from procrop_model.network.backbone import Features
-from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.config import CropperConfig, shares_pass
-from procrop_model.network.crop_network import CropNetwork, Output
-from procrop_model.network.fusion import References, Text
-from procrop_model.network.preprocess import Pixels, prepare
-from procrop_model.network.text import embedded_text, pad_texts
+from procrop_model.network.resize import Pixels
 from procrop_model.retrieval.database import ReferenceDatabase, SearchResult
 from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.retrieval.query_encoder import QueryEncoder, encoder_for
@@ -48,20 +43,14 @@ class EncodedBatch:
     """Inputs and output of the network for B images, with which further boxes are scored without another pass.
 
     Args:
+        inputs: of the network.
         output: of the network.
-        aspects: [B], width / height of each image.
         neighbours: the references of each image.
-        features: image features.
-        references: the references' tokens.
-        text: captions, or None.
     """
 
-    output: Output
-    aspects: torch.Tensor
+    inputs: Inputs
+    output: DecodedBatch
     neighbours: list[SearchResult]
-    features: Features
-    references: References
-    text: Text | None = None
 
 
 class Predictor:
@@ -69,7 +58,7 @@ class Predictor:
 
     def __init__(
         self,
-        network: CropNetwork,
+        engine: Engine,
         config: CropperConfig,
         database: ReferenceDatabase,
         device: str = "cpu",
@@ -79,22 +68,19 @@ class Predictor:
         """Raises ModelError when the encoder is missing or is not that of the references.
 
         Args:
-            network: switched to eval mode and moved to ``device``.
+            engine: runs the network.
             config: its sizes.
             database: the references.
-            device: torch device.
+            device: torch device of the encoder.
             encoder: encoder of new images; needed for references that were not made with the bundled Lite0.
         """
-        self.network = network.eval().to(device)
+        self.engine = engine
         self.config = config
         self.database = database
-        self.device = torch.device(device)
         answer = config.answer
         self._typical = typical_crops(answer.typical, answer.fill, answer.kept) if answer.typical else None
-        self._words = embedded_text(config.text_dim)
         self._encoder = encoder_for(database, encoder, device)
 
-    @torch.no_grad()
     def encode(
         self,
         images: Sequence[Pixels],
@@ -111,19 +97,18 @@ class Predictor:
             exclude: for each image, keys of references or photos that must not be used.
             prompts: a caption for each image, used by models trained with text only.
         """
-        features = self.network.extract([prepare(image, self.config).to(self.device) for image in images])
+        features = self.engine.features(images)
         vectors = self._vectors(images, features)
         count = self.config.k if k is None else k
         neighbours = self.database.search(vectors, count, exclude=exclude, parents=vectors)
-        aspects = torch.tensor([image.shape[1] / image.shape[0] for image in images], device=self.device)
-        references = pad_references([result.neighbours() for result in neighbours], self.database).to(self.device)
-        text = self._text(prompts)
-        output = self.network(features, aspects, references, text)
-        return EncodedBatch(output, aspects, neighbours, features, references, text)
+        aspects = np.array([image.shape[1] / image.shape[0] for image in images], np.float32)
+        references = pad_references([result.neighbours() for result in neighbours], self.database)
+        inputs = Inputs(features, aspects, references, prompts)
+        return EncodedBatch(inputs, self.engine.crops(inputs), neighbours)
 
     def propose(self, encoded: EncodedBatch) -> list[Prediction]:
         """Crops of each image, best first: by expected agreement, or by RoI score for a model without typical crops."""
-        decoded = list(cxcywh_to_xyxy(encoded.output.boxes[-1]).clamp(0, 1).cpu().numpy())  # B x [Q, 4]
+        decoded = list(encoded.output.boxes)  # B x [Q, 4]
         if self._typical is not None:
             return self._by_agreement(encoded, decoded, self._typical)
         scores = self.score(encoded, decoded)
@@ -162,24 +147,17 @@ class Predictor:
         judged = self._judged(encoded, boxes)
         return [np.asarray(1 / (1 + np.exp(-log_weights(rows, self.config.answer))), np.float32) for rows in judged]
 
-    @torch.no_grad()
     def _judged(self, encoded: EncodedBatch, boxes: Sequence[Floats]) -> list[Floats]:
         longest = max(1, *(len(rows) for rows in boxes))
         padded = np.tile(np.array([0, 0, 1, 1], np.float32), (len(boxes), longest, 1))  # [B, N, 4]
         for row, unpadded in enumerate(boxes):
             padded[row, : len(unpadded)] = unpadded
-        logits = self.network.judge(encoded.output, torch.tensor(padded, device=self.device), encoded.aspects)
-        found = logits.float().cpu().numpy()
+        found = self.engine.judge(encoded.output, padded, encoded.inputs.aspects)
         return [found[row, : len(unpadded)] for row, unpadded in enumerate(boxes)]
 
-    def _text(self, prompts: Sequence[str] | None) -> Text | None:
-        if prompts is None or self._words is None:
-            return None
-        return pad_texts([self._words.encode(prompt) for prompt in prompts]).to(self.device)
-
-    def _vectors(self, images: Sequence[Pixels], features: Features) -> Floats:
+    def _vectors(self, images: Sequence[Pixels], features: ImageFeatures) -> Floats:
         if shares_pass(self.config) and self._encoder.size == self.config.input_side:
-            return np.asarray(features.pooled.cpu().numpy(), np.float32)
+            return features.vectors
         return self._encoder.vectors(images)
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from pipeline.core.errors import UsageError
+from pipeline.core.resources import file_digest
 from procrop_model.model_folder.save_load import load_model
-from procrop_model.network.lite0 import file_digest
 from procrop_model.retrieval.database import ReferenceDatabase
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pipeline.core.errors import ModelError
-from procrop_model.network.lite0 import CHANNELS
+from procrop_model.network.lite0_files import CHANNELS
 
 SQUARE, FIT = "square", "fit"
 PROCROP, PUBLISHED = "procrop", "published"

@@ -1,8 +1,8 @@
 """The cropper's network: from image features and retrieved references to crops with scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from procrop_model.network.encoder import ImageEncoder
 from procrop_model.network.fusion import References, Text
 from procrop_model.network.heads import RoiScoreHead, ScoreHead
 from procrop_model.network.positions import cell_centres, sine_of_points
-from procrop_model.network.precision import in_fp32
 
 # A cell starts as the centre of a crop of 0.6 a side: a logit of 0 and the offsets of the corners.
 VOTE_START = (0.0, -0.3, -0.3, 0.3, 0.3)
@@ -38,6 +37,15 @@ class Output:
     inside: Tensor | None
     vote: Tensor | None
     memory: Features
+
+
+def in_fp32(value: Any) -> Any:
+    """A tree of dataclasses with its floating-point tensors in fp32, whatever precision the network computed in."""
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if hasattr(value, "__dataclass_fields__"):
+        return replace(value, **{field.name: in_fp32(getattr(value, field.name)) for field in fields(value)})
+    return value
 
 
 class CropNetwork(nn.Module):

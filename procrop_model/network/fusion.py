@@ -7,7 +7,9 @@ layer adds exactly zero without references: K = 0 is the plain model.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError
@@ -34,6 +36,11 @@ class References:
     similarity: Tensor
     present: Tensor
     own: Tensor | None = None
+
+    @staticmethod
+    def of(tokens: NDArray[np.float32], similarity: NDArray[np.float32], present: NDArray[np.bool_]) -> "References":
+        """From arrays of these shapes, which it shares."""
+        return References(torch.from_numpy(tokens), torch.from_numpy(similarity), torch.from_numpy(present))
 
     def to(self, device: torch.device) -> "References":
         """Copies to a device."""

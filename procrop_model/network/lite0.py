@@ -17,8 +17,9 @@ from pipeline.core.errors import ModelError
 from pipeline.core.resources import file_digest
 from procrop_model.network.lite0_files import CHANNELS, STRIDES, encoder_digest, lite0_side, weights_path
 from procrop_model.network.lite0_layers import Lite0
+from procrop_model.network.resize import resize
 
-__all__ = ["CHANNELS", "STRIDES", "Lite0Encoder", "file_digest", "load_lite0", "resize", "to_input", "weights_path"]
+__all__ = ["CHANNELS", "STRIDES", "Lite0Encoder", "file_digest", "load_lite0", "to_input", "weights_path"]
 
 
 def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None) -> nn.Module:
@@ -44,13 +45,6 @@ def load_lite0(levels: Sequence[int] = (0, 1, 2, 3), weights: Path | None = None
 def to_input(image: NDArray[np.uint8]) -> Tensor:
     """uint8 [H, W, 3] in 0..255 -> float [3, H, W], normalised as Lite0 was trained: (x - 127) / 128."""
     return torch.tensor(image).permute(2, 0, 1).float().sub_(127).div_(128)
-
-
-def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Antialiased bilinear resize of uint8 [H, W, 3], through Pillow so that training and inference agree."""
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
 class Lite0Encoder:

@@ -1,17 +1,31 @@
-"""Neighbour lists of a batch as padded tensors for the fusion."""
+"""Neighbour lists of a batch as padded arrays for the fusion."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from procrop_model.network.fusion import References
 from procrop_model.retrieval.database import Neighbour, ReferenceDatabase
+
+
+class PaddedReferences(NamedTuple):
+    """References of B samples in K slots, most similar first; K may be 0.
+
+    Args:
+        tokens: float32 [B, K, T, C], 0 for padding.
+        similarity: float32 [B, K], cosine in -1..1, 0 for padding.
+        present: bool [B, K], false for padding.
+    """
+
+    tokens: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    present: NDArray[np.bool_]
 
 
 def pad_references(
     neighbours: Sequence[Sequence[Neighbour]], database: ReferenceDatabase, least: int = 0
-) -> References:
+) -> PaddedReferences:
     """Tokens, similarities and presence of each sample's neighbours, padded to K slots.
 
     Args:
@@ -29,4 +43,4 @@ def pad_references(
             tokens[sample, : len(row)] = database.tokens_of([database.row(neighbour.key) for neighbour in row])
             similarity[sample, : len(row)] = [neighbour.similarity for neighbour in row]
             present[sample, : len(row)] = True
-    return References(torch.from_numpy(tokens), torch.from_numpy(similarity), torch.from_numpy(present))
+    return PaddedReferences(tokens, similarity, present)

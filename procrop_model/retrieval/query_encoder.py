@@ -1,17 +1,21 @@
 """The encoder of new images for retrieval: the bundled Lite0, or the encoder that the references were made with."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.core.errors import ModelError
-from procrop_model.network.lite0 import Lite0Encoder
+from pipeline.core.lazy_import import LazyImport
 from procrop_model.network.lite0_files import lite0_side
 from procrop_model.retrieval.database import ReferenceDatabase
 
+if TYPE_CHECKING:
+    from procrop_model.network.lite0 import Lite0Encoder
+
 Floats = NDArray[np.float32]
+_LITE0: "LazyImport[type[Lite0Encoder]]" = LazyImport("procrop_model.network.lite0:Lite0Encoder")
 
 
 class HasVector(Protocol):
@@ -34,14 +38,17 @@ class QueryEncoder(Protocol):
 
 
 class EmbeddedEncoder:
-    """The bundled Lite0. size: its input side in pixels."""
+    """The bundled Lite0; torch is imported with the first images. size: its input side in pixels."""
 
-    def __init__(self, digest: str, device: str) -> None:
-        self._lite0 = Lite0Encoder.from_digest(digest, device)
-        self.size = self._lite0.size
+    def __init__(self, size: int, device: str) -> None:
+        self.size = size
+        self._device = device
+        self._lite0: Lite0Encoder | None = None
 
     def vectors(self, images: Sequence[NDArray[np.uint8]]) -> Floats:
         """[B, 320] of uint8 images [H, W, 3]."""
+        if self._lite0 is None:
+            self._lite0 = _LITE0.load()(self.size, self._device)
         return np.asarray(self._lite0.features(images)[0].cpu().numpy(), np.float32)
 
 
@@ -69,8 +76,8 @@ def encoder_for(
                 f"'{encoder.digest}': give the same checkpoint and settings"
             )
         return GivenEncoder(encoder)
-    if lite0_side(database.encoder):
-        return EmbeddedEncoder(database.encoder, device)
+    if size := lite0_side(database.encoder):
+        return EmbeddedEncoder(size, device)
     raise ModelError(
         f"the references were made with encoder {made_with(database)}, which is not bundled: pass it to "
         "Cropper.load(path, encoder=...), on the command line name its checkpoint with --encoder-checkpoint"

@@ -121,7 +121,7 @@ class BatchMaker:
             views,
             torch.tensor([view.aspect for view in views]),
             TargetBatch.of([view.targets for view in views], torch.device("cpu")),
-            pad_references(lists, self.database, least=1),
+            References.of(*pad_references(lists, self.database, least=1)),
             torch.tensor(np.stack(boxes)),
             torch.tensor(np.stack(typical)),
             text_of(views, [self._with_caption(self.views.samples.keys[index], epoch) for index in indices]),

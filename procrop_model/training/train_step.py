@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import cxcywh_to_xyxy
-from procrop_model.network.crop_network import CropNetwork
-from procrop_model.network.precision import in_fp32
+from procrop_model.network.crop_network import CropNetwork, in_fp32
 from procrop_model.training.batches import Batch
 from procrop_model.training.losses import LossConfig, listwise_loss, roi_loss, set_loss, vote_loss
 from procrop_model.training.taught import TaughtBatch, taught_loss

@@ -16,6 +16,7 @@ from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.config import AnswerConfig, CropperConfig
 from procrop_model.network.crop_network import CropNetwork
+from procrop_model.network.fusion import References
 from procrop_model.retrieval.pad_references import pad_references
 from procrop_model.training.batches import text_of
 from procrop_model.training.config import TrainConfig
@@ -83,7 +84,7 @@ class Validator:
         batch = [self.views.get(i, number, None if samples[i].annotated else self.augmentation) for i, number in places]
         aspects = torch.tensor([view.aspect for view in batch], device=device)  # [B]
         neighbours = [self.retrieval.neighbours.get(samples.keys[i], [])[: self.model.k] for i, _ in places]
-        references = pad_references(neighbours, self.retrieval.database).to(device)
+        references = References.of(*pad_references(neighbours, self.retrieval.database)).to(device)
         text = text_of(batch)
         features = view_features(network, batch, device)
         output = network(features, aspects, references, None if text is None else text.to(device))

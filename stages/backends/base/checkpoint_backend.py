@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from pipeline.core.json_types import Json
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import DeviceSettings
 from stages.backends.base.checkpoint_files import locate, weights_digest
-from stages.backends.base.lazy_import import LazyImport
 
 
 class CheckpointSettings(DeviceSettings):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.core.errors import ModelError
 from pipeline.core.json_types import JsonObject
-from stages.backends.base.lazy_import import LazyImport
+from pipeline.core.lazy_import import LazyImport
 
 if TYPE_CHECKING:
     import torch

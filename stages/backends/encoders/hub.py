@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.core.lazy_import import LazyImport
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Encoded, Image
 
 if TYPE_CHECKING:

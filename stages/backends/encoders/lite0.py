@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.core.lazy_import import LazyImport
 from procrop_model.network.lite0_files import encoder_digest
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Encoded, Image
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.core.lazy_import import LazyImport
 from procrop_model.model_folder.digest import model_digest
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Floats, Image
 
 if TYPE_CHECKING:

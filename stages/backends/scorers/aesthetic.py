@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.json_types import Json
+from pipeline.core.lazy_import import LazyImport
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
 from stages.backends.base.checkpoint_files import locate, weights_digest
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.picture import LazyPicture
 from stages.backends.base.protocols import Floats, Scorer
 from stages.backends.scorers.composition import CompositionScorer

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.core.errors import ModelError
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.resources import bundled, file_digest
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
 from stages.backends.base.protocols import Floats, Image, Segmenter
 from stages.backends.scorers.composition_files import VERSION, features_digest

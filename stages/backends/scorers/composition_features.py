@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from procrop_model.network.lite0 import load_lite0, resize, to_input
+from procrop_model.network.lite0 import load_lite0, to_input
+from procrop_model.network.resize import resize
 from procrop_model.network.roi_align import roi_align
 from stages.backends.base.protocols import Image
 from stages.backends.scorers.border_features import WIDTH as BORDER_WIDTH

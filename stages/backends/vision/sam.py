@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.seeds import digest_of
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Encoded, Floats, Image, Labels, Segmenter
 from stages.backends.vision.u2net import U2NetSegmenter
 

@@ -13,8 +13,8 @@ import transformers
 from torch import Tensor
 
 from pipeline.core.errors import ModelError
+from pipeline.core.lazy_import import LazyImport
 from stages.backends.base.checkpoint_files import loading, pretrained, read_config
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.weight_files import read_weights
 
 SIDE = 1024

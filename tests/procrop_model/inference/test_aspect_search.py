@@ -9,6 +9,7 @@ from procrop_model.inference.crop_options import Aspect, Limits, parse_aspects
 from procrop_model.inference.image_input import Original
 from procrop_model.inference.limit_scoring import CropConstraints
 from procrop_model.inference.predictor import Predictor
+from procrop_model.inference.torch_engine import TorchEngine
 from procrop_model.model_folder.save_load import load_model
 
 FREE, SQUARE, OWN = parse_aspects("free,square,original")
@@ -24,7 +25,7 @@ def images() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     saved = load_model(bundled("assets") / "models" / "cropper")
-    return Predictor(saved.network, saved.config, saved.references)
+    return Predictor(TorchEngine(saved.network, saved.config), saved.config, saved.references)
 
 
 def search_of(predictor: Predictor, images: list[np.ndarray], limits: Limits) -> AspectSearch:

@@ -1,6 +1,8 @@
 """The exported graphs give what torch gives, for any batch and number of references."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 
 from pipeline.core.errors import ModelError
+from pipeline.core.resources import bundled
 from procrop_model import Cropper
+from procrop_model.inference.onnx_engine import is_exported
 from procrop_model.inference.onnx_export import WholeGraph, export_cropper
-from procrop_model.inference.onnx_network import is_exported
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.model_folder.save_load import SavedModel
 from procrop_model.network.config import CropperConfig
@@ -67,6 +70,19 @@ def test_an_exported_cropper_crops_alike(saved: SavedModel, exported: Path, k: i
     (crop,) = onnx_one(images[0], top=1, k=k)
     assert len(crop.references) == k
     assert crop.explain().as_json()["looked_at"] == []
+
+
+def test_crop_runs_an_exported_cropper_without_torch(exported: Path, tmp_path: Path) -> None:
+    photo = bundled("assets") / "photos" / "coffee.jpg"
+    words = ["crop", "--model", str(exported), "--out", str(tmp_path / "out"), "--aspect", "4:5", str(photo)]
+    code = (
+        f"import sys; sys.argv = ['procrop-data', *{words}]\nfrom pipeline.cli import main\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert list((tmp_path / "out").iterdir())
 
 
 def test_damaged_exports_and_other_devices_are_refused(exported: Path, tmp_path: Path) -> None:

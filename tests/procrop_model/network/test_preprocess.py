@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from procrop_model.network.config import CropperConfig
-from procrop_model.network.preprocess import input_size, prepare, reduce
+from procrop_model.network.preprocess import prepare
+from procrop_model.network.resize import input_size, normalised, reduce, to_input_size
 
 
 @pytest.mark.parametrize(("mode", "wanted"), [("square", (224, 224)), ("fit", (96, 224))])
@@ -22,6 +23,15 @@ def test_large_images_are_reduced_first_and_small_ones_are_not() -> None:
     sharp, soft = (prepare(image, CropperConfig(input_side=64, source_side=side)) for side in (0, 16))
     assert soft.shape == sharp.shape == (3, 64, 64)
     assert soft.std() < 0.5 * sharp.std()
+
+
+@pytest.mark.parametrize("backbone", ["lite0", "resnet18"])
+def test_numbers_without_torch_are_those_of_torch(backbone: str) -> None:
+    config = replace(CropperConfig(), backbone=backbone, input_side=64, source_side=90)
+    image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
+    np.testing.assert_allclose(
+        normalised(to_input_size(image, config), config), prepare(image, config).numpy(), atol=1e-6
+    )
 
 
 def test_other_backbones_get_imagenet_normalisation() -> None:

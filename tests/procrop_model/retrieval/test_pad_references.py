@@ -1,7 +1,6 @@
 """Padding of neighbour lists: shapes, the mask, and the order of references."""
 
 import numpy as np
-import torch
 
 from procrop_model.retrieval.database import Neighbour, Reference, ReferenceDatabase
 from procrop_model.retrieval.pad_references import pad_references
@@ -18,7 +17,7 @@ def test_lists_of_unlike_length_are_padded_to_the_longest() -> None:
     padded = pad_references(lists, database())
     assert padded.tokens.shape == (3, 2, 4, 5)
     assert padded.present.tolist() == [[True, True], [False, False], [True, False]]
-    torch.testing.assert_close(padded.similarity, torch.tensor([[0.9, 0.5], [0.0, 0.0], [0.7, 0.0]]))
+    np.testing.assert_allclose(padded.similarity, [[0.9, 0.5], [0.0, 0.0], [0.7, 0.0]])
     assert padded.tokens[:, :, 0, 0].tolist() == [[2.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
 
 

@@ -39,9 +39,11 @@ def test_a_prompt_matters_to_a_model_with_text_alone(
     cropper = trained(replace(tiny, text_dim=16), workplace, tmp_path)
     encoded = [cropper.predictor.encode([reference_photo], prompts=[prompt]) for prompt in ("", "a noisy square")]
     without = cropper.predictor.encode([reference_photo])
-    assert torch.equal(encoded[0].output.logits, without.output.logits)
-    assert not torch.equal(encoded[0].output.logits, encoded[1].output.logits)
-    text = [value for name, value in cropper.predictor.network.state_dict().items() if name.startswith("fusion.text")]
+    assert torch.equal(encoded[0].output.held.logits, without.output.held.logits)
+    assert not torch.equal(encoded[0].output.held.logits, encoded[1].output.held.logits)
+    text = [
+        value for name, value in cropper.predictor.engine.network.state_dict().items() if name.startswith("fusion.text")
+    ]
     assert text
 
 
@@ -73,7 +75,7 @@ def test_the_published_network_starts_from_coco_weights(
     assert "cut 1: decoder.embeddings" in told
     assert "unused 2: class_labels_classifier.bias, class_labels_classifier.weight" in told
     theirs = hub.state_dict()["model.encoder.layers.0.mlp.fc1.weight"]
-    ours = cropper.predictor.network.state_dict()["encoder.layers.0.feed.grow.weight"]
+    ours = cropper.predictor.engine.network.state_dict()["encoder.layers.0.feed.grow.weight"]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
     assert not torch.equal(ours, theirs)
     assert cropper(reference_photo, top=1)[0].box_px[2] > 0

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import ModelError
 from pipeline.core.json_types import Json
+from pipeline.core.lazy_import import LazyImport
 from stages.backends.base.checkpoint_backend import CheckpointSettings, FromCheckpoint
 from stages.backends.base.checkpoint_files import locate, weights_digest
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Declined, Image, PaintRequest
 from stages.backends.outpainters.diffusion.families import FAMILIES, Family
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stages.backends.base.lazy_import import LazyImport
+from pipeline.core.lazy_import import LazyImport
 from stages.backends.outpainters.diffusion.backend import DiffusionSettings
 
 LARGEST = 64

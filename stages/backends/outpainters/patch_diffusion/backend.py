@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Image, PaintRequest
 
 if TYPE_CHECKING:

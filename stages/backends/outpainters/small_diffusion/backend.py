@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import DeviceSettings
 from stages.backends.base.checkpoint_files import locate, weights_digest
-from stages.backends.base.lazy_import import LazyImport
 from stages.backends.base.protocols import Image, PaintRequest
 from stages.backends.outpainters.patch_diffusion.backend import PatchOutpainter
 

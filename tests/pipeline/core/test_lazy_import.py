@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from stages.backends.base.lazy_import import LazyImport
+from pipeline.core.lazy_import import LazyImport
 
 
 def test_an_address_gives_the_object():
