@@ -32,7 +32,8 @@ class BuildSettings(Settings):
 
     Args:
         name: of the dataset, part of every file name.
-        shards: number of final shards over all splits together.
+        shards: number of final shards over all splits together, at most: a shard needs a sample.
+        exact: want exactly ``shards`` shards; fewer samples than shards are an error then.
         exclude_near: folders of test sets (or another input as ``ingest.source`` takes it); photographs near one of their pictures
             are left out.
         near_duplicates: leave out all but the largest of near photographs within a split; across splits they are always left out.
@@ -40,6 +41,7 @@ class BuildSettings(Settings):
 
     name: str = Field("procrop", pattern=r"^[a-z0-9_]+$", max_length=40)
     shards: int = Field(256, ge=1, le=999_999)
+    exact: bool = False
     exclude_near: tuple[str, ...] = ()
     near_duplicates: bool = True
 
@@ -118,7 +120,7 @@ class Build(Stage[_Placed | _LeftOut]):
         self._models = models
 
     def settings(self) -> JsonObject:
-        return self._settings.model_dump(mode="json")
+        return self._settings.model_dump(mode="json", exclude={"exact"})  # it shapes no byte
 
     def models(self) -> dict[str, str]:
         return {"scorer": self._scorer_word(), "encoder": self._encoder.digest}
@@ -135,12 +137,13 @@ class Build(Stage[_Placed | _LeftOut]):
 
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Which sample goes where, decided once over all work shards; the samples themselves are regrouped on disk."""
-        parts, shards = tables.shards("filter"), self._settings.shards
+        parts = tables.shards("filter")
         leaks = build_leak_report(tables, self._settings, self._encoder)
         gone: list[tuple[str, str]] = []
         assigned = assign_shards(
-            (self._wanted(tables, part, leaks, gone) for part in parts), shards, tables.run_seed, self._settings.name
-        )
+            (self._wanted(tables, part, leaks, gone) for part in parts),
+            self._settings.shards, tables.run_seed, self._settings.name, exact=self._settings.exact,
+        )  # fmt: skip
         yield NAMES, json.dumps(assigned.stems).encode()
         yield LEAKS, leaks.encode()
         schema = parquet.schema_of(_Placed)
@@ -151,9 +154,10 @@ class Build(Stage[_Placed | _LeftOut]):
                     (number, place, asdict(item))
                     for (number, place), item in zip(places.tolist(), self._placed(tables, part, leaks), strict=True)
                 )
-            for number in range(shards):
-                placed = [Outcome.kept(_Placed(**value)) for value in rows_by_shard.take(number)]
-                outcomes = [*placed, *leaks.rejects(gone, number, shards)]
+            for number in range(self._settings.shards):
+                rows = rows_by_shard.take(number) if number < len(assigned.stems) else []
+                placed = [Outcome.kept(_Placed(**value)) for value in rows]
+                outcomes = [*placed, *leaks.rejects(gone, number, len(assigned.stems))]
                 yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in outcomes], schema)
 
     @staticmethod
@@ -204,11 +208,15 @@ class Build(Stage[_Placed | _LeftOut]):
         return [f"{shard:06d}.parquet"]
 
     def paths(self, shard: int, shared: Callable[[str], bytes]) -> tuple[str, str]:
-        stem = json.loads(shared(NAMES))[shard]
-        return f"dataset/shards/{stem}.tar", f"dataset/metadata/{stem}.parquet"
+        """A shard that no sample is left for has no tar, and its table is not part of the dataset."""
+        stems = json.loads(shared(NAMES))
+        if shard >= len(stems):
+            return "", f"{self.name}/{shard:06d}.parquet"
+        return f"dataset/shards/{stems[shard]}.tar", f"dataset/metadata/{stems[shard]}.parquet"
 
     def index_path(self, shard: int, shared: Callable[[str], bytes]) -> str:
-        return f"dataset/index/{json.loads(shared(NAMES))[shard]}.idx"
+        stems = json.loads(shared(NAMES))
+        return f"dataset/index/{stems[shard]}.idx" if shard < len(stems) else ""
 
     def tasks(self, shard: Shard) -> list[Task[_Placed | _LeftOut]]:
         table = parquet.decode_table(shard.shared(f"{shard.number:06d}.parquet"))

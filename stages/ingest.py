@@ -1,6 +1,6 @@
 """Ingest: input files become upright sRGB photographs with credits, or a reject with its word."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,14 +11,13 @@ from pipeline.core.errors import SampleError
 from pipeline.core.json_types import JsonObject
 from pipeline.core.pictures import why_unsupported
 from pipeline.core.records import Photo, Source
-from pipeline.core.seeds import fraction_of
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
-from stages.photos.credits import SPLITS
 from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
 from stages.photos.list_access import ListAccess
 from stages.photos.perceptual_hash import phash
 from stages.photos.source_readers import read_source
+from stages.photos.split_assignment import split_of
 
 Split = Literal["train", "val", "test"]
 
@@ -34,7 +33,7 @@ class IngestSettings(Settings):
         max_pixels: largest area, in pixels; checked before decoding, to limit memory.
         max_aspect: largest ratio of the longer to the shorter side.
         long_side: larger photos are reduced to this length, in pixels, before they are stored; 0 for never.
-        splits: share of each split, by hash, of the photos that the credits table assigns to none.
+        splits: share of each split, by hash, of the photos that the credits table assigns to none; a split without any gets one.
         lists: what the rows of a .parquet of URLs may reach, and how much is read of one.
         near_duplicate_bits: perceptual hashes that differ in at most so many bits are one picture; 0 for exact copies only.
     """
@@ -120,17 +119,3 @@ class Ingest(Stage[Source]):
             licence_url=source.licence_url,
             source=source.source,
         )
-
-
-def split_of(key: str, shares: Mapping[str, float], run_seed: int) -> str:
-    """The split of a photo by hash: adding photos never moves one from a split to another.
-
-    Shares are laid out in one order whatever theirs is: plan.json sorts its keys, and a rerun must not move a photo.
-    """
-    names = sorted(shares, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
-    point = fraction_of(run_seed, "split", key) * sum(shares[name] for name in names)
-    for name in names:
-        point -= shares[name]
-        if point < 0:
-            return name
-    return names[0]

@@ -1,7 +1,9 @@
 """Looking for input files and recording them in ``sources.parquet``, before ingest."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from pipeline.app.progress import Display
 from pipeline.app.session import Session
@@ -10,6 +12,9 @@ from pipeline.core.release_memory import give_back
 from pipeline.runs.plan import store_plan
 from pipeline.runs.run_directory import SOURCES, Run
 from pipeline.shards import parquet
+
+if TYPE_CHECKING:
+    from stages.photos.source_scan import SourceList
 
 SEEN = ".cache/seen.parquet"  # a memory of the scan, not data: without it all files are read again
 MANY_GONE, SHARE_GONE = 10, 0.05  # files that are gone beyond which a takedown must be confirmed: more than both
@@ -27,6 +32,7 @@ def refresh_sources(session: Session, display: Display, *, accept_takedown: bool
         accept_takedown: let go of any number of files.
     """
     from stages.photos.source_scan import SCANNED_FILES, scan_sources
+    from stages.photos.split_assignment import splits_for_empty
 
     settings, run = session.recipe.ingest, session.run
     known = _known(run, SCANNED_FILES)
@@ -37,18 +43,35 @@ def refresh_sources(session: Session, display: Display, *, accept_takedown: bool
         )  # fmt: skip
     if known is None or not scan.files.equals(known):
         run.store.write(SEEN, parquet.encode_table(scan.files))
+    shares = {str(name): share for name, share in settings.splits.items()}
+    splits = splits_for_empty(scan.photographs(), shares, run.plan.run_seed, run.plan.splits)
+    scan = scan.with_splits(splits)
+    for line in _split_lines(scan, splits, shares):
+        display.message(line)
     fresh, gone = scan.digest, 0
     if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
         gone = _gone(run, scan.sources)
         if not accept_takedown:
             _refuse_many(gone, run.plan.sources, settings.source)
         run.store.write(f"{SOURCES}.parquet", parquet.encode_table(scan.sources, ROWS_A_GROUP))
-        run.plan = replace(run.plan, sources=len(scan), sources_digest=fresh)
+        run.plan = replace(run.plan, sources=len(scan), sources_digest=fresh, splits=splits)
         store_plan(run.store, run.plan)
         run.forget_sources()
     del known, scan
     give_back()
     return gone
+
+
+def _split_lines(scan: "SourceList", splits: Mapping[str, str], shares: Mapping[str, float]) -> list[str]:
+    """What a user should know of the splits: which photographs were moved into one that had none, and which stay empty."""
+    if not splits and len(scan) > len(shares):
+        return []
+    names = {source.uri: splits[source.key] for source in scan if source.key in splits}
+    moved = ", ".join(f"'{uri}' is {name}" for uri, name in names.items())
+    chosen = f"{moved}, so that each split has a photograph; a column 'split' in credits.csv chooses others"
+    photos = list(islice(scan.photographs(), len(shares)))
+    few = [f"only {len(photos)} photographs: they cannot fill {', '.join(shares)}, so 'train' or 'eval' may lack one"]
+    return [*([chosen] if moved else []), *(few if len(photos) < sum(share > 0 for share in shares.values()) else [])]
 
 
 def _refuse_many(gone: int, before: int, source: str) -> None:

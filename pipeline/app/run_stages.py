@@ -36,7 +36,8 @@ class RunRequest:
         accept_takedown: let go of any number of input files that are gone.
         accept_change: move results of another recipe to ``lineage/`` and start again.
         with_model: folder of a trained cropper whose boxes join the candidates of ``refine``; empty: the recipe's setting.
-        shards: number of final shards over all splits; None: the recipe's setting.
+        shards: exactly so many final shards over all splits; None: the recipe's setting, which is the most that there may be.
+        exact: exactly as many final shards as the recipe says.
         exclude_near: folders of pictures; photographs similar to one of them stay out of the final shards.
     """
 
@@ -55,6 +56,7 @@ class RunRequest:
     accept_takedown: bool = False
     with_model: str = ""
     shards: int | None = None
+    exact: bool = False
     exclude_near: Sequence[str] = ()
 
     def should_retry(self, receipt: "Receipt") -> bool:
@@ -114,6 +116,8 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
     abort_stale_uploads(session.run.store)
     done = execute(session, execution, options, display)
     save_recipe(done.session)
+    for line in _too_few_shards(done.session, done.results):
+        display.message(line)
     return RunReport(
         work=session.run.store.url,
         stages=done.results,
@@ -122,6 +126,25 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
         waits_for=done.waits_for,
         lost_files=_lost_files(done.session) if "ingest" in stages else [],
     )
+
+
+def _too_few_shards(session: Session, results: "Sequence[StageResult]") -> list[str]:
+    """One line if there were fewer samples than the recipe allows final shards. Raises UsageError if it wants exactly so many."""
+    wanted, built = (
+        session.recipe.build,
+        [receipt for result in results if result.stage == "build" for receipt in result.receipts],
+    )
+    tars = sum(path.endswith(".tar") for receipt in built for path in receipt.outputs)
+    if len(built) < wanted.shards or tars == wanted.shards:
+        return []
+    found = (
+        f"{sum(receipt.n_kept for receipt in built)} samples fill {tars} final shards, and build.shards={wanted.shards}"
+    )
+    if wanted.exact:
+        raise UsageError(
+            f"{found} is to be exact: ask for fewer, or make more canvases (outpaint.variants, more photos)"
+        )
+    return [f"{found} is the most that there may be: {tars} were written"]
 
 
 def requested_stages(session: Session, request: RunRequest) -> list[str]:
@@ -161,6 +184,12 @@ def recipe_overrides(request: RunRequest) -> list[str]:
         if request.shards < 1:
             raise UsageError(f"--shards {request.shards}: at least one is needed")
         overrides.append(f"build.shards={request.shards}")
+    if request.exact or request.shards is not None:
+        overrides.append("build.exact=true")
+    elif any(text.startswith("build.shards=") for text in request.overrides) and not any(
+        text.startswith("build.exact=") for text in request.overrides
+    ):
+        overrides.append("build.exact=false")  # what an earlier --shards left in plan.json
     if request.exclude_near:
         _require_readable(request.exclude_near)
         overrides.append(f"build.exclude_near={json.dumps(list(request.exclude_near))}")

@@ -142,7 +142,7 @@ def expected_outputs(stage: Stage, run: Run, number: int) -> set[str] | None:
         index = stage.index_path(number, shared)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return {table, *([tar] if stage.extensions else []), *([index] if index else [])}
+    return {table, *([tar] if stage.extensions and tar else []), *([index] if index else [])}
 
 
 def _compare_recipes(audit: ReceiptAudit, run: Run, stage: Stage) -> None:

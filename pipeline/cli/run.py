@@ -47,7 +47,10 @@ WithModel = Annotated[
         help="Folder of a trained cropper whose boxes join the candidates: a new version, so add --accept-change."
     ),
 ]
-Shards = Annotated[int | None, typer.Option(help="Final shards, over all splits; default: the recipe's.")]
+Shards = Annotated[
+    int | None, typer.Option(help="Final shards, over all splits, exactly; default: at most the recipe's build.shards.")
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Exactly build.shards final shards, not at most so many.")]
 ExcludeNear = Annotated[
     list[str] | None,
     typer.Option(
@@ -71,13 +74,13 @@ def register(app: typer.Typer) -> None:
 def run_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
     executor: Executor = "local", address: Address = "", retry_failed: RetryFailed = False, reason: Reason = "",
-    exclude_near: ExcludeNear = None, accept_change: AcceptChange = False,
+    exclude_near: ExcludeNear = None, exact: Exact = False, accept_change: AcceptChange = False,
     accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run all stages in order, from photographs to shards and neighbours."""
     request = RunRequest(
         until=until, config=config, work=work, overrides=overrides or (), workers=workers, executor=executor,
-        address=address, retry_failed=retry_failed, reason=reason, exclude_near=exclude_near or (),
+        address=address, retry_failed=retry_failed, reason=reason, exclude_near=exclude_near or (), exact=exact,
         accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip
     _run(request, OutputOptions(json=json, quiet=quiet))
@@ -116,14 +119,15 @@ def refine_command(
 
 
 def build_command(
-    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, workers: Workers = 0,
+    overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, exact: Exact = False,
+    workers: Workers = 0,
     executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
     accept_change: AcceptChange = False,
     accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Write the final WebDataset shards: exactly as many as requested, over all splits together."""
+    """Write the final WebDataset shards: exactly --shards over all splits together, or at most the recipe's build.shards."""
     request = RunRequest(
-        stage="build", config=config, work=work, overrides=overrides or (), shards=shards, workers=workers,
+        stage="build", config=config, work=work, overrides=overrides or (), shards=shards, exact=exact, workers=workers,
         executor=executor, address=address, exclude_near=exclude_near or (), with_upstream=with_upstream,
         accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip

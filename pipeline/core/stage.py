@@ -214,7 +214,7 @@ class Stage(ABC, Generic[P]):
         return work_shards
 
     def paths(self, shard: int, shared: Callable[[str], bytes]) -> tuple[str, str]:
-        """Where a shard's tar and table go, relative to the run directory."""
+        """Where a shard's tar ("": it has none) and table go, relative to the run directory."""
         return f"{self.name}/{shard:06d}.tar", f"{self.name}/{shard:06d}.parquet"
 
     def index_path(self, shard: int, shared: Callable[[str], bytes]) -> str:

@@ -24,6 +24,7 @@ class Plan:
         config: the whole recipe.
         sources: number of input files; it follows the input folder.
         sources_digest: of the list of input files.
+        splits: split by key of the photographs that were moved into a split that had none.
         format: of this JSON.
     """
 
@@ -33,6 +34,7 @@ class Plan:
     config: dict[str, Any] = field(default_factory=dict)
     sources: int = 0
     sources_digest: str = ""
+    splits: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -42,7 +44,8 @@ class Plan:
 
     def encode(self) -> bytes:
         """JSON bytes."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        body = {name: value for name, value in asdict(self).items() if value or name != "splits"}
+        return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def load_plan(store: Store) -> Plan | None:

@@ -89,7 +89,7 @@ def finished_files(
     tar_path, table_path = stage.paths(shard.number, shard.shared)
     files: dict[str, bytes | Path] = {}
     outputs: dict[str, FileInfo] = {}
-    if journal is not None:
+    if journal is not None and tar_path:
         outputs[tar_path], files[tar_path] = journal.finish(), journal.tar_path
         if index_path := stage.index_path(shard.number, shard.shared):
             files[index_path] = index = journal.index().encode()

@@ -6,7 +6,7 @@ Kept as Arrow tables, not objects: a million files are some hundred megabytes th
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -63,6 +63,20 @@ class SourceList:
 
     def __iter__(self) -> Iterator[Source]:
         return (Source(**row) for batch in self.sources.to_batches(BATCH) for row in batch.to_pylist())
+
+    def photographs(self) -> Iterator[Source]:
+        """The sources that can be decoded and are no copies."""
+        bad = set(self.files.filter(pc.equal(self.files["pixels"], 0))["uri"].to_pylist())
+        return (source for source in self if not source.duplicate_of and source.uri not in bad)
+
+    def with_splits(self, splits: Mapping[str, str]) -> "SourceList":
+        """The same with the splits of some sources, by key."""
+        if not splits:
+            return self
+        columns = {name: self.sources[name] for name in SOURCES.names}
+        pairs = zip(columns["key"].to_pylist(), columns["split"].to_pylist(), strict=True)
+        columns["split"] = pa.array([splits.get(key, split) for key, split in pairs], pa.string())
+        return replace(self, sources=pa.table(columns, schema=SOURCES))
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Assigning kept canvases to final shards: splits by photo, order shuffled by hash, exactly the requested number of shards."""
+"""Assigning kept canvases to final shards: splits by photo, order shuffled by hash."""
 
 import itertools
 import json
@@ -17,8 +17,10 @@ from pipeline.core.seeds import seed_for
 SPLITS = ("train", "val", "test")
 
 
-def shards_by_split(counts: Mapping[str, int], shards: int) -> dict[str, int]:
+def shards_by_split(counts: Mapping[str, int], shards: int, *, exact: bool = True) -> dict[str, int]:
     """Shards of each split: in proportion to its samples, at least one and never more than it has samples.
+
+    exact: ``shards`` in all; else at most so many.
 
     Raises UsageError when the number cannot be met, with the number that can.
     """
@@ -26,11 +28,17 @@ def shards_by_split(counts: Mapping[str, int], shards: int) -> dict[str, int]:
     total = sum(present.values())
     if not total:
         raise UsageError("no canvas passed the filter, so there is nothing to shard: see 'procrop-data status' for why")
-    if not len(present) <= shards <= total:
+    if exact and shards > total:
         raise UsageError(
-            f"--shards {shards}: {total} samples in {len(present)} splits fill {len(present)} to {total} shards; "
-            "ask for a number between, or make more canvases (outpaint.variants, more photos)"
+            f"exactly {shards} shards: {total} samples in {len(present)} splits fill {len(present)} to {total} shards; ask for a "
+            "number between, for build.shards (at most so many), or make more canvases (outpaint.variants, more photos)"
         )
+    if shards < len(present):
+        raise UsageError(
+            f"{shards} shards: {total} samples in {len(present)} splits ({', '.join(sorted(present))}) fill {len(present)} to "
+            f"{total} shards, because no shard holds two splits; ask for {len(present)} or more"
+        )
+    shards = min(shards, total)
     given = {name: 1 for name in present}
     while sum(given.values()) < shards:
         # The split whose shards are fullest gets the next one; a tie goes to the first by name.
@@ -50,11 +58,18 @@ class ShardAssignment:
 
 
 def assign_shards(
-    parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, run_seed: int, name: str
+    parts: Iterable[tuple[Sequence[str], Sequence[str]]], shards: int, run_seed: int, name: str, *, exact: bool = True
 ) -> ShardAssignment:
     """Where each kept canvas goes, in an order fixed by hashes alone.
 
-    parts: keys and splits of the rows of each work shard, consumed one by one. Raises UsageError as ``shards_by_split`` does.
+    Raises UsageError as ``shards_by_split`` does.
+
+    Args:
+        parts: keys and splits of the rows of each work shard, consumed one by one.
+        shards: exactly so many in all, or at most.
+        run_seed: seed of the run.
+        name: of the dataset.
+        exact: as of ``shards_by_split``.
     """
     names: dict[str, int] = {}
     drawn, codes, lengths = [], [], []
@@ -69,7 +84,9 @@ def assign_shards(
     split_of = np.concatenate([np.zeros(0, np.int32), *codes])
     order = np.argsort(np.concatenate([np.zeros(0, np.int64), *drawn]), kind="stable")
     del drawn, codes  # of ten million canvases a hundred megabytes each
-    given = shards_by_split({split: int((split_of == code).sum()) for split, code in names.items()}, shards)
+    given = shards_by_split(
+        {split: int((split_of == code).sum()) for split, code in names.items()}, shards, exact=exact
+    )
     stems: list[str] = []
     places = np.zeros((len(order), 2), np.int32)
     for split in sorted(given, key=_split_order):

@@ -112,5 +112,8 @@ def test_impossible_numbers_say_what_is_possible():
         shards_by_split({"train": 10, "val": 2}, 13)
     with pytest.raises(UsageError, match="fill 2 to 12"):
         shards_by_split({"train": 10, "val": 2}, 1)
+    assert shards_by_split({"train": 10, "val": 2}, 64, exact=False) == {"train": 10, "val": 2}
+    with pytest.raises(UsageError, match="no shard holds two splits"):
+        shards_by_split({"train": 10, "val": 2}, 1, exact=False)
     with pytest.raises(UsageError, match="no canvas passed"):
         shards_by_split({"train": 0}, 1)

@@ -13,9 +13,9 @@ from PIL import Image
 from pipeline.core.errors import UsageError
 from pipeline.core.records import Photo
 from pipeline.shards import parquet
-from stages.ingest import split_of
 from stages.photos.list_access import ListAccess
 from stages.photos.source_scan import scan_sources
+from stages.photos.split_assignment import split_of
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.checks.receipt_audit import audit_receipts, freshness
 from pipeline.core.errors import MissingUpstreamError, RefusedError
 from pipeline.runs.receipts import Receipt
 from tests.chain import make_photos, recipe_for, run_chain, session_for
@@ -165,6 +166,20 @@ def test_sigterm_finishes_the_micro_batch_and_exits_for_a_rerun(finished, photos
     assert os.listdir(work / "locks") == []
     run_chain(session_for(recipe_for(photos), work), workers=2)
     assert digests(work) == digests(finished[0])
+
+
+def test_fewer_samples_than_shards_fill_fewer_shards(tmp_path):
+    recipe = recipe_for(make_photos(tmp_path / "src", 4), build={"shards": 40})
+    session = session_for(recipe, tmp_path / "work")
+    results = {result.stage: result for result in run_chain(session)}
+    samples = sum(receipt.n_kept for receipt in results["build"].receipts)
+    tars = list((tmp_path / "work" / "dataset" / "shards").iterdir())
+    assert len(tars) == samples < 40
+    assert len(list((tmp_path / "work" / "dataset" / "metadata").iterdir())) == samples
+    assert {tar.name.split("-")[1] for tar in tars} == {"train", "val", "test"}
+    assert all(result.done_now == 0 for result in run_chain(session_for(recipe, tmp_path / "work")))
+    audit = audit_receipts(session.run, session.stages)
+    assert [*audit.findings, *freshness(session.run, session.stages, audit)] == []
 
 
 def test_receipts_are_readable_json_with_what_was_done(finished):

@@ -97,18 +97,18 @@ def test_every_trace_is_gone_and_changed_shards_are_named(home):
 
 
 def test_a_changed_split_leaves_no_shard_under_its_old_name(home):
-    """With all held-out photographs gone, the number of train shards grows and the other names must vanish."""
+    """Two photographs of the train split stay, so one becomes test, no split val is left, and its shard must vanish."""
     folder, recipe = home
     work = folder / "work"
-    session = session_for(recipe, work)
-    held_out = [row["key"] for row in kept_rows(session, "ingest") if row["split"] != "train"]
-    assert held_out
-    traces = [trace for key in held_out for trace in traces_of(work, key)]
+    rows = kept_rows(session_for(recipe, work), "ingest")
+    stay = [row["key"] for row in rows if row["split"] == "train"][:2]
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    traces = [trace for row in rows if row["key"] not in stay for trace in traces_of(work, row["key"])]
     for name, key in keys_by_name(home).items():
-        if key in held_out:
+        if key not in stay:
             (folder / "src" / name).unlink()
     told = next(r for r in run_chain(session_for(recipe, work)) if r.stage == "build").changes
-    assert told.vanished and all("-train-" not in name for name in told.vanished)
+    assert told.vanished and all("-val-" in name for name in told.vanished)
     assert len(tars(work)) == recipe.build.shards and holding(work, traces) == []
 
 
@@ -127,6 +127,7 @@ def test_the_last_photograph_of_a_work_shard_can_go(home):
 
 def test_fewer_samples_than_shards_is_reported(home):
     folder, recipe = home
+    recipe = recipe.model_copy(update={"build": recipe.build.model_copy(update={"exact": True})})
     work = folder / "work"
     keys = keys_by_name(home)
     gone = sorted(keys)[1:]

@@ -49,7 +49,8 @@ def test_options_become_settings_of_the_recipe(tmp_path: Any) -> None:
     assert recipe_overrides(RunRequest()) == []
     (tmp_path / "a.jpg").write_bytes(b"")
     request = RunRequest(shards=3, exclude_near=(str(tmp_path),))
-    assert recipe_overrides(request) == ["build.shards=3", f'build.exclude_near=["{tmp_path}"]']
+    assert recipe_overrides(request) == ["build.shards=3", "build.exact=true", f'build.exclude_near=["{tmp_path}"]']
+    assert recipe_overrides(RunRequest(overrides=("build.shards=9",))) == ["build.exact=false"]
     with pytest.raises(UsageError, match="--shards 0: at least one is needed"):
         recipe_overrides(RunRequest(shards=0))
 
