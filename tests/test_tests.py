@@ -69,6 +69,7 @@ procrop_model/training/test_losses.py: procrop_model.training hungarian_matcher
 procrop_model/training/test_targets.py: procrop_model.training samples
 procrop_model/training/test_train.py: procrop_model.evaluation evaluate_run; procrop_model.model_folder trained_on
 procrop_model/training/test_train.py: procrop_model.training batches checkpoint checkpoint_state config data_sources
+procrop_model/training/test_train.py: procrop_model.training validate
 procrop_model/training/test_train.py: procrop_model.training prefetch run_files signals train_step trainer
 procrop_model/training/test_train.py: procrop_model.training training_report
 procrop_model/training/test_train_options.py: procrop_model.training ema_teacher

@@ -41,6 +41,10 @@ LongSide = Annotated[
 Quick = Annotated[
     bool, typer.Option("--quick", help="Public sets: leave out faces and the baselines that look at the picture.")
 ]
+RefitCalibration = Annotated[
+    bool,
+    typer.Option("--refit-calibration", help="Public sets: fit the meaning of --model's scores on these photographs."),
+]
 Out = Annotated[str, typer.Option(help="Folder for the report of a public set: JSON, Parquet, sheet of the worst.")]
 Ablate = Annotated[
     str, typer.Option(help="One table of what parts are worth: some of retrieval,k,fusion,text,refinement.")
@@ -58,14 +62,16 @@ def register(app: typer.Typer) -> None:
 def eval_command(
     work: Work = "work", dataset: Dataset = "", root: Root = "", model: Model = "", split: Split = "",
     protocol: Protocol = "", names: Names = "", half: Half = "", scorer: Scorer = "", boxes: Boxes = "",
-    groups: Groups = "", long_side: LongSide = 0, quick: Quick = False, out: Out = "evaluation", ablate: Ablate = "",
-    ablate_epochs: AblateEpochs = 0, config: Config = "", device: Device = "auto", json: Json = False, quiet: Quiet = False,
+    groups: Groups = "", long_side: LongSide = 0, quick: Quick = False, refit_calibration: RefitCalibration = False,
+    out: Out = "evaluation", ablate: Ablate = "", ablate_epochs: AblateEpochs = 0, config: Config = "",
+    device: Device = "auto", json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure a cropper on held-out canvases, or with --dataset and --root on a public set, beside baselines."""
     request = EvaluationRequest(
         work=work, dataset=dataset, root=root, model=model, split=split, protocol=protocol, names=names, half=half,
-        scorer=scorer, boxes=boxes, groups=groups, long_side=long_side, quick=quick, out=out, ablate=ablate,
-        ablate_epochs=ablate_epochs, config=config, device=device,
+        scorer=scorer, boxes=boxes, groups=groups, long_side=long_side, quick=quick,
+        refit_calibration=refit_calibration, out=out, ablate=ablate, ablate_epochs=ablate_epochs, config=config,
+        device=device,
     )  # fmt: skip
     _evaluate(request, OutputOptions(json=json, quiet=quiet))
 

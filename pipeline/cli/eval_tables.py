@@ -36,7 +36,7 @@ def print_rows(result: Mapping[str, Any]) -> None:
     if "correlations" in result:
         _print_box_figures(result)
     if "calibration" in result:
-        _print_calibration(result["calibration"])
+        _print_calibration(result["calibration"], result.get("refitted"))
     if "faces" in result:
         _print_faces(result["faces"])
     for name, group in result.get("groups", {}).items():
@@ -82,12 +82,14 @@ def _print_box_figures(result: Mapping[str, Any]) -> None:
     print(f"\nshare of the picture kept, 10 % 50 % 90 % quantiles: {areas}")
 
 
-def _print_calibration(calibration: Mapping[str, Any]) -> None:
+def _print_calibration(calibration: Mapping[str, Any], refitted: Sequence[float] | None) -> None:
     print(
         f"\nscore of the top crop, and the share that reach an IoU of 0.75 (mean distance {calibration['error']:.3f})"
     )
     bins = [(f"{one['score']:.2f}", str(one["n"]), interval(one["reached"])) for one in calibration["bins"]]
     _print(("score", "n", "reached [95 %]"), bins)
+    if refitted is not None:
+        print("the model's calibration is now slope {:.4f}, offset {:.4f}".format(*refitted))
 
 
 def _print_faces(faces: Mapping[str, Any]) -> None:

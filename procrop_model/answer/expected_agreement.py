@@ -68,12 +68,6 @@ def log_weights(logits: Floats, config: AnswerConfig) -> NDArray[np.float64]:
     return values
 
 
-def calibrated(expected: Floats, calibration: tuple[float, float]) -> Floats:
-    """Expected IoU [N] -> the chance [N] of an IoU of 0.75 with the best crop. calibration: slope and offset of its log-odds."""
-    slope, offset = calibration
-    return np.asarray(1 / (1 + np.exp(-(slope * expected + offset))), np.float32)
-
-
 def best_agreement(opinion: Opinion, starts: Floats) -> tuple[Floats, Floats]:
     """Boxes [N, 4] of locally best expected IoU and their expected IoU [N]; coordinate ascent from ``starts`` [N, 4]."""
     boxes = np.asarray(starts, np.float64)

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from procrop_model.answer.expected_agreement import Opinion, best_agreement, calibrated, log_weights, opinion_of
+from procrop_model.answer.calibration import calibrated
+from procrop_model.answer.expected_agreement import Opinion, best_agreement, log_weights, opinion_of
 from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.inference.engine import DecodedBatch, Engine, ImageFeatures, Inputs
 from procrop_model.inference.local_search import local_search

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline.core.geometry import iou
 from pipeline.shards.epoch_order import LoaderRank
+from procrop_model.answer.calibration import fit_chances
 from procrop_model.answer.expected_agreement import best_agreement, opinion_of
 from procrop_model.answer.typical_crops import typical_crops
 from procrop_model.network.boxes import cxcywh_to_xyxy
@@ -27,7 +28,6 @@ from procrop_model.training.views import Views
 BATCH = 16
 VIEWS = 3  # of each canvas
 GOOD_IOU = 0.75
-_STEPS, _RIDGE = 30, 1e-2  # Newton steps of the logistic fit, and what keeps it finite for answers that are all good
 
 
 class Answer(NamedTuple):
@@ -57,7 +57,9 @@ class Validator:
         if not self.model.answer.typical or not len(self.views.samples):
             return self.model
         self.network.load_state_dict(best, strict=False)
-        calibration = calibration_of(self.answers(LoaderRank(0, 1)))
+        found = self.answers(LoaderRank(0, 1))
+        reached = [answer.iou >= GOOD_IOU for answer in found]
+        calibration = fit_chances([answer.expected for answer in found], reached)
         return replace(self.model, answer=replace(self.model.answer, calibration=calibration))
 
     @torch.no_grad()
@@ -105,19 +107,3 @@ def _answer(
     best, expected = best_agreement(opinion, np.concatenate([opinion.mean[None], boxes[:queries]]))
     chosen = int(expected.argmax())
     return Answer(iou(best[chosen].tolist(), label), float(expected[chosen]))
-
-
-def calibration_of(found: Sequence[Answer]) -> tuple[float, float]:
-    """Slope and offset of the log-odds that an answer of expected IoU x has an IoU of 0.75: a logistic fit.
-
-    (Platt 1999; with a small ridge on the slope.)
-    """
-    x = np.array([[answer.expected, 1.0] for answer in found])  # [N, 2]
-    y = np.array([answer.iou >= GOOD_IOU for answer in found], np.float64)
-    weights = np.zeros(2)
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        slope = x.T @ (y - p) - _RIDGE * weights
-        curve = (x * (p * (1 - p))[:, None]).T @ x + _RIDGE * np.eye(2)
-        weights = weights + np.linalg.solve(curve, slope)
-    return round(float(weights[0]), 4), round(float(weights[1]), 4)

@@ -51,8 +51,20 @@ def evaluate_public_set(request: EvaluationRequest, folder: Path, *, quiet: bool
     if protocol == "gencrop" and not request.names and form.name in ("flms", "fcdb"):
         warnings.append(f"gencrop's figures on {form.name} are for its human-only subset: give --names")
     result = {"measured": _measured(request), **result, "warnings": warnings}
+    if request.refit_calibration:
+        result["refitted"] = _refit(result, folder)
     _write(result, Path(request.out), "-".join(filter(None, (form.name, protocol, *_variant(request)))))
     return result
+
+
+def _refit(result: Mapping[str, Any], folder: Path) -> list[float]:
+    """Slope and offset of the new calibration, which is written into the model."""
+    from procrop_model.model_folder.refit_scores import refit_scores
+
+    if "calibration" not in result:
+        raise UsageError(f"--refit-calibration: the scores of {folder} are not chances by this protocol")
+    rows = result["images"]
+    return list(refit_scores(folder, [row["score"] for row in rows], [row["model"]["recall"] > 0 for row in rows]))
 
 
 def read_part(form: "Format", root: str, split: str, names: str = "") -> "LabelledSet":

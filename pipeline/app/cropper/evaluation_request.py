@@ -13,6 +13,7 @@ OF_SETS = (
     "groups",
     "long-side",
     "quick",
+    "refit-calibration",
 )  # options for public sets alone
 
 
@@ -36,6 +37,7 @@ class EvaluationRequest:
         groups: CSV of groups of images, which are reported apart.
         long_side: of the images that the cropper or scorer sees, in pixels; 0: as they are.
         quick: leave out faces and the baselines that look at the image, which take most of the time.
+        refit_calibration: write a new calibration of the scores, fitted on these images, into ``model``.
         out: folder for the report of a public set.
         ablate: comma-separated parts of the network; measures what each is worth on the run's canvases.
         ablate_epochs: epochs of the networks that are trained for ``ablate``; 0: the recipe's.
@@ -56,6 +58,7 @@ class EvaluationRequest:
     groups: str = ""
     long_side: int = 0
     quick: bool = False
+    refit_calibration: bool = False
     out: str = "evaluation"
     ablate: str = ""
     ablate_epochs: int = 0
@@ -73,3 +76,5 @@ class EvaluationRequest:
             raise UsageError(f"{', '.join(given)} are for public sets: give --dataset and --root, too")
         if sum(map(bool, (self.scorer, self.boxes, self.model))) > 1:
             raise UsageError("--model, --scorer and --boxes exclude one another: each names what is measured")
+        if self.refit_calibration and not self.model:
+            raise UsageError("--refit-calibration changes a model folder: name it with --model")

@@ -144,6 +144,8 @@ def test_own_boxes_are_written_and_measured_again(command, tmp_path: Path) -> No
         with Image.open(out / f"fcdb-cacnet-{part}.png") as drawn:
             assert min(drawn.size) > 400
     assert sum(one["n"] for one in own["calibration"]["bins"]) == own["n"]
+    code, _, said = command(*words, "--refit-calibration")
+    assert code == 2 and "name it with --model" in said
     boxes = out / "fcdb-cacnet-boxes.csv"
     assert boxes.read_text().startswith("file,x1,y1,x2,y2\n0.jpg,") and len(boxes.read_text().splitlines()) == 7
     code, told, _ = command(*words, "--boxes", boxes, "--groups", tmp_path / "groups.csv", "--json")

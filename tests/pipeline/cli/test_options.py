@@ -132,6 +132,7 @@ VALUES = {
     "groups": (["--groups", "groups.csv"], {"groups": "groups.csv"}),
     "long_side": (["--long-side", "640"], {"long_side": 640}),
     "quick": (["--quick"], {"quick": True}),
+    "refit_calibration": (["--refit-calibration"], {"refit_calibration": True}),
     "boxes": (["--boxes", "boxes.csv"], {"boxes": "boxes.csv"}),
     "scorer": (["--scorer", "nima"], {"scorer": "nima"}),
     "ablate": (["--ablate", "k,text"], {"ablate": "k,text"}),

@@ -1,4 +1,4 @@
-"""The answer of best expected IoU: worked cases, no better box on a grid, calibration."""
+"""The answer of best expected IoU: worked cases, no better box on a grid."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from pipeline.core.geometry import iou
 from procrop_model.answer.expected_agreement import (
     Opinion,
     best_agreement,
-    calibrated,
     log_weights,
     opinion_of,
     pairwise_ious,
@@ -66,8 +65,3 @@ def test_weights_follow_scores_and_settings() -> None:
     assert found.weights[0] / found.weights[1] == pytest.approx(np.exp(2.0), rel=1e-4)
     assert found.weights[2] == pytest.approx(found.weights[3])  # 0 + 0.5 * 2 = 1 + 0
     assert log_weights(np.array([[3.0]]), config).tolist() == [3.0]
-
-
-def test_calibration_is_a_chance_that_rises() -> None:
-    found = calibrated(np.array([0.0, 0.5, 1.0], np.float32), (10.0, -5.0))
-    assert found[1] == pytest.approx(0.5) and (np.diff(found) > 0).all() and 0 < found[0] < 0.01
