@@ -2,11 +2,12 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import Config, Json, Work, print_json
+from pipeline.cli.options import Config, Json, OutputOptions, Work, print_json
 from pipeline.core.console import cell, plain_console
 from pipeline.core.errors import UsageError
 
@@ -22,6 +23,15 @@ Words = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class ShowRequest:
+    """Which keys are shown: of a recipe by ``config`` and ``work`` as in RunRequest, with overrides and names in ``words``."""
+
+    config: str = ""
+    work: str = "work"
+    words: Sequence[str] = ()
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     group = typer.Typer(help="Show the keys of a recipe.", no_args_is_help=True)
@@ -31,8 +41,12 @@ def register(app: typer.Typer) -> None:
 
 def show_command(words: Words = None, config: Config = "", work: Work = "work", json: Json = False) -> None:
     """Show each key of a recipe: its value, its default where that differs, what it may be, and what it means."""
-    keys = shown_keys(config, work, words or ())
-    if json:
+    _show(ShowRequest(config, work, words or ()), OutputOptions(json=json))
+
+
+def _show(request: ShowRequest, output: OutputOptions) -> None:
+    keys = shown_keys(request.config, request.work, request.words)
+    if output.json:
         print_json([key.as_json() for key in keys])
     else:
         _print_keys(keys)

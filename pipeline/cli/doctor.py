@@ -47,6 +47,16 @@ class DoctorRequest:
     overrides: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class DownloadRequest:
+    """The recipe whose models are downloaded, as in RunRequest. only_print: show the commands instead."""
+
+    config: str = ""
+    work: str = "work"
+    overrides: Sequence[str] = ()
+    only_print: bool = False
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("models")(models_command)
@@ -171,12 +181,16 @@ def download_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", only_print: OnlyPrint = False
 ) -> None:
     """Download what the models of a recipe need and this machine lacks; --print shows the commands instead."""
+    _download(DownloadRequest(config, work, overrides or (), only_print), OutputOptions())
+
+
+def _download(request: DownloadRequest, output: OutputOptions) -> None:
     from pipeline.app.download_models import download_all
     from stages.backends.needed_files import download_script, needed_files
 
-    recipe = recipe_of_run(config, overrides or (), work)
+    recipe = recipe_of_run(request.config, request.overrides, request.work)
     missing = [needed for needed in needed_files(recipe.models) if not needed.is_here]
-    if only_print or not missing:
+    if request.only_print or not missing:
         print(download_script(recipe.name, missing))
         return
     for needed in download_all(missing):

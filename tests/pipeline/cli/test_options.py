@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli import audit, bench, convert, crop, doctor, export, plan, run, status, train, verify
+from pipeline.cli import audit, bench, config, convert, crop, doctor, export, plan, run, status, train, verify
 from pipeline.cli import eval as evaluation
 from pipeline.cli.app import app
 from pipeline.cli.options import OutputOptions
@@ -54,6 +54,8 @@ COMMANDS = {
     "audit paint": Case(audit, "_audit_paint"),
     "models": Case(doctor, "_models"),
     "doctor": Case(doctor, "_doctor"),
+    "download": Case(doctor, "_download"),
+    "config show": Case(config, "_show"),
     "bench": Case(bench, "_run_benchmark", ("decode",)),
 }
 # By option: what is written on the command line, and the fields that change with their values.
@@ -84,6 +86,7 @@ VALUES = {
     "with_upstream": (["--with-upstream"], {"with_upstream": True}),
     "retry_failed": (["--retry-failed"], {"retry_failed": True}),
     "reason": (["--reason", "truncated"], {"reason": "truncated"}),
+    "exact": (["--exact"], {"exact": True}),
     "accept_change": (["--accept-change"], {"accept_change": True}),
     "accept_takedown": (["--accept-takedown"], {"accept_takedown": True}),
     "exclude_near": (["--exclude-near", "a", "--exclude-near", "b"], {"exclude_near": ["a", "b"]}),
@@ -155,6 +158,9 @@ VALUES = {
     "share": (["--share", "0.02"], {"share": 0.02}),
     # models
     "calibrate": (["--calibrate"], {"calibrate": True}),
+    "only_print": (["--print"], {"only_print": True}),
+    # config
+    "words": (["models.scorer", "seed=3"], {"words": ["models.scorer", "seed=3"]}),
 }
 # Where a command uses the name of an option with another type, or derives a second field from it.
 SPECIAL = {
