@@ -34,10 +34,10 @@ PLACEMENTS = (
 # Slack for float32 boxes, so that one that meets a limit exactly is not counted as violating it.
 SHARE_SLACK, COVER_SLACK, SIDE_SLACK = 1e-4, 1e-5, 1e-6
 # Score that a crop loses for each other face that it cuts, times the face's side relative to the largest face's.
-BACKGROUND_FACE = 0.3
-# Score that a crop loses for ends of the subject which it cuts, times the share of the subject's width or height: at 0.5 no crop
+BACKGROUND_FACE = 0.15
+# Score that a crop loses for ends of the subject which it cuts, times the share of the subject's width or height: at this, no crop
 # of 28 animals cut more than 3 % where a window could hold them, and the mean score fell by 0.002 (docs/cropping.md).
-SUBJECT_END = 0.5
+SUBJECT_END = 0.25
 ADJUSTED = 8  # leading boxes that are moved off the heads which they cut
 WHOLE = np.array([[0, 0, 1, 1]], np.float32)
 
