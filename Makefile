@@ -19,7 +19,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 # Compiled modules are kept: without them each of the many processes that tests and runs start takes 3 to 4 processor seconds more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-models setup-dev test test-long check bench eval report clean demo outpaint refine-proposals build train-weak bundled-models
+.PHONY: help setup setup-models setup-dev test test-long check docs bench eval report clean demo outpaint refine-proposals build train-weak bundled-models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -83,14 +83,20 @@ test: setup-dev ## the quick tests, about 8 processor minutes
 test-long: setup-dev ## the long tests, about 9 processor minutes
 	$(PYTEST) -m long $$(grep -rl --include='test_*.py' 'mark\.long' tests)
 
-check: setup-dev ## format, lint, types
+check: setup-dev ## format, lint, types, links and reference of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_site.py
+
+docs: setup-dev ## write the reference from the code, and the documentation as a site: site/index.html
+	PYTHONPATH=. $(BIN)/python -m docs.reference_pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "read it: site/index.html"
 
 bench: setup-dev ## every benchmark, one RESULT line each (long: see BENCHMARKS.md)
 	PYTHONPATH=. $(BIN)/python benchmarks/outpaint_card.py
 	@for name in $$($(RUN) bench --names); do $(RUN) bench $$name || exit 1; done
 
 clean: ## remove run directories of this Makefile, keep .venv
-	rm -rf $(WORK) $(DEMO_WORK) crops .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(WORK) $(DEMO_WORK) crops site .pytest_cache .mypy_cache .ruff_cache

@@ -11,7 +11,7 @@ from pipeline.cli.app import app
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md", "CHANGELOG.md")]
-    + [*(ROOT / "docs").glob("*.md"), *(ROOT / "assets" / "models").glob("*/README.md")]
+    + [*(ROOT / "docs").rglob("*.md"), *(ROOT / "assets" / "models").glob("*/README.md")]
 )
 HEADERS = sorted([*(ROOT / "configs").glob("*.yaml"), *(ROOT / "examples").glob("*/*")])
 PROGRAM = typer.main.get_command(app)

@@ -4,6 +4,7 @@
 """
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -69,14 +70,15 @@ def test_the_plan_of_a_large_run_prints_the_figures_of_its_page():
         "244.48",
         "5,555.6",
         "11,166.6",
-        "17,950,095,000,000",
+        "17.95 TB",
         "390,768",
-        "172,064,336",
         "176.70",
         "build.shards=10349",
         "387 GiB",
     ):
         assert figure in page and figure in printed
+    assert "request" not in printed and "172,064,336" in page  # only a remote store has requests
+    assert json.loads(run(f"{line} --json"))["requests"] == 172_064_336
 
 
 def sessions() -> list[tuple[str, list[str]]]:

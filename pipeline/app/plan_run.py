@@ -29,6 +29,7 @@ class PlanRequest:
         variants: canvases per photograph; 0: the recipe's.
         workers: worker processes; 0: as many as GPUs if there are any, else one per processor core.
         price: of one worker per hour.
+        currency: of the prices, as it is printed.
         gpus: GPUs, with one worker each, for the stages whose models use one.
         gpu_price: of one GPU with its worker per hour.
         rate: ``STAGE=SAMPLES_A_SECOND`` of one GPU.
@@ -45,6 +46,7 @@ class PlanRequest:
     variants: int = 0
     workers: int = 0
     price: float = 0.0
+    currency: str = "USD"
     gpus: int = 0
     gpu_price: float = 0.0
     rate: Sequence[str] = ()
@@ -56,7 +58,10 @@ class PlanRequest:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The planned run with its size, costs and wall-clock times; models: digests by role; simulated: empty without simulation."""
+    """The planned run with its size, costs and wall-clock times.
+
+    models: digests by role. simulated: empty without simulation. currency: of all amounts.
+    """
 
     planned: "PlannedRun"
     size: "PlannedSize"
@@ -67,6 +72,7 @@ class PlanReport:
     assumptions: list[str]
     limits: "list[Limit]"
     simulated: "list[FleetSimulation]"
+    currency: str
 
 
 def plan_run(request: PlanRequest) -> PlanReport:
@@ -94,7 +100,7 @@ def plan_run(request: PlanRequest) -> PlanReport:
         else []
     )
     models = {role: digest for stage in stages for role, digest in _digests(stage).items()}
-    return PlanReport(planned, size, models, forecast, fleet, clock, assumptions, limits, simulated)
+    return PlanReport(planned, size, models, forecast, fleet, clock, assumptions, limits, simulated, request.currency)
 
 
 def _rates(given: Sequence[str], stages: "Sequence[Stage]") -> dict[str, float]:

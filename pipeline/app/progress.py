@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipeline.core.console import cell, plain_console
 from pipeline.core.escaping import printable
+from pipeline.core.units import duration_text
 from pipeline.engine.runner import StageResult
 from pipeline.engine.shard_runner import Event
 from pipeline.runs.receipts import Receipt
@@ -49,14 +50,14 @@ class StageProgress:
     def duration_text(self) -> str:
         """How long it took; for stages that ran at the same time, when the last shard was done."""
         if self.shared and self.last:
-            return f"done after {self.last - self.started:.1f} s"
-        return f"{time.monotonic() - self.started:.1f} s"
+            return f"done after {duration_text(self.last - self.started)}"
+        return duration_text(time.monotonic() - self.started)
 
     def text(self) -> str:
         """Samples by outcome so far, and samples per second."""
         rate = sum(self.counts.values()) / max(time.monotonic() - self.started, 1e-3)
-        failed = f"  failed {self.counts['failed']}" if self.counts["failed"] else ""
-        return f"kept {self.counts['kept']}  rejected {self.counts['rejected']}{failed}  {rate:.1f}/s"
+        failed = f"  failed {self.counts['failed']:,}" if self.counts["failed"] else ""
+        return f"kept {self.counts['kept']:,}  rejected {self.counts['rejected']:,}{failed}  {rate:.1f}/s"
 
 
 # Counts and times of a stage, in the form of ``run --json``; "seconds" are added over all workers.
@@ -116,7 +117,7 @@ class Display:
             self._last_line = time.monotonic()
             for one in self._stages.values():
                 if one.counts and one.done < one.total:
-                    self._console.print(f"{one.stage:<16} {one.done}/{one.total} shards  {one.text()}")
+                    self._console.print(f"{one.stage:<16} {one.done:,}/{one.total:,} shards  {one.text()}")
 
     def shard_done(self, receipt: Receipt) -> None:
         """A shard is committed."""
@@ -134,10 +135,10 @@ class Display:
             self._bars = None
         summary = summary_of(result)
         duration = progress.duration_text() if result.done_now else "already done"
-        reasons = ", ".join(f"{name} {n}" for name, n in {**summary["rejected"], **summary["failed"]}.items())
+        reasons = ", ".join(f"{name} {n:,}" for name, n in {**summary["rejected"], **summary["failed"]}.items())
         n_in, kept = summary["in"], summary["kept"]
-        dropped = f"  dropped {n_in - kept} ({reasons})" if reasons else ""
-        line = f"{result.stage:<16} {kept} of {n_in} kept{dropped}  "
+        dropped = f"  dropped {n_in - kept:,} ({reasons})" if reasons else ""
+        line = f"{result.stage:<16} {kept:,} of {n_in:,} kept{dropped}  "
         self._console.print(Text(line).append(duration, "dim"), soft_wrap=True)
         for line in result.changes.lines():
             self._console.print(f"  {printable(line)}", soft_wrap=True)
@@ -151,7 +152,7 @@ class Display:
             table.add_row(cell(row["detail"]), row["reason"])
         self._console.print(table)
         if len(rows) > LOST_SHOWN:
-            self._console.print(f"and {len(rows) - LOST_SHOWN} more: procrop-data status --failed")
+            self._console.print(f"and {len(rows) - LOST_SHOWN:,} more: procrop-data status --failed")
 
     def processor_time(self, results: Sequence[StageResult]) -> None:
         """Print what each stage took of the processors for one painted canvas, if any was painted."""
@@ -169,7 +170,7 @@ class Display:
             state["n"] += 1
             if time.monotonic() - state["last"] > PLAIN_EVERY_S / 5:
                 state["last"] = time.monotonic()
-                self._console.print(f"{what}: {state['n']}")
+                self._console.print(f"{what}: {state['n']:,}")
 
         yield tick
 

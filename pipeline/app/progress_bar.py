@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.core.console import plain_console
+from pipeline.core.units import size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +48,7 @@ def _plain_progress(default_name: str, console: "Console") -> ProgressCallback:
     def update(done: int, total: int, losses: Mapping[str, float] | None = None, *, name: str = "") -> None:
         if time.monotonic() - last[0] > PLAIN_EVERY_S:
             last[0] = time.monotonic()
-            console.print(f"{name or default_name:<16} {done}/{total}  {_loss_text(losses)}")
+            console.print(f"{name or default_name:<16} {done:,}/{total:,}  {_loss_text(losses)}")
 
     return update
 
@@ -84,7 +85,7 @@ def byte_progress_bar(name: str, quiet: bool) -> Iterator[tuple[Callable[[int], 
             state["last"] = time.monotonic() if late else state["last"]
         bars.update(bar, completed=state["done"])
         if late and not console.is_terminal:
-            console.print(f"{name}: {state['done'] / 1e6:.0f} of {state['total'] / 1e6:.0f} MB")
+            console.print(f"{name}: {size_text(state['done'])} of {size_text(state['total'])}")
 
     with bars:
         yield begin, progress

@@ -6,6 +6,7 @@ import typer
 
 from pipeline.app.public_sets.convert import ConversionRequest
 from pipeline.cli.options import Json, OutputOptions, Quiet, print_json
+from pipeline.core.units import counted
 
 Dataset = Annotated[str, typer.Option(help="A public set: gaicd, cpc, fcdb, flms, sacd, cad.")]
 Root = Annotated[str, typer.Option(help="Folder of the public set, as published.")]
@@ -37,8 +38,8 @@ def _convert(request: ConversionRequest, output: OutputOptions) -> None:
     if output.json:
         print_json(report.as_json())
     elif not output.quiet:
-        splits = ", ".join(f"{name} {count}" for name, count in report.splits.items())
-        shards = f" in {report.written.shards} shards" if report.written else ""
+        splits = ", ".join(f"{name} {count:,}" for name, count in report.splits.items())
+        shards = f" in {counted(report.written.shards, 'shard')}" if report.written else ""
         print(f"{splits} pictures{shards}: {request.out}")
         for line in (*report.remarks, *report.warnings()):
             print(line)

@@ -15,7 +15,9 @@ WIDTH = 160
 
 def print_ablation(result: Mapping[str, Any]) -> None:
     """The table of ``eval --ablate``."""
-    print(f"{result['n']} canvases of {result['photos']} photographs, split {result['split']}; {result['protocol']}")
+    print(
+        f"{result['n']:,} canvases of {result['photos']:,} photographs, split {result['split']}; {result['protocol']}"
+    )
     lines = []
     for name, row in result["rows"].items():
         difference = result["differences"].get(name)
@@ -27,12 +29,14 @@ def print_ablation(result: Mapping[str, Any]) -> None:
 def print_rows(result: Mapping[str, Any]) -> None:
     """The table of methods and metrics, then what the protocol has beside it, then the cost."""
     counted = (
-        f"{result['n']} canvases of {result['photos']} photographs" if "photos" in result else f"{result['n']} pictures"
+        f"{result['n']:,} canvases of {result['photos']:,} photographs"
+        if "photos" in result
+        else f"{result['n']:,} pictures"
     )
     print(f"{counted}, split {result['split']}; {result['protocol']}")
     _print_metrics(result["rows"])
     if "pairs" in result:
-        print("pairs: " + ", ".join(f"{name} {count}" for name, count in result["pairs"].items()))
+        print("pairs: " + ", ".join(f"{name} {count:,}" for name, count in result["pairs"].items()))
     if "correlations" in result:
         _print_box_figures(result)
     if "calibration" in result:
@@ -40,7 +44,7 @@ def print_rows(result: Mapping[str, Any]) -> None:
     if "faces" in result:
         _print_faces(result["faces"])
     for name, group in result.get("groups", {}).items():
-        print(f"\n{printable(name)}: {group['n']} pictures")
+        print(f"\n{printable(name)}: {group['n']:,} pictures")
         _print_metrics(group["rows"])
     costs = [f"{name} {cost['ms']:.1f}" for name, cost in result["cost"].items()]
     parameters = result["cost"].get("model", {}).get("parameters", 0) / 1e6

@@ -10,6 +10,7 @@ import typer
 from pipeline.app.crop_files.inputs import find_model
 from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 from pipeline.core.errors import UsageError
+from pipeline.core.units import size_text
 
 Model = Annotated[
     str, typer.Option(help="Folder of a trained cropper; default: the one of --work, else the bundled one.")
@@ -55,5 +56,7 @@ def _export(request: ExportRequest, output: OutputOptions) -> None:
         print_json({"folder": request.out, "graphs": exported["graphs"]})
     elif not output.quiet:
         for name, graph in exported["graphs"].items():
-            size = (out / f"{name}.onnx").stat().st_size / 1e6
-            print(f"{out}/{name}.onnx  {size:.1f} MB  {', '.join(graph['inputs'])} -> {', '.join(graph['outputs'])}")
+            size = (out / f"{name}.onnx").stat().st_size
+            print(
+                f"{out}/{name}.onnx  {size_text(size)}  {', '.join(graph['inputs'])} -> {', '.join(graph['outputs'])}"
+            )

@@ -8,6 +8,7 @@ import typer
 from pipeline.app.plan_run import PlanRequest
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, Workers, print_json
 from pipeline.core.console import plain_console
+from pipeline.core.units import counted, duration_text, money_text, size_text
 
 if TYPE_CHECKING:
     from pipeline.app.plan_run import PlanReport
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Photos = Annotated[int, typer.Option(help="Number of photographs; 0: as many as the source lists.", min=0)]
 Variants = Annotated[int, typer.Option(help="Canvases per photograph; 0: the recipe's.", min=0)]
 Price = Annotated[float, typer.Option(help="Price of one worker per hour.", min=0)]
+Currency = Annotated[str, typer.Option(help="Of --price and --gpu-price, as it is printed.")]
 Gpus = Annotated[int, typer.Option(help="GPUs, one worker each, for the stages whose models use one.", min=0)]
 GpuPrice = Annotated[float, typer.Option(help="Price of one GPU with its worker per hour.", min=0)]
 Rate = Annotated[
@@ -35,12 +37,13 @@ def register(app: typer.Typer) -> None:
 def plan_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", photos: Photos = 0, variants: Variants = 0,
     workers: Workers = 0, price: Price = 0.0, gpus: Gpus = 0, gpu_price: GpuPrice = 0.0, rate: Rate = None,
-    simulate: Simulate = False, lost: Lost = 0.05, away: Away = 300.0, start: Start = 60.0, json: Json = False,
+    currency: Currency = "USD", simulate: Simulate = False, lost: Lost = 0.05, away: Away = 300.0, start: Start = 60.0,
+    json: Json = False,
 ) -> None:  # fmt: skip
-    """Say what a run would do: photographs, canvases, shards, models; hours, bytes, requests and money by measured rates."""
+    """Say what a run would do: photographs, canvases, shards, models; hours, sizes, requests and money by measured rates."""
     request = PlanRequest(
         config=config, work=work, overrides=overrides or (), photos=photos, variants=variants, workers=workers,
-        price=price, gpus=gpus, gpu_price=gpu_price, rate=rate or (), simulate=simulate, lost=lost, away=away,
+        price=price, currency=currency, gpus=gpus, gpu_price=gpu_price, rate=rate or (), simulate=simulate, lost=lost, away=away,
         start=start,
     )  # fmt: skip
     _plan(request, OutputOptions(json=json))
@@ -54,7 +57,8 @@ def _plan(request: PlanRequest, output: OutputOptions) -> None:
         print_json(
             {
                 "name": report.planned.recipe.name, **asdict(report.size), "models": report.models,
-                **report.forecast.as_json(), **report.clock.as_json(), "gpus": report.fleet.gpus,
+                **report.forecast.as_json(), **report.clock.as_json(), "currency": report.currency,
+                "gpus": report.fleet.gpus,
                 "assumed": report.assumptions, "limits": [asdict(limit) for limit in report.limits],
                 "simulated": [simulation.as_json() for simulation in report.simulated],
             }
@@ -69,52 +73,62 @@ def _print_costs(report: "PlanReport") -> None:
 
     console, size, forecast = plain_console(), report.size, report.forecast
     console.print(
-        f"{report.planned.recipe.name}: {size.photos} photographs, {size.canvases} canvases, about {size.kept} kept in "
-        f"{size.shards} shards",
+        f"{report.planned.recipe.name}: {counted(size.photos, 'photograph')}, {size.canvases:,} canvases, about {size.kept:,} kept "
+        f"in {counted(size.shards, 'shard')}",
         soft_wrap=True,
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("stage", "samples", "shards", "worker hours", "bytes", "rate from"):
+    for column in ("stage", "samples", "shards", "work", "size", "rate from"):
         table.add_column(column, justify="left" if column in ("stage", "rate from") else "right")
     for cost in forecast.costs:
         source = "--rate" if cost.stage in report.planned.rates else "this run" if cost.measured else "reference"
-        cells = (f"{cost.samples:,}", f"{cost.shards:,}", f"{cost.seconds / 3600:.3f}", f"{cost.bytes:,}", source)
+        cells = (f"{cost.samples:,}", f"{cost.shards:,}", duration_text(cost.seconds), size_text(cost.bytes), source)
         table.add_row(cost.stage, *cells)
     console.print(table)
     total = forecast.as_json()
-    money = f", {forecast.money:.2f} at {forecast.price} an hour" if forecast.price else ""
     console.print(
-        f"{forecast.worker_hours:.2f} worker hours, {forecast.hours:.2f} h on {forecast.workers} workers, "
-        f"{total['bytes']:,} bytes in {total['files']:,} files{money}",
+        f"{_hours(forecast.worker_hours)} of work, {_hours(forecast.hours)} on {counted(forecast.workers, 'worker')}, "
+        f"{size_text(total['bytes'])} in {counted(total['files'], 'file')}{_price(report)}",
         soft_wrap=True,
     )
     models = ", ".join(f"{role} {digest}" for role, digest in sorted(report.models.items()))
     console.print(f"models: {models}", soft_wrap=True)
 
 
+def _hours(hours: float) -> str:
+    return duration_text(hours * 3600) if hours < 100 else f"{hours:,.2f} h"
+
+
+def _price(report: "PlanReport") -> str:
+    forecast, currency = report.forecast, report.currency
+    if not forecast.price:
+        return ""
+    return f", {money_text(forecast.money, currency)} at {money_text(forecast.price, currency)} an hour"
+
+
 def _print_wall_clock(report: "PlanReport") -> None:
     clock, fleet = report.clock, report.fleet
     slowest = clock.slowest
     gpus = (
-        f" and {fleet.gpus} GPUs ({clock.gpu_hours:,.1f} GPU hours, {clock.worker_hours:,.1f} others)"
+        f" and {counted(fleet.gpus, 'GPU')} ({clock.gpu_hours:,.1f} GPU hours, {clock.worker_hours:,.1f} others)"
         if fleet.gpus
         else ""
     )
-    money = f", {clock.money:,.2f} in all" if fleet.price or fleet.gpu_price else ""
+    money = f", {money_text(clock.money, report.currency)} in all" if fleet.price or fleet.gpu_price else ""
+    remote = report.planned.store.local_root is None  # a folder of this machine has no requests
+    requests = f"; about {counted(clock.requests, 'request')} to the store" if remote else ""
     print(
-        f"by the clock {clock.hours:.2f} h, stage after stage on {fleet.workers} workers{gpus}{money}; "
-        f"about {clock.requests:,} requests to the store"
+        f"by the clock {_hours(clock.hours)}, stage after stage on {counted(fleet.workers, 'worker')}{gpus}{money}{requests}"
     )
-    print(
-        f"first bottleneck: {slowest.what}, {slowest.hours:.2f} h on {slowest.busy} x {slowest.on} "
-        f"({slowest.hours / clock.hours:.0%})"
-    )
+    kind = slowest.on.replace("gpu", "GPU")
+    where = kind if slowest.busy == 1 else counted(slowest.busy, kind)
+    print(f"first bottleneck: {slowest.what}, {_hours(slowest.hours)} on {where} ({slowest.hours / clock.hours:.0%})")
     for text in report.assumptions:
         print(f"assumed: {text}")
     for limit in report.limits:
         print(f"limit: {limit.what}: {limit.change}")
     for run in report.simulated:
         print(
-            f"simulated on {run.workers:>5} workers: {run.hours:.2f} h, {run.efficiency:.1%} of their time is work that "
-            f"stays; {run.losses} losses redid {run.redone_hours:.2f} h"
+            f"simulated on {run.workers:>5,} workers: {_hours(run.hours)}, {run.efficiency:.1%} of their time is work that "
+            f"stays; {run.losses:,} losses redid {_hours(run.redone_hours)}"
         )

@@ -162,6 +162,6 @@ def _run(request: RunRequest, output: OutputOptions) -> None:
 def exit_if_failed(failed: Mapping[str, int]) -> None:
     """End with exit code 3 and one line if samples failed. failed: their number by stage."""
     if failed:
-        counts = ", ".join(f"{stage} {count}" for stage, count in failed.items())
+        counts = ", ".join(f"{stage} {count:,}" for stage, count in failed.items())
         print(f"done, with failed samples ({counts}): see 'procrop-data status --failed'", file=sys.stderr)
         raise typer.Exit(3)

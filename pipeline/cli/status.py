@@ -12,6 +12,7 @@ from pipeline.cli.options import Json, OutputOptions, Quiet, Work, print_json
 from pipeline.core.console import plain_console
 from pipeline.core.errors import UsageError
 from pipeline.core.escaping import printable
+from pipeline.core.units import duration_text
 
 if TYPE_CHECKING:
     from pipeline.runs.status import DroppedSample, StageStatus
@@ -126,14 +127,14 @@ def _print_funnel(name: str, work: str, stages: "Sequence[StageStatus]") -> None
 
     table = Table(title=f"{name} in {work}", title_justify="left", box=None, header_style="bold", pad_edge=False)
     table.add_column("stage")
-    for column in ("shards", "in", "kept", "rejected", "failed", "seconds"):
+    for column in ("shards", "in", "kept", "rejected", "failed", "work"):
         table.add_column(column, justify="right")
     table.add_column("reasons")
     for s in stages:
-        reasons = ", ".join(f"{word} {count}" for word, count in {**s.rejected, **s.failed}.items())
+        reasons = ", ".join(f"{word} {count:,}" for word, count in {**s.rejected, **s.failed}.items())
         rejected, failed = sum(s.rejected.values()), sum(s.failed.values())
-        cells = (f"{s.done}/{s.total}", s.n_in, s.kept, rejected, failed, f"{sum(s.seconds.values()):.1f}")
-        table.add_row(s.stage, *(str(cell) for cell in cells), reasons)
+        counts = (f"{number:,}" for number in (s.n_in, s.kept, rejected, failed))
+        table.add_row(s.stage, f"{s.done:,}/{s.total:,}", *counts, duration_text(sum(s.seconds.values())), reasons)
     plain_console().print(table)
 
 

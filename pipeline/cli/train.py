@@ -11,6 +11,7 @@ from pipeline.app.cropper.train import TrainRequest, TrainSummary
 from pipeline.app.train_backends import OutpainterRequest, ScorerRequest
 from pipeline.cli.options import Config, Device, Json, OutputOptions, Overrides, Quiet, Work, Workers, print_json
 from pipeline.cli.run import AcceptChange, exit_if_failed
+from pipeline.core.units import counted, duration_text
 
 Photos = Annotated[str, typer.Option(help="Folder of professional photographs; default: the bundled ones.")]
 PhotoFolders = Annotated[
@@ -67,7 +68,7 @@ def _one_line(summary: TrainSummary) -> str:
     validation = f"IoU {summary['val_iou']:.3f} on val" if summary["val_iou"] >= 0 else "no validation split"
     return (
         f"cropper of epoch {summary['best_epoch'] + 1} of {summary['epochs']}, {validation}, "
-        f"trained on {summary['samples']} canvases in {summary['seconds']:.0f} s"
+        f"trained on {summary['samples']:,} canvases in {duration_text(summary['seconds'])}"
     )
 
 
@@ -93,7 +94,9 @@ def _train_bundled(request: BundledRequest, output: OutputOptions) -> None:
         print_json(_bundled_json(report))
     elif not output.quiet:
         done = "" if report.replaced else ", already done"
-        print(f"{_one_line(report.trained.summary)}, from {report.listed} photographs{done}: {report.folder}")
+        print(
+            f"{_one_line(report.trained.summary)}, from {counted(report.listed, 'photograph')}{done}: {report.folder}"
+        )
     exit_if_failed(report.run.failed_samples())
 
 
@@ -172,6 +175,6 @@ def _train_outpainter(request: OutpainterRequest, output: OutputOptions) -> None
     elif not output.quiet:
         done = ", already done" if "already_done" in report else ""
         print(
-            f"out-painter of {request.steps} steps, held-out loss {report['held_out_loss']:.4f}, digest {report['digest']}, "
-            f"trained in {report['seconds']:.0f} s{done}: {request.out}"
+            f"out-painter of {counted(request.steps, 'step')}, held-out loss {report['held_out_loss']:.4f}, "
+            f"digest {report['digest']}, trained in {duration_text(report['seconds'])}{done}: {request.out}"
         )

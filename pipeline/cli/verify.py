@@ -11,6 +11,7 @@ from pipeline.app.session import open_existing
 from pipeline.app.verify_run import VerifyRequest
 from pipeline.cli.options import Json, OutputOptions, Quiet, Work, Workers, print_json
 from pipeline.core.errors import DamagedDataError, UsageError
+from pipeline.core.units import counted, size_text
 
 if TYPE_CHECKING:
     from pipeline.checks.receipt_audit import Finding
@@ -70,8 +71,10 @@ def _print_findings(findings: "Iterable[Finding]", output: OutputOptions) -> Non
 
 def _print_totals(result: "Verification", *, repaired: bool) -> None:
     s = result.as_json()
-    checked = f"{result.receipts} receipts, {result.files} files, {result.bytes / 1e6:.1f} MB checked"
-    state = f"{s['damage']} damaged, {s['stale']} stale" if not result.sound else "all as the receipts say"
+    checked = (
+        f"{counted(result.receipts, 'receipt')}, {counted(result.files, 'file')}, {size_text(result.bytes)} checked"
+    )
+    state = f"{s['damage']:,} damaged, {s['stale']:,} stale" if not result.sound else "all as the receipts say"
     print(f"{checked}: {state}{' (after repair)' if repaired else ''}")
 
 
@@ -98,8 +101,8 @@ def _lint(request: LintRequest, output: OutputOptions) -> None:
     if output.json:
         print_json({**summary, "findings": [finding.as_json() for finding in findings]})
     else:
-        counts = f"{summary['errors']} errors, {summary['notes']} notes"
-        print(f"{summary['shards']} shards, {summary['samples']} samples: {counts}")
+        counts = f"{counted(summary['errors'], 'error')}, {counted(summary['notes'], 'note')}"
+        print(f"{counted(summary['shards'], 'shard')}, {counted(summary['samples'], 'sample')}: {counts}")
     if summary["errors"]:
         raise typer.Exit(DamagedDataError.exit_code)
 

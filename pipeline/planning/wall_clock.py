@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.core.json_types import Json
 from pipeline.core.stage import verb_of
+from pipeline.core.units import size_text
 from pipeline.planning.cost_model import Cost, Forecast
 
 GPU, WORKER, ALONE = "gpu", "worker", "one process"
@@ -180,7 +181,9 @@ def _limits(forecast: Forecast, fleet: Fleet, photos: int, final: tuple[int, int
             widest * FILES_A_SHARD > 100_000, f"{widest * FILES_A_SHARD:,} files in one folder", "fewer, larger shards"
         ),
         _limit_if(
-            final[1] > 1_000_000_000, f"final shards of {final[1]:,} bytes", f"build.shards={_fitting(forecast, final)}"
+            final[1] > 1_000_000_000,
+            f"final shards of {size_text(final[1])}",
+            f"build.shards={_fitting(forecast, final)}",
         ),
         _limit_if(
             memory > 16 << 30,

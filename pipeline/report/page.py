@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.core.stage import Stage
+from pipeline.core.units import duration_text
 from pipeline.report.album import Album
 from pipeline.report.canvases import retrieval_section, sheet_section, story_section
 from pipeline.report.cropper import evaluation_section, held_out_section, training_section
@@ -80,18 +81,9 @@ def _environment() -> Environment:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True,
     )  # fmt: skip
     environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["duration"] = duration
+    environment.filters["duration"] = duration_text
     environment.filters["day"] = lambda stamp: datetime.fromtimestamp(stamp, UTC).strftime("%-d %B %Y, %H:%M UTC")
     return environment
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _write(path: Path, text: str) -> None:

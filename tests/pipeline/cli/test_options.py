@@ -93,6 +93,7 @@ VALUES = {
     "with_model": (["--with-model", "a/cropper"], {"with_model": "a/cropper"}),
     # plan
     "variants": (["--variants", "2"], {"variants": 2}),
+    "currency": (["--currency", "EUR"], {"currency": "EUR"}),
     "price": (["--price", "0.5"], {"price": 0.5}),
     "gpus": (["--gpus", "4"], {"gpus": 4}),
     "gpu_price": (["--gpu-price", "1.5"], {"gpu_price": 1.5}),

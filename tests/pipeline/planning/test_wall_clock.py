@@ -1,6 +1,7 @@
 """The plan by the clock: GPUs, single steps, requests as a real run makes them, limits."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.rehearsal import recipe_for
 from benchmarks.stand_ins import make_photos, stand_ins
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import refresh_sources
 from pipeline.app.session import Session
+from pipeline.cli.app import app
 from pipeline.engine.runner import Options, run_stages
 from pipeline.engine.shard_runner import Control, run_shard
 from pipeline.planning.cost_model import Cost, Size, forecast
@@ -109,3 +112,14 @@ def test_the_command_says_what_it_assumes(tmp_path):
     wrong = subprocess.run([*command, "--rate", "paint=2"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "STAGE=SAMPLES_A_SECOND" in wrong.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_a_plan_has_units_and_requests_only_of_a_remote_store(tmp_path):
+    def printed(work):
+        words = ["plan", "--config", "demo", "--work", work, "--price", "0.5", "--currency", "EUR"]
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, words).stdout
+
+    remote, local = printed("memory://plan-units/work"), printed(str(tmp_path))
+    assert "requests to the store" in remote and "request" not in local
+    assert re.search(r"of work, .* on \d+ workers?, [\d.]+ MB in \d+ files, [\d.]+ EUR at 0.50 EUR an hour", local)
+    assert re.search(r"by the clock .* EUR in all\n", local) and not re.search(r"\d{5}", local.split("models:")[0])
