@@ -6,19 +6,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import Canvas, Crops
+from pipeline.core.records import Canvas, Crops, Signature
 from pipeline.core.settings import Settings
 from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
 from pipeline.storage.base import checked
 from stages.backends.base.protocols import Encoder, Scorer
-from stages.near_duplicates.build_leak_report import LEAKS, LeakFindings, build_leak_report
+from stages.near_duplicates.build_leak_report import LEAKS, LeakFindings, build_leak_report, spread_over_shards
 from stages.near_duplicates.excluded_sets import excluded_digest
 from stages.near_duplicates.split_leaks import REASONS
 from stages.publishing.dataset_card import Models, card_files
@@ -69,6 +70,16 @@ class FinalSample:
 
 
 @dataclass(frozen=True)
+class _Credits:
+    """The columns of ``Photo`` that a sample names."""
+
+    key: str
+    author: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
 class _StoredCanvas(Canvas):
     """A canvas with the place of its image in the out-paint tar."""
 
@@ -103,7 +114,10 @@ class Build(Stage[_Placed | _LeftOut]):
 
     name = "build"
     version = 2
-    upstream = ("dedup", "outpaint", "filter")
+    upstream = ("ingest", "dedup", "outpaint", "filter")
+    reads = MappingProxyType(
+        {"ingest": (_Credits,), "dedup": (Signature,), "outpaint": (_StoredCanvas,), "filter": (Crops,)}
+    )
     record = FinalSample
     reasons = REASONS
     extensions = ("jpg", "json", "npy")
@@ -154,10 +168,11 @@ class Build(Stage[_Placed | _LeftOut]):
                     (number, place, asdict(item))
                     for (number, place), item in zip(places.tolist(), self._placed(tables, part, leaks), strict=True)
                 )
+            dropped = spread_over_shards(gone, len(assigned.stems))
             for number in range(self._settings.shards):
                 rows = rows_by_shard.take(number) if number < len(assigned.stems) else []
                 placed = [Outcome.kept(_Placed(**value)) for value in rows]
-                outcomes = [*placed, *leaks.rejects(gone, number, len(assigned.stems))]
+                outcomes = [*placed, *leaks.rejects(dropped.get(number, ()))]
                 yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in outcomes], schema)
 
     @staticmethod
@@ -177,14 +192,15 @@ class Build(Stage[_Placed | _LeftOut]):
         """The samples of a work shard."""
         path = tables.path("outpaint", part)
         canvases = {canvas.key: canvas for canvas in tables.rows("outpaint", part, _StoredCanvas)}
+        credits = {photo.key: photo for photo in tables.rows("ingest", part, _Credits)}
         for crops in tables.rows("filter", part, Crops):
             if crops.photo in leaks.by_photo:
                 continue
             canvas = canvases[crops.key]
-            text = sample_json(self._sample(canvas, crops))
+            text = sample_json(self._sample(canvas, crops, credits[crops.photo]))
             yield _Placed(crops.key, text, path, canvas.image_offset, canvas.image_size, canvas.image_sha256)
 
-    def _sample(self, canvas: Canvas, crops: Crops) -> FinalSample:
+    def _sample(self, canvas: Canvas, crops: Crops, credits: _Credits) -> FinalSample:
         return FinalSample(
             key=canvas.key,
             photo=canvas.photo,
@@ -199,9 +215,9 @@ class Build(Stage[_Placed | _LeftOut]):
             seed=canvas.seed,
             outpainter=canvas.outpainter,
             scorer=self._scorer_word(),
-            licence=canvas.licence,
-            author=canvas.author,
-            source=canvas.source,
+            licence=credits.licence,
+            author=credits.author,
+            source=credits.source,
         )
 
     def shared_files(self, shard: int, names: Sequence[str]) -> list[str]:

@@ -2,14 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_PHOTOS, Photo, Signature
+from pipeline.core.records import PERCEIVED_PHOTOS, ImageBytes, Signature
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.near_duplicates.similarity import signature_of
 from stages.photos.decode import to_array
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """The columns of ``Photo`` that are needed."""
+
+    key: str
+    uri: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class _Vector:
 class _EncodedPhoto:
     """A photo with its vector, fp16 [D]."""
 
-    photo: Photo
+    photo: _Photo
     vector: bytes
 
 
@@ -34,6 +44,7 @@ class Dedup(Stage[_EncodedPhoto]):
     name = "dedup"
     version = 2  # 2: vectors come from perceive
     upstream = ("ingest", PERCEIVED_PHOTOS)
+    reads = MappingProxyType({"ingest": (_Photo, ImageBytes), PERCEIVED_PHOTOS: (_Vector,)})
     record = Signature
     micro_batch = 8
 
@@ -42,7 +53,7 @@ class Dedup(Stage[_EncodedPhoto]):
 
     def tasks(self, shard: Shard) -> list[Task[_EncodedPhoto]]:
         vectors = {row.key: row.vector for row in shard.rows(PERCEIVED_PHOTOS, _Vector)}
-        photos = [photo for photo in shard.rows("ingest", Photo) if photo.key in vectors]
+        photos = [photo for photo in shard.rows("ingest", _Photo) if photo.key in vectors]
         return [Task(photo.key, _EncodedPhoto(photo, vectors[photo.key])) for photo in photos]
 
     def run(self, tasks: Sequence[Task[_EncodedPhoto]], shard: Shard) -> list[Outcome]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pydantic import Field
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_CANVASES, PERCEIVED_PHOTOS, Crops, Embedding
+from pipeline.core.records import PERCEIVED_CANVASES, PERCEIVED_PHOTOS, Embedding
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 
@@ -43,6 +44,13 @@ class _Split:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """The columns of ``Crops`` that are needed."""
+
+    key: str
+
+
+@dataclass(frozen=True)
 class _Picture:
     """A photo or canvas of a split."""
 
@@ -56,6 +64,9 @@ class Embed(Stage[_Picture]):
     name = "embed"
     version = 2  # 2: features come from perceive
     upstream = ("ingest", PERCEIVED_PHOTOS, PERCEIVED_CANVASES, "filter")
+    reads = MappingProxyType(
+        {"ingest": (_Split,), PERCEIVED_PHOTOS: (_Features,), PERCEIVED_CANVASES: (_Features,), "filter": (_Kept,)}
+    )
     record = Embedding
 
     def __init__(self, settings: EmbedSettings) -> None:
@@ -68,7 +79,7 @@ class Embed(Stage[_Picture]):
     def tasks(self, shard: Shard) -> list[Task[_Picture]]:
         splits = {photo.key: photo.split for photo in shard.rows("ingest", _Split)}
         canvases = {row.key: row for row in shard.rows(PERCEIVED_CANVASES, _Features)}
-        kept = [canvases[crops.key] for crops in shard.rows("filter", Crops)]
+        kept = [canvases[crops.key] for crops in shard.rows("filter", _Kept)]
         rows = [*shard.rows(PERCEIVED_PHOTOS, _Features), *kept]
         return [Task(row.key, _Picture(row, splits[row.photo])) for row in rows]
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from pipeline.core.geometry import Box, aspect, cover, is_distinct
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_CANVASES, Canvas, Crops, Refined
+from pipeline.core.records import PERCEIVED_CANVASES, CanvasSize, Crops, Refined
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
 from stages.backends.base.picture import unpack_mask
@@ -70,7 +70,7 @@ class _Refinement:
     """What the last round made of a canvas, and the canvas's subject mask (``Perception.mask``)."""
 
     boxes: Refined
-    canvas: Canvas
+    canvas: CanvasSize
     mask: bytes
 
 
@@ -88,6 +88,7 @@ class Filter(Stage[_Refinement]):
         self._settings = settings
         self._last = last_round
         self.upstream = ("outpaint", PERCEIVED_CANVASES, last_round)
+        self.reads = {"outpaint": (CanvasSize,), PERCEIVED_CANVASES: (_Mask,), last_round: (Refined,)}
 
     def settings(self) -> JsonObject:
         return self._settings.model_dump(mode="json")
@@ -112,7 +113,7 @@ class Filter(Stage[_Refinement]):
         yield CALIBRATION, json.dumps(calibration, indent=1, sort_keys=True).encode()
 
     def tasks(self, shard: Shard) -> list[Task[_Refinement]]:
-        canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
+        canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", CanvasSize)}
         masks = {row.key: row.mask for row in shard.rows(PERCEIVED_CANVASES, _Mask)}
         return [
             Task(refined.key, _Refinement(refined, canvases[refined.key], masks[refined.key]))

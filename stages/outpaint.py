@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from pipeline.core.geometry import BoxPx
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_PHOTOS, Canvas, Caption, Photo
+from pipeline.core.records import PERCEIVED_PHOTOS, Canvas, ImageBytes
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, SplitStage, Task
@@ -64,6 +65,23 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
+class _Photo:
+    """The columns of ``Photo`` that are needed. Credits are none of them: ``build`` takes those from ``ingest``."""
+
+    key: str
+    split: str
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The columns of ``Caption`` that are needed."""
+
+    key: str
+    beyond: str
+    negative: str
+
+
+@dataclass(frozen=True)
 class _Mask:
     """The columns of ``Perception`` that are needed."""
 
@@ -75,9 +93,9 @@ class _Mask:
 class _Variant:
     """One canvas to make: of which photo, with which prompts, and its number among the canvases of that photo."""
 
-    photo: Photo
+    photo: _Photo
     mask: bytes
-    caption: Caption
+    caption: _Prompts
     number: int
 
 
@@ -85,8 +103,9 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
     """Draws a placement, paints, treats the seam and checks the canvas; the placement's box is the pseudo-label."""
 
     name = "outpaint"
-    version = 2  # 2: masks come from perceive
+    version = 3  # 2: masks come from perceive; 3: no credits in its rows
     upstream = ("ingest", PERCEIVED_PHOTOS, "caption")
+    reads = MappingProxyType({"ingest": (_Photo, ImageBytes), PERCEIVED_PHOTOS: (_Mask,), "caption": (_Prompts,)})
     record = Canvas
     reasons = ("blank", "seam_visible", "repeats_photo", "unsafe")
     extensions = ("jpg",)
@@ -106,10 +125,10 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
         return {"outpainter": self._outpainter.digest, **composer}
 
     def tasks(self, shard: Shard) -> list[Task[_Variant]]:
-        captions = {caption.key: caption for caption in shard.rows("caption", Caption)}
+        captions = {caption.key: caption for caption in shard.rows("caption", _Prompts)}
         masks = {row.key: row.mask for row in shard.rows(PERCEIVED_PHOTOS, _Mask)}
         tasks = []
-        for photo in shard.rows("ingest", Photo):
+        for photo in shard.rows("ingest", _Photo):
             if photo.key not in masks or photo.key not in captions:
                 continue  # it failed in a stage before this one
             held_out = photo.split != "train"
@@ -195,9 +214,6 @@ class Outpaint(SplitStage[_Variant, Sequence[_Prepared], Sequence[NDArray[np.uin
             outpainter=f"{self._outpainter.name}@{self._outpainter.digest}",
             seam=self._settings.seam.words,
             split=photo.split,
-            author=photo.author,
-            licence=photo.licence,
-            source=photo.source,
         )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import CANVAS, PERCEIVED_CANVASES, PERCEIVED_PHOTOS, PHOTO, Boxes, Perception
+from pipeline.core.records import CANVAS, PERCEIVED_CANVASES, PERCEIVED_PHOTOS, PHOTO, Boxes, ImageBytes, Perception
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, SplitStage, Task
 from stages.backends.base.picture import Maps, MaskGrid, mask_grid, pack_maps
@@ -106,6 +106,7 @@ class Perceive(SplitStage[Pictured, Images, Sequence[_Perceived]]):
         self.kind = kind
         self.name = {PHOTO: PERCEIVED_PHOTOS, CANVAS: PERCEIVED_CANVASES}[kind]
         self.upstream = ({PHOTO: "ingest", CANVAS: "outpaint"}[kind],)
+        self.reads = {self.upstream[0]: ({PHOTO: _Photo, CANVAS: _Canvas}[kind], ImageBytes)}
         self.micro_batch = settings.micro_batch
         self._settings = settings
         self._segmenter = segmenter

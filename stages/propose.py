@@ -3,12 +3,13 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pydantic import Field
 
-from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect
+from pipeline.core.geometry import Box, area, aspect, shift_inside, snap_aspect, whole_pixels
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_CANVASES, Boxes, Canvas, Proposals
+from pipeline.core.records import PERCEIVED_CANVASES, Boxes, Proposals
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -47,6 +48,18 @@ class ProposeSettings(Settings):
 
 
 @dataclass(frozen=True)
+class _Canvas:
+    """The columns of ``Canvas`` that are needed."""
+
+    key: str
+    photo: str
+    width: int
+    height: int
+    photo_box: list[int]
+    subject_box: list[int]
+
+
+@dataclass(frozen=True)
 class _Perceived:
     """The columns of ``Perception`` that are needed."""
 
@@ -59,7 +72,7 @@ class _Perceived:
 class _SeenCanvas:
     """A canvas and what was perceived of it."""
 
-    canvas: Canvas
+    canvas: _Canvas
     perceived: _Perceived
 
 
@@ -69,6 +82,7 @@ class Propose(Stage[_SeenCanvas]):
     name = "propose"
     version = 3  # 2: masks come from perceive; 3: no proposal cuts a head
     upstream = ("outpaint", PERCEIVED_CANVASES)
+    reads = MappingProxyType({"outpaint": (_Canvas,), PERCEIVED_CANVASES: (_Perceived,)})
     record = Proposals
 
     def __init__(self, settings: ProposeSettings) -> None:
@@ -80,7 +94,7 @@ class Propose(Stage[_SeenCanvas]):
 
     def tasks(self, shard: Shard) -> list[Task[_SeenCanvas]]:
         perceived = {row.key: row for row in shard.rows(PERCEIVED_CANVASES, _Perceived)}
-        canvases = [canvas for canvas in shard.rows("outpaint", Canvas) if canvas.key in perceived]
+        canvases = [canvas for canvas in shard.rows("outpaint", _Canvas) if canvas.key in perceived]
         return [Task(canvas.key, _SeenCanvas(canvas, perceived[canvas.key])) for canvas in canvases]
 
     def run(self, tasks: Sequence[Task[_SeenCanvas]], shard: Shard) -> list[Outcome]:
@@ -99,7 +113,7 @@ class Propose(Stage[_SeenCanvas]):
             *_grid(size, self._settings.grid, rng),
         ]
         kept = SubjectGrid(unpack_mask(seen.perceived.mask), *size).kept([box for _, box in candidates])
-        whole = [(origin, _whole_pixels(box, size)) for origin, box in candidates]
+        whole = [(origin, whole_pixels(box, size)) for origin, box in candidates]
         cut = CanvasFaces(seen.perceived.faces, size).cut([box for _, box in whole])
         tried = [(PHOTO, label)]
         for candidate, share, cuts_head in zip(whole, kept, cut, strict=True):
@@ -108,11 +122,6 @@ class Propose(Stage[_SeenCanvas]):
         chosen = [tried[i] for i in choose_distinct([box for _, box in tried], self._settings.distinct_iou)]
         boxes, origins = [list(box) for _, box in chosen], [origin for origin, _ in chosen]
         return Proposals(canvas.key, canvas.photo, boxes, origins)
-
-
-def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (float(round(v)) for v in shift_inside(box, *size))
-    return (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
 
 
 def _jittered(

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.core.geometry import Box, cover, shift_inside, snap_aspect
+from pipeline.core.geometry import Box, cover, shift_inside, snap_aspect, whole_pixels
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import PERCEIVED_CANVASES, Boxes, Canvas, Proposals, Refined
+from pipeline.core.records import PERCEIVED_CANVASES, Boxes, CanvasSize, ImageBytes, Proposals, Refined
 from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -95,7 +95,7 @@ class _Candidates:
     """The boxes of a canvas as a round finds them, and what was perceived of it."""
 
     boxes: Refined
-    canvas: Canvas
+    canvas: CanvasSize
     perceived: _Perceived
 
     @property
@@ -136,6 +136,10 @@ class RefineRound(Stage[_Candidates]):
         self.name = round_name(number)
         self._previous = "propose" if number == 1 else round_name(number - 1)
         self.upstream = ("outpaint", PERCEIVED_CANVASES, self._previous)
+        self.reads = {
+            "outpaint": (CanvasSize, ImageBytes), PERCEIVED_CANVASES: (_Perceived,),
+            self._previous: (Proposals if number == 1 else Refined,),
+        }  # fmt: skip
         self.round = number
         self._settings = settings
         self._scorer = scorer
@@ -152,7 +156,7 @@ class RefineRound(Stage[_Candidates]):
         return {"scorer": self._scorer.digest, **cropper}
 
     def tasks(self, shard: Shard) -> list[Task[_Candidates]]:
-        canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", Canvas)}
+        canvases = {canvas.key: canvas for canvas in shard.rows("outpaint", CanvasSize)}
         perceived = {row.key: row for row in shard.rows(PERCEIVED_CANVASES, _Perceived)}
         if self.round == 1:
             before = [_unscored(row, self._settings.min_cover) for row in shard.rows("propose", Proposals)]
@@ -197,7 +201,7 @@ class RefineRound(Stage[_Candidates]):
         for task, row, proposed in zip(tasks, rows, proposed_boxes, strict=True):
             canvas = task.payload.canvas
             size = (canvas.width, canvas.height)
-            whole = [_whole_pixels(box, size) for box in proposed.tolist()]
+            whole = [whole_pixels(box, size) for box in proposed.tolist()]
             whole = [box for box, cut in zip(whole, task.payload.cut(whole), strict=True) if not cut]
             kept = task.payload.subject.kept(whole) if whole else []
             fit = [box for box, share in zip(whole, kept, strict=True) if self._is_valid(row.boxes[0], box, share)]
@@ -275,11 +279,6 @@ def _scored(row: Refined, scores: Sequence[float]) -> list[Scored]:
 
 def _array(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return np.asarray(boxes, np.float32).reshape(-1, 4)
-
-
-def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, ...]:
-    x1, y1, x2, y2 = (float(round(v)) for v in shift_inside(box, *size))
-    return (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
 
 
 def _moved(

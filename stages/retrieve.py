@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.json_types import JsonObject
-from pipeline.core.records import CANVAS, PHOTO, Embedding, Neighbours, Photo
+from pipeline.core.records import CANVAS, PHOTO, Embedding, Neighbours
 from pipeline.core.release_memory import give_back
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Tables, Task
@@ -72,6 +73,14 @@ class _Credits:
 
 
 @dataclass(frozen=True)
+class _Hash:
+    """The columns of ``Photo`` that a query needs."""
+
+    key: str
+    phash: str
+
+
+@dataclass(frozen=True)
 class _Vector:
     """The columns of ``Embedding`` that a query needs: not its tokens."""
 
@@ -87,6 +96,7 @@ class Retrieve(Stage[_Query]):
     name = "retrieve"
     version = 3
     upstream = ("ingest", "embed")
+    reads = MappingProxyType({"ingest": (_Credits,), "embed": (Embedding,)})
     reads_shared = (LEAKS_FILE,)
     record = Neighbours
     prologue_needed = True
@@ -121,7 +131,7 @@ class Retrieve(Stage[_Query]):
                 expected=sum(receipt.n_kept for receipt in tables.receipts("ingest")),
             )
             for shard in tables.shards("embed"):
-                table = tables.columns("embed", shard, None)
+                table = tables.columns("embed", shard, parquet.columns_of(Embedding))
                 wanted = pc.and_(pc.equal(table["kind"], PHOTO), pc.equal(table["split"], "train"))
                 rows = [row for row in parquet.kept_records(Embedding, table.filter(wanted)) if row.key not in leaks]
                 photos = {photo.key: photo for photo in tables.rows("ingest", shard, _Credits)}
@@ -138,7 +148,7 @@ class Retrieve(Stage[_Query]):
                 yield name, Path(folder) / name
 
     def tasks(self, shard: Shard) -> list[Task[_Query]]:
-        hashes = {photo.key: photo.phash for photo in shard.rows("ingest", Photo)}
+        hashes = {photo.key: photo.phash for photo in shard.rows("ingest", _Hash)}
         rows = shard.rows("embed", _Vector)
         own = {row.key: _vector(row) for row in rows if row.kind == PHOTO}
         return [

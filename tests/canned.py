@@ -95,7 +95,7 @@ def _canvases(photos):
             canvas = Canvas(
                 key=f"{photo.key}-{variant:02d}", photo=photo.key, variant=variant, width=192, height=128,
                 photo_box=[30, 20, 150, 110], subject_box=[60, 40, 100, 80], prompt="", negative_prompt="", seed=1,
-                outpainter="canned@1", seam="", split=photo.split, author="", licence="", source="",
+                outpainter="canned@1", seam="", split=photo.split,
             )  # fmt: skip
             files = {"jpg": picture(100 + number * 10 + variant, (192, 128))}
             blank = number == 0 and variant == 0

@@ -38,7 +38,7 @@ pipeline/cli/test_run.py: pipeline.app run_stages
 pipeline/cli/test_run.py: pipeline.cli app; pipeline.app execute session worker_count
 pipeline/core/test_escaping.py: pipeline.core console
 pipeline/engine/executors/ray/test_cluster.py: pipeline.core actor_resources
-pipeline/engine/executors/ray/test_executor.py: pipeline.engine environment_digest; pipeline.engine.executors shard_dispatch
+pipeline/engine/executors/ray/test_executor.py: pipeline.engine.executors shard_dispatch
 pipeline/engine/executors/ray/test_executor.py: pipeline.engine.executors.ray actor_pool mailbox shard_actor
 pipeline/engine/test_completion.py: pipeline.engine run_level_steps
 pipeline/engine/test_crash_isolation.py: pipeline.engine.executors local process_worker; pipeline.runs crash_list
@@ -94,7 +94,7 @@ stages/backends/vision/test_sam.py: stages.backends.vision sam_engine sam_model
 stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_report excluded_sets signatures similarity
 stages/photos/test_remote_readers.py: stages.photos source_scan
 stages/photos/test_url_list.py: stages.photos list_access web_reader
-stages/photos/test_source_readers.py: stages.photos archive_reader credits file_names local_files
+stages/photos/test_source_readers.py: stages.photos archive_reader credits file_names local_files sidecar_credits
 stages/test_build.py: stages.publishing dataset_card
 stages/test_refine.py: stages.backends.proposers cropper
 stages/training/outpainter/test_train.py: stages.training.outpainter card fitting

@@ -201,6 +201,7 @@ def _execute_array_task(
     session: Session, request: ExecutionRequest, options: "Options", display: Display
 ) -> ExecutionResult:
     from pipeline.engine.array_share import share_from_environment, waiting_time
+    from pipeline.engine.environment_digest import environment_digest
     from pipeline.engine.executors.array import ArrayTask, at_work
     from pipeline.engine.executors.local import LocalExecutor
     from pipeline.runs.plan import load_plan
@@ -208,7 +209,10 @@ def _execute_array_task(
     share, wait = share_from_environment(os.environ), waiting_time(os.environ)
     work_shards = session.run.plan.work_shards
     share.require_some(max(stage.shards(work_shards) for stage in _stages(session, request)))
-    with at_work(session.run.store, share):
+    environment = {
+        name: value for stage in _stages(session, request) for name, value in environment_digest(stage).items()
+    }
+    with at_work(session.run.store, share, environment):
         session = _prepare_array(session, request, share, display)
         stages = _stages(session, request)
         workers = workers_for(session.recipe, request.workers)

@@ -9,11 +9,20 @@ from pipeline.app.crop_files.inputs import find_model
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_existing
 from pipeline.core.errors import SampleError
-from pipeline.core.records import Photo
+from pipeline.core.records import Source
 from pipeline.core.resources import file_digest
+from pipeline.runs.run_directory import SOURCES
 
 TOP = 3
 MAX_PHOTOS = 24
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The columns of ``Photo`` that are needed."""
+
+    key: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
     for photo in _held_out_photos(session):
         file, title = out / f"{photo.key}.jpg", photo.title
         try:
-            file.write_bytes(read_source(settings.source, photo.uri, settings.lists))
+            place = (photo.offset, photo.size)
+            file.write_bytes(read_source(settings.source, photo.uri, settings.lists, place=place))
         except (OSError, SampleError):
             continue  # the photograph has gone since
         entries.append({**crop_file(cropper, file, top=top), "file": file.name, "title": title})
@@ -65,9 +75,10 @@ def crop_held_out(session: Session, out: Path, top: int) -> None:
     mark(path, key)
 
 
-def _held_out_photos(session: Session) -> list[Photo]:
-    """The first photographs of the test split, by key."""
-    tables = session.run.tables()
-    photos = [photo for shard in tables.shards("ingest") for photo in tables.rows("ingest", shard, Photo)]
-    held_out = sorted((photo for photo in photos if photo.split == "test"), key=lambda photo: photo.key)
-    return held_out[:MAX_PHOTOS]
+def _held_out_photos(session: Session) -> list[Source]:
+    """The files of the first photographs of the test split, by key."""
+    tables, found = session.run.tables(), []
+    for shard in tables.shards("ingest"):
+        held_out = {photo.key for photo in tables.rows("ingest", shard, _Split) if photo.split == "test"}
+        found += [source for source in tables.rows(SOURCES, shard, Source) if source.key in held_out]
+    return sorted(found, key=lambda source: source.key)[:MAX_PHOTOS]

@@ -42,6 +42,7 @@ def check_session(session: Session, workers: int, *, quiet: bool = False) -> "Ve
 
 def _sources_were_edited(session: Session) -> bool:
     """Whether the list of input files differs from the digest in ``plan.json``."""
+    from pipeline.core.records import PLACE_OF_SOURCE
     from pipeline.runs.run_directory import SOURCES
     from pipeline.shards import parquet
     from stages.photos.source_scan import SOURCES as SCHEMA
@@ -51,7 +52,8 @@ def _sources_were_edited(session: Session) -> bool:
     if not run.plan.sources_digest:
         return False
     table = parquet.decode_table(run.store.read(f"{SOURCES}.parquet"))
-    return bool(table.schema.names != SCHEMA.names or digest_of_rows(table) != run.plan.sources_digest)
+    older = [name for name in SCHEMA.names if name not in PLACE_OF_SOURCE]
+    return bool(table.schema.names not in (SCHEMA.names, older) or digest_of_rows(table) != run.plan.sources_digest)
 
 
 def repair_session(

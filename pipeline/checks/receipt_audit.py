@@ -9,7 +9,7 @@ from pipeline.core.errors import DamagedDataError, MissingUpstreamError, Refused
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage
 from pipeline.runs.receipts import FORMAT, Receipt, difference
-from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of, step_receipt_path
+from pipeline.runs.run_directory import SOURCES, Run, digest_of_shards, receipt_path, recipe_of, step_receipt_path
 
 DAMAGE, STALE, NOTE = "damage", "stale", "note"
 STEPS = ("prologue", "epilogue")
@@ -209,12 +209,15 @@ def _step_freshness(run: Run, stages: Sequence[Stage], stage: Stage, audit: Rece
         if short:
             yield Finding(STALE, path, f"{short[0]}, which it was made from, is not complete", REPAIR, short[0])
             continue
-        now = {name: _digest_of_all(audit.shards[name]) for name in reads}
+        now = {name: _digest_of_all(audit.shards[name], stage, step) for name in reads}
         # The next run checks what a prologue read outside of the run directory.
         if now != {name: digest for name, digest in receipt.inputs.items() if name in now}:
             yield Finding(STALE, path, _other_inputs(receipt, now), REPAIR, stage.name, path)
 
 
-def _digest_of_all(shards: dict[int, Receipt]) -> str:
+def _digest_of_all(shards: dict[int, Receipt], stage: Stage, step: str) -> str:
     """The digest that ``pipeline.engine.run_level_steps`` records."""
-    return digest_of([shards[number].output_digest for number in sorted(shards)])
+    receipts = [shards[number] for number in sorted(shards)]
+    if step == "prologue":
+        return digest_of_shards(receipts, stage.columns_read(receipts[0].stage) if receipts else None)
+    return digest_of([receipt.output_digest for receipt in receipts])

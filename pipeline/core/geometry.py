@@ -111,6 +111,12 @@ def shift_inside(box: Box, width: float, height: float) -> tuple[float, float, f
     return (x1, y1, x1 + box_width, y1 + box_height)
 
 
+def whole_pixels(box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """A box moved into an image of ``size`` (width, height) and rounded to whole pixels, at least one a side."""
+    x1, y1, x2, y2 = (float(round(v)) for v in shift_inside(box, *size))
+    return (x1, y1, max(x2, x1 + 1), max(y2, y1 + 1))
+
+
 def snap_aspect(box: Box, ratio: float, width: float, height: float) -> tuple[float, float, float, float]:
     """The box of aspect ``ratio`` with the same centre and area, made to fit the image.
 

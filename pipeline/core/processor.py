@@ -1,6 +1,7 @@
 """What this process may use of the processor, and how its threads wait. Imports nothing heavy: it is asked before torch loads."""
 
 import os
+import platform
 from collections.abc import Mapping, MutableMapping
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,12 @@ CGROUP = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 PRECISIONS = ("auto", "fp32", "bf16")
 # Instructions for products of bf16, by the names that Linux gives them on x86 and on ARM.
+# Vector extensions by which libraries choose their code, on x86 and on ARM, and variables that keep them from some.
+VECTORS = (
+    "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve", "sve2", "bf16",
+)  # fmt: skip
+LIMITS = ("ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
 
 
@@ -58,14 +65,28 @@ def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
 
     False where the operating system does not say.
     """
+    return not BF16_FLAGS.isdisjoint(_described(cpuinfo, ("flags", "features")))
+
+
+@cache
+def processor_family(cpuinfo: Path = CPUINFO) -> str:
+    """Architecture, vendor and vector extensions: what numpy, torch, onnxruntime and OpenBLAS choose their code by.
+
+    One family and the same versions compute the same bits; ``LIMITS`` of the environment belong to it, because they choose, too.
+    """
+    flags = _described(cpuinfo, ("flags", "features"))
+    vendor = _described(cpuinfo, ("vendor_id", "cpu implementer"))[:1]
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
+    return " ".join([platform.machine(), *vendor, *(name for name in VECTORS if name in flags), *limits])
+
+
+def _described(cpuinfo: Path, fields: tuple[str, ...]) -> list[str]:
+    """The words of the first of some fields that Linux gives of the first processor; none where the system does not say."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return False
-    flags = next(
-        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), []
-    )
-    return not BF16_FLAGS.isdisjoint(flags)
+        return []
+    return next((line.partition(":")[2].split() for line in lines if line.lower().startswith(fields)), [])
 
 
 def precision_for(wanted: str, device: str, cpuinfo: Path = CPUINFO) -> str:

@@ -13,8 +13,19 @@ MASK_SIDE = 160
 
 
 @dataclass(frozen=True)
+class ImageBytes:
+    """The image that a row has in its shard's tar, as ``Stage.reads`` names it."""
+
+    key: str
+    image_sha256: str
+
+
+@dataclass(frozen=True)
 class Source:
-    """One input file; ``key`` is the first 24 hex digits of the sha256 of its bytes."""
+    """One input file; ``key`` is the first 24 hex digits of the sha256 of its bytes.
+
+    offset, size: of its bytes where it is a member of a tar, else -1 and 0; they say where it lies, not what it is.
+    """
 
     key: str
     uri: str
@@ -26,6 +37,11 @@ class Source:
     licence_url: str
     source: str
     split: str
+    offset: int = field(default_factory=lambda: -1)
+    size: int = field(default_factory=int)
+
+
+PLACE_OF_SOURCE = ("offset", "size")
 
 
 @dataclass(frozen=True)
@@ -117,9 +133,15 @@ class Canvas:
     outpainter: str
     seam: str
     split: str
-    author: str
-    licence: str
-    source: str
+
+
+@dataclass(frozen=True)
+class CanvasSize:
+    """The columns of ``Canvas`` that a stage of boxes needs."""
+
+    key: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)

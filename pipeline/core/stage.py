@@ -5,8 +5,9 @@ The tasks of a micro-batch follow from the shard alone, so a rerun, or a resume 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
 
 from typing_extensions import TypeVar
@@ -168,6 +169,8 @@ class Stage(ABC, Generic[P]):
     name: also its folder in the run directory, e.g. ``outpaint`` or ``refine/round-01``.
     round: number of its round, from 1; 0 for a stage without rounds.
     version: of the code; raised whenever the same input and settings give other output.
+    reads: by upstream stage, the records whose fields it reads (``pipeline.core.records.ImageBytes``: the image, too), in shards
+        and prologue. A shard is made again only when one of these changes; without an entry, when anything does.
     record: the dataclass of a row. reasons: the fixed words that it may reject with.
     extensions: of the files it writes into a tar a shard, in order; empty when it writes tables only.
     prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
@@ -179,6 +182,7 @@ class Stage(ABC, Generic[P]):
     round: int = 0
     version: int = 1
     upstream: tuple[str, ...] = ()
+    reads: Mapping[str, Sequence[type]] = MappingProxyType({})
     record: type
     reasons: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
@@ -192,6 +196,11 @@ class Stage(ABC, Generic[P]):
     def verb(self) -> str:
         """What it does, in one word: the name that all its rounds share."""
         return verb_of(self.name)
+
+    def columns_read(self, upstream: str) -> frozenset[str] | None:
+        """Names of the columns of an upstream stage that it reads, from ``reads``; None for all."""
+        records = self.reads.get(upstream)
+        return None if records is None else frozenset(one.name for record in records for one in fields(record))
 
     @abstractmethod
     def settings(self) -> JsonObject:

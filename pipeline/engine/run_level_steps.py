@@ -11,10 +11,12 @@ from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import receipt_holds
+from pipeline.engine.environment_digest import census
 from pipeline.runs.final_shard_diff import MANIFEST, encode_manifest, manifest_of
 from pipeline.runs.publish import Publisher
 from pipeline.runs.receipts import Receipt, difference
-from pipeline.runs.run_directory import Run, recipe_of, step_receipt_path
+from pipeline.runs.run_directory import Run, digest_of_shards, recipe_of, step_receipt_path
+from pipeline.shards import parquet
 from pipeline.storage.base import FileInfo, describe
 from pipeline.storage.locks import Lock, shard_lock
 
@@ -23,10 +25,13 @@ Files = Iterable[tuple[str, bytes | Path]]
 
 def run_prologue(stage: Stage, run: Run, upstream_shards: dict[str, int]) -> None:
     """Make a stage's shared files unless they are there; raises MissingUpstreamError, RefusedError as a shard would."""
-    inputs = {name: _digest_of_all(run, name, count, stage.name) for name, count in upstream_shards.items()}
+    inputs = {
+        name: digest_of_shards(_all_of(run, name, count, stage.name), stage.columns_read(name))
+        for name, count in upstream_shards.items()
+    }
     inputs |= {path: run.shared_digest(path, stage.name) for path in stage.reads_shared}
     inputs |= stage.outside()
-    _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables())))
+    _once(stage, run, "prologue", inputs, lambda: _under(stage, stage.prologue(run.tables(stage))))
 
 
 def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
@@ -35,7 +40,7 @@ def run_epilogue(stage: Stage, run: Run, shards: int) -> None:
         stage,
         run,
         "epilogue",
-        {stage.name: _digest_of_all(run, stage.name, shards, stage.name)},
+        {stage.name: digest_of([receipt.output_digest for receipt in _all_of(run, stage.name, shards, stage.name)])},
         lambda: chain(stage.epilogue(run.tables()), _manifest(stage, run)),
     )
 
@@ -50,14 +55,15 @@ def _under(stage: Stage, files: Files) -> Iterator[tuple[str, bytes | Path]]:
     return ((f"{stage.name}/shared/{name}", data) for name, data in files)
 
 
-def _digest_of_all(run: Run, stage: str, shards: int, wanted_by: str) -> str:
+def _all_of(run: Run, stage: str, shards: int, wanted_by: str) -> list[Receipt]:
+    """Receipts of all shards of a stage. Raises MissingUpstreamError."""
     receipts = run.receipts(stage)
     if len(receipts) < shards:
         raise MissingUpstreamError(
             f"{wanted_by} needs all of {stage}: {len(receipts)} of {shards} shards are done; "
             f"run 'procrop-data {verb_of(stage)}' first, or add --with-upstream"
         )
-    return digest_of([receipt.output_digest for receipt in receipts])
+    return receipts
 
 
 def _once(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callable[[], Files]) -> None:
@@ -85,14 +91,17 @@ def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callabl
     publisher.withdraw()
     started = time.perf_counter()
     outputs: dict[str, FileInfo] = {}
+    columns: dict[str, dict[str, str]] = {}
     for name, data in make():
         outputs[name] = describe(data)
+        if isinstance(data, bytes) and name.endswith(".parquet"):
+            columns[name] = parquet.value_digests(parquet.decode_table(data))
         publisher.put(name, data, outputs[name])
     receipt = Receipt(
         stage=stage.name, shard=-1, shards=0, recipe=recipe_of(stage), inputs=inputs, outputs=outputs,
         n_in=0, n_kept=0, n_rejected={}, n_failed={},
         seconds={step: round(time.perf_counter() - started, 4)}, host=socket.gethostname(),
-        run=run.plan.identity,
+        run=run.plan.identity, columns=columns, environment=census(),
     )  # fmt: skip
     lock.check()
     if not run.store.create(path, receipt.encode()):

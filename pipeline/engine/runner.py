@@ -110,7 +110,9 @@ def open_stage(stage: Stage, run: Run, options: Options, chain: Sequence[Stage])
         )
     if changed:
         if stage.prologue_needed:
-            next(stage.prologue(run.tables()), None)  # what cannot be done must fail before the old files are moved
+            next(
+                stage.prologue(run.tables(stage)), None
+            )  # what cannot be done must fail before the old files are moved
         _move_aside(stage, run, chain)
     if stage.prologue_needed:
         counts = {other.name: other.shards(run.plan.work_shards) for other in chain}

@@ -19,15 +19,15 @@ from pipeline.core.errors import (
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import FAILED, Outcome, Rows, Shard, SplitStage, Stage, Task
 from pipeline.engine.completion import receipt_holds
+from pipeline.engine.environment_digest import census
 from pipeline.engine.prefetch import BatchHooks, prefetched
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
 from pipeline.runs.final_shard_diff import announce
 from pipeline.runs.journal import Journal, Ownership
-from pipeline.runs.publish import Publisher, finished_files
+from pipeline.runs.publish import FinishedFiles, Publisher, finished_files
 from pipeline.runs.receipts import Receipt, counts
 from pipeline.runs.run_directory import Run, receipt_path, recipe_of
 from pipeline.shards import parquet
-from pipeline.storage.base import FileInfo
 from pipeline.storage.locks import Lock, shard_lock
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
@@ -127,12 +127,14 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
             clock.append(time.perf_counter())
             lock.check()
             run.store.ensure()
-            outputs = _commit_files(stage, run, shard, sink, inputs, lock)
+            committed = _commit_files(stage, run, shard, sink, inputs, lock)
         clock.append(time.perf_counter())
         seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
-        receipt = _receipt(stage, run, shard, inputs, outputs, sink.rows)
+        receipt = _receipt(stage, run, shard, inputs, committed, sink.rows)
         processor = round(time.process_time() - processor, 4)
-        receipt = replace(receipt, seconds=seconds, processor_seconds=processor, device=control.device)
+        receipt = replace(
+            receipt, seconds=seconds, processor_seconds=processor, device=control.device, environment=census()
+        )
         if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
             receipt = _receipt_of_other_process(run, receipt)
         sink.discard()
@@ -246,21 +248,21 @@ def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
 
 def _commit_files(
     stage: Stage, run: Run, shard: Shard, sink: OutcomeSink, inputs: dict[str, str], lock: Lock
-) -> dict[str, FileInfo]:
+) -> FinishedFiles:
     """Put the files in place. Those outside of the stage's folder are announced first, so that a sweep finds them whatever
     happens before the receipt.
     """
-    files, outputs = finished_files(stage, shard, sink.rows, sink if isinstance(sink, Journal) else None)
-    if any(not path.startswith(f"{stage.name}/") for path in outputs):
-        announce(run, _receipt(stage, run, shard, inputs, outputs, sink.rows))
+    finished = finished_files(stage, shard, sink.rows, sink if isinstance(sink, Journal) else None)
+    if any(not path.startswith(f"{stage.name}/") for path in finished.outputs):
+        announce(run, _receipt(stage, run, shard, inputs, finished, sink.rows))
     publisher = Publisher(run.store, lock, receipt_path(stage.name, shard.number))
-    for path, data in files.items():
-        publisher.put(path, data, outputs[path], move=True)
-    return outputs
+    for path, data in finished.files.items():
+        publisher.put(path, data, finished.outputs[path], move=True)
+    return finished
 
 
 def _receipt(
-    stage: Stage, run: Run, shard: Shard, inputs: dict[str, str], outputs: dict[str, FileInfo], rows: Rows
+    stage: Stage, run: Run, shard: Shard, inputs: dict[str, str], committed: FinishedFiles, rows: Rows
 ) -> Receipt:
     n_kept, rejected, failed = counts((row["status"], row["reason"]) for row in rows)
     unknown = set(rejected) - set(stage.reasons)
@@ -274,7 +276,8 @@ def _receipt(
         shards=shard.count,
         recipe=recipe_of(stage),
         inputs=inputs,
-        outputs=outputs,
+        outputs=committed.outputs,
+        columns=committed.columns,
         n_in=len(rows),
         n_kept=n_kept,
         n_rejected=rejected,

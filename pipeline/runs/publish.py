@@ -1,6 +1,7 @@
 """Puts the files of one attempt at a shard in place, so that a writer that wakes late never replaces those of another one."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import HeldError
@@ -82,10 +83,17 @@ class Publisher:
             self._store.remove(self._receipt)
 
 
-def finished_files(
-    stage: Stage, shard: Shard, rows: Rows, journal: Journal | None
-) -> tuple[dict[str, bytes | Path], dict[str, FileInfo]]:
-    """The files of a shard, by path, and what its receipt says of them. journal: of a stage that writes a tar."""
+@dataclass(frozen=True)
+class FinishedFiles:
+    """The files of a shard by path, and what its receipt says of them (``Receipt.outputs``, ``Receipt.columns``)."""
+
+    files: dict[str, bytes | Path]
+    outputs: dict[str, FileInfo]
+    columns: dict[str, dict[str, str]]
+
+
+def finished_files(stage: Stage, shard: Shard, rows: Rows, journal: Journal | None) -> FinishedFiles:
+    """The files of a shard. journal: of a stage that writes a tar."""
     tar_path, table_path = stage.paths(shard.number, shard.shared)
     files: dict[str, bytes | Path] = {}
     outputs: dict[str, FileInfo] = {}
@@ -94,6 +102,7 @@ def finished_files(
         if index_path := stage.index_path(shard.number, shard.shared):
             files[index_path] = index = journal.index().encode()
             outputs[index_path] = describe(index)
-    data = parquet.encode(rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
+    table = parquet.table_of(rows, parquet.schema_of(stage.record, images=bool(stage.extensions)))
+    data = parquet.encode_table(table)
     files[table_path], outputs[table_path] = data, describe(data)
-    return files, outputs
+    return FinishedFiles(files, outputs, {table_path: parquet.kept_digests(table)})

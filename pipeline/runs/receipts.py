@@ -33,6 +33,7 @@ class Receipt:
         recipe: of the stage; another recipe is refused without ``--accept-change``.
         inputs: name -> digest of what the shard was made from.
         outputs: path in the run directory -> size and sha256.
+        columns: path of a table -> column -> digest of its values in kept rows; empty in receipts of older versions.
         n_in: samples that came in.
         n_kept: samples that go on.
         n_rejected: samples by reason of rejection.
@@ -40,6 +41,7 @@ class Receipt:
         seconds: by phase (``read``, ``compute``, ``write`` ...).
         host: machine that made it.
         device: what the models ran on.
+        environment: versions of libraries and the kind of processor that it was made with; empty in receipts of older versions.
         processor_seconds: of the process that made the shard, all its threads together; 0 in receipts of older versions.
         run: identity of the run (``Plan.identity``); empty in receipts of older versions.
         format: of this JSON.
@@ -61,6 +63,8 @@ class Receipt:
     run: str = ""
     format: int = FORMAT
     processor_seconds: float = 0.0
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -71,8 +75,27 @@ class Receipt:
 
     @property
     def output_digest(self) -> str:
-        """Hash of ``outputs``; downstream shards record it as their input."""
+        """Hash of ``outputs``."""
         return digest_of(self.outputs)
+
+    def content_digest(self, columns: Iterable[str] | None) -> str:
+        """What a reader of some columns (None: of everything) records as its input.
+
+        It is a hash of values, so neither other columns nor the version of the library that wrote the Parquet change it. A
+        receipt of an older version has its ``output_digest`` only.
+        """
+        table = next(iter(self.columns.values()), None)
+        if table is None:
+            return self.output_digest
+        if columns is not None:
+            return digest_of({name: table.get(name, "") for name in columns})
+        others = {path: about for path, about in self.outputs.items() if path not in self.columns}
+        return digest_of([table, others])
+
+    def file_digest(self, path: str) -> str:
+        """What a reader of one output records as its input: a hash of values for a table, else of bytes."""
+        table = self.columns.get(path)
+        return digest_of(table) if table else str(self.outputs[path]["sha256"])
 
     def encode(self) -> bytes:
         """JSON bytes; raises DamagedDataError when the counts do not add up."""
@@ -106,7 +129,7 @@ class Receipt:
 
     def _seal(self) -> str:
         """Digest of all fields; of a receipt of an older version, of those that it had."""
-        absent = set() if self.processor_seconds else {"processor_seconds"}
+        absent = {name for name in ("processor_seconds", "columns", "environment") if not getattr(self, name)}
         return digest_of({name: value for name, value in asdict(self).items() if name not in absent})
 
     def _check_counts(self, where: str) -> None:

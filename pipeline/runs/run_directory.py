@@ -1,13 +1,14 @@
 """A run directory: paths of each shard's files, which shards are done, and the inputs of a shard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.errors import DamagedDataError, MissingUpstreamError
+from pipeline.core.errors import DamagedDataError, MissingUpstreamError, ProcropError
+from pipeline.core.records import PLACE_OF_SOURCE
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import R, Rows, Shard, Stage, Tables, verb_of
 from pipeline.runs.plan import Plan
@@ -69,13 +70,13 @@ class Run:
         return [receipt for receipt in receipts if receipt is not None]
 
     @cached_property
-    def _sources(self) -> bytes:
-        """Parquet bytes, not decoded: a worker needs the rows of one shard at a time."""
-        return self.store.read(f"{SOURCES}.parquet")
+    def _sources(self) -> parquet.RowsByValue:
+        """Not decoded: a worker needs the rows of one shard at a time."""
+        return parquet.RowsByValue(self.store.read(f"{SOURCES}.parquet"), "shard")
 
     def _sources_of(self, shard: int) -> pa.Table:
         """Input files that belong to a work shard, by key."""
-        table = parquet.decode_table(self._sources, where=("shard", shard))
+        table = self._sources.rows(shard)
         return table.take(pc.sort_indices(table["key"]))
 
     def sources(self, shard: int) -> Rows:
@@ -88,7 +89,7 @@ class Run:
         self.__dict__.pop("_sources", None)
 
     def inputs_of(self, stage: Stage, shard: int) -> dict[str, str]:
-        """Digests of a shard's inputs: upstream outputs, source rows, prologue files.
+        """Digests of a shard's inputs: what the stage reads of upstream outputs, source rows, prologue files.
 
         Raises MissingUpstreamError when an upstream shard is not done.
         """
@@ -96,13 +97,14 @@ class Run:
         if not stage.regroups:
             for upstream in stage.upstream:
                 if upstream == SOURCES:
-                    inputs[SOURCES] = digest_of(self.sources(shard))
+                    inputs[SOURCES] = digest_of(_without_places(self.sources(shard)))
                 else:
-                    inputs[upstream] = self._done(upstream, shard, stage.name).output_digest
+                    receipt = self._done(upstream, shard, stage.name)
+                    inputs[upstream] = receipt.content_digest(stage.columns_read(upstream))
         if stage.prologue_needed:
-            outputs = self._step(stage.name, "prologue").outputs
-            for name in stage.shared_files(shard, [path.rsplit("/", 1)[1] for path in outputs]):
-                inputs[f"shared/{name}"] = outputs[f"{stage.name}/shared/{name}"]["sha256"]
+            prologue = self._step(stage.name, "prologue")
+            for name in stage.shared_files(shard, [path.rsplit("/", 1)[1] for path in prologue.outputs]):
+                inputs[f"shared/{name}"] = prologue.file_digest(f"{stage.name}/shared/{name}")
         return inputs
 
     def _done(self, stage: str, shard: int, wanted_by: str) -> Receipt:
@@ -183,14 +185,16 @@ class Run:
             return tuple(self._records(name, parquet.kept_table(self._decoded(*table(name), columns)), record))
 
         def rows(name: str, record: type[R]) -> list[R]:
+            _require_declared(stage, name, parquet.columns_of(record))
             return list(rows_of(name, record))
 
         @cache
         def places(name: str) -> tuple[str, dict[str, _ImagePlace]]:
             path = self.output_of(self._done(name, number, stage.name), ".tar")
-            return path, {row.key: row for row in rows(name, _ImagePlace)}
+            return path, {row.key: row for row in rows_of(name, _ImagePlace)}
 
         def image(name: str, key: str) -> bytes:
+            _require_declared(stage, name, ["image_sha256"])
             path, where = places(name)
             data = self._range(path, where[key].image_offset, where[key].image_size)
             return checked(data, where[key].image_sha256, f"'{key}' of '{path}'")
@@ -227,10 +231,12 @@ class Run:
             raise DamagedDataError(f"'{path}' ends before byte {offset + size}: see 'procrop-data verify'")
         return data
 
-    def tables(self) -> Tables:
-        """What a prologue or epilogue may read."""
+    def tables(self, reader: Stage | None = None) -> Tables:
+        """What an epilogue or a command may read; with a ``reader``, what its prologue may."""
 
         def columns(stage: str, shard: int, names: Sequence[str] | None) -> pa.Table:
+            if reader is not None:
+                _require_declared(reader, stage, names)
             return self._kept(stage, shard, None if names is None else sorted({"key", "status", *names}))
 
         def rows(stage: str, shard: int, record: type[R]) -> list[R]:
@@ -250,6 +256,27 @@ class Run:
         stage, name = path.rsplit("/", 1)
         receipt = self._step(stage, "prologue")
         return str(receipt.outputs[f"{stage}/shared/{name}"]["sha256"])
+
+
+def digest_of_shards(receipts: Iterable[Receipt], columns: Iterable[str] | None) -> str:
+    """What a prologue records of an upstream stage of which it reads some columns of all shards. receipts: by shard."""
+    return digest_of([receipt.content_digest(columns) for receipt in receipts])
+
+
+def _without_places(sources: Rows) -> Rows:
+    return [{name: value for name, value in row.items() if name not in PLACE_OF_SOURCE} for row in sources]
+
+
+def _require_declared(stage: Stage, upstream: str, columns: Iterable[str] | None) -> None:
+    """Raise ProcropError for a column that is read but not in ``Stage.reads``: its change would not be noticed."""
+    declared = stage.columns_read(upstream)
+    if declared is None:
+        return
+    extra = {"all columns"} if columns is None else set(columns) - declared - {"key", "status"}
+    if extra:
+        raise ProcropError(
+            f"{stage.name} reads {min(extra)} of {upstream}, which its 'reads' does not name; this is a bug, please report it"
+        )
 
 
 def recipe_of(stage: Stage) -> StageRecipe:

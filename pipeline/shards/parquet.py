@@ -4,11 +4,13 @@ The schema follows from the stage's record dataclass, after four columns of our 
 """
 
 import dataclasses
+import hashlib
 import io
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Record = TypeVar("Record")
-Scalar = int | float | str | bool | bytes
-
 _SCALARS: dict[object, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
@@ -71,9 +71,50 @@ def _shallow(record: "DataclassInstance") -> dict[str, object]:
     return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
 
 
+def value_digests(table: pa.Table) -> dict[str, str]:
+    """sha256 of each column's values, whatever library wrote the table, and however it is stored."""
+    return {name: _digest_of(table[name].combine_chunks()) for name in table.column_names}
+
+
+def kept_digests(table: pa.Table) -> dict[str, str]:
+    """``value_digests`` of the kept rows, of which ``status``, ``reason`` and ``detail`` say nothing more."""
+    names = [name for name in table.column_names if name not in OWN_COLUMNS or name == "key"]
+    return value_digests(kept_table(table).select(names))
+
+
+def _digest_of(column: pa.Array) -> str:
+    digest = hashlib.sha256()
+    for part in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        _add_values(digest, part)
+    return digest.hexdigest()
+
+
+def _add_values(digest: "hashlib._Hash", values: pa.Array) -> None:
+    """Lengths, then contents, little-endian; where values are missing, first which."""
+    if values.null_count:
+        digest.update(np.asarray(values.is_null()).tobytes())
+        values = values.drop_null()
+    if pa.types.is_list(values.type):
+        digest.update(values.value_lengths().to_numpy().astype("<i8").tobytes())
+        _add_values(digest, values.flatten())
+    elif pa.types.is_string(values.type) or pa.types.is_binary(values.type):
+        digest.update(pc.binary_length(values).to_numpy().astype("<i8").tobytes())
+        _, offsets, data = values.buffers()
+        if data is not None and len(values):
+            ends = np.frombuffer(offsets, "<i4")[values.offset : values.offset + len(values) + 1]
+            digest.update(memoryview(data)[ends[0] : ends[-1]])
+    else:
+        digest.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
+
+
 def encode(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> bytes:
-    """Parquet bytes of rows, the same for the same rows (no timestamps, fixed compression and row groups)."""
-    return encode_table(pa.Table.from_pylist(list(rows), schema=schema))
+    """Parquet bytes of rows, the same for the same rows and version of Arrow (no timestamps, fixed compression and row groups)."""
+    return encode_table(table_of(rows, schema))
+
+
+def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table."""
+    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def encode_table(table: pa.Table, rows_a_group: int = 16384) -> bytes:
@@ -83,34 +124,47 @@ def encode_table(table: pa.Table, rows_a_group: int = 16384) -> bytes:
     return sink.getvalue()
 
 
-def decode(data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Scalar] | None = None) -> Rows:
-    """Rows of Parquet bytes; raises pyarrow.ArrowInvalid when they are damaged. where: only rows with (column, value)."""
-    rows: Rows = decode_table(data, columns, where).to_pylist()
+def decode(data: bytes, columns: Sequence[str] | None = None) -> Rows:
+    """Rows of Parquet bytes; raises pyarrow.ArrowInvalid when they are damaged."""
+    rows: Rows = decode_table(data, columns).to_pylist()
     return rows
 
 
-def decode_table(
-    data: bytes, columns: Sequence[str] | None = None, where: tuple[str, Scalar] | None = None
-) -> pa.Table:
-    """``decode`` as an Arrow table.
+def decode_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """``decode`` as an Arrow table."""
+    return _opened(data).read(columns, use_threads=False)
 
-    It uses this thread only. With a buffer ahead, which is Arrow's default, a thread of Arrow's reads the data. When that thread
-    drops the last reference to a Python file while the interpreter ends, it wants the interpreter's lock, and the process
-    aborts ("terminate called without an active exception", exit code 134).
+
+def _opened(data: bytes) -> pq.ParquetFile:
+    """A Parquet file that is read by this thread only.
+
+    With a buffer ahead, which is Arrow's default, a thread of Arrow's reads the data. When that thread drops the last reference
+    to a Python file while the interpreter ends, it wants the interpreter's lock, and the process aborts ("terminate called without
+    an active exception", exit code 134).
     """
-    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-    if where is None:
-        return file.read(columns, use_threads=False)
-    name, value = where
-    groups = [group for group in range(file.num_row_groups) if _may_hold(file, group, name, value)]
-    table = file.read_row_groups(groups, columns, use_threads=False)
-    return table.filter(pc.equal(table[name], value))
+    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
 
 
-def _may_hold(file: pq.ParquetFile, group: int, name: str, value: Scalar) -> bool:
-    """Whether ``value`` is within the minimum and maximum of a column in a row group."""
-    statistics = file.metadata.row_group(group).column(file.schema_arrow.get_field_index(name)).statistics
-    return statistics is None or not statistics.has_min_max or statistics.min <= value <= statistics.max
+class RowsByValue:
+    """Rows of a Parquet file by the value of a column of numbers. Its row groups are looked through once, not for each value.
+
+    Args:
+        data: bytes of the file, which is sorted by the column, so that few groups hold a value.
+        column: its name.
+    """
+
+    def __init__(self, data: bytes, column: str) -> None:
+        self._file, self._column = _opened(data), column
+        place, about = self._file.schema_arrow.get_field_index(column), self._file.metadata
+        known = [about.row_group(group).column(place).statistics for group in range(about.num_row_groups)]
+        ranges = [(s.min, s.max) if s is not None and s.has_min_max else (-np.inf, np.inf) for s in known]
+        self._low, self._high = np.array(ranges, np.float64).reshape(-1, 2).T
+
+    def rows(self, value: int) -> pa.Table:
+        """The rows with a value, in the order of the file."""
+        groups = np.flatnonzero((self._low <= value) & (value <= self._high)).tolist()
+        table = self._file.read_row_groups(groups, use_threads=False)
+        return table.filter(pc.equal(table[self._column], value))
 
 
 def columns_of(record: type) -> list[str]:

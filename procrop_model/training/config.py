@@ -113,7 +113,10 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
     """What shapes the weights, beside the model's sizes, as JSON."""
-    return {name: value for name, value in asdict(config).items() if name not in NOT_SHAPING}
+    shaping = {name: value for name, value in asdict(config).items() if name not in NOT_SHAPING}
+    if config.loss.alpha is None:
+        del shaping["loss"]["alpha"]  # as in runs of before there was one
+    return shaping
 
 
 def identity_of(

@@ -17,10 +17,12 @@ from procrop_model.training.targets import TargetBatch
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss. The set terms are METHOD 4's; the rest is ours.
+    """Weights of the loss. The weights of the set terms and their box losses are METHOD 4's; the rest is ours.
 
     Args:
         weights: of the set terms.
+        alpha: None: the class loss is the quality focal loss (ours); else METHOD 4's focal loss with this weight of positives,
+            which the architecture ``published`` trains with (0.25).
         other: weight of crops other than the pseudo-label, in box losses and as a factor on their quality in the class target: the
             pseudo-label is known to be good, the others are scored by a model.
         judged: weight in box losses of crops that people scored.
@@ -35,6 +37,7 @@ class LossConfig:
     """
 
     weights: Weights = field(default_factory=Weights)
+    alpha: float | None = None
     other: float = 0.3
     judged: float = 1.0
     inside: float = 1.0
@@ -55,12 +58,17 @@ def total_loss(parts: dict[str, Tensor], config: LossConfig) -> Tensor:
     return torch.stack([scale[name] * value for name, value in parts.items()]).sum()
 
 
-def focal(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Focal loss for soft targets, elementwise: |wanted - p|^2 times the cross-entropy (Li et al., quality focal
-    loss).
+def focal(logits: Tensor, wanted: Tensor, alpha: float | None = None) -> Tensor:
+    """Focal loss, elementwise, for targets in 0..1.
+
+    Without ``alpha``: |wanted - p|^2 times the cross-entropy (Li et al., quality focal loss), which is least where p = wanted.
+    With it: alpha_t (1 - p_t)^2 times the cross-entropy (Lin et al.; METHOD 4), alpha_t and p_t linear in a soft target.
     """
-    cross = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    return (wanted - logits.sigmoid()).abs() ** GAMMA * cross
+    cross, p = binary_cross_entropy_with_logits(logits, wanted, reduction="none"), logits.sigmoid()
+    if alpha is None:
+        return (wanted - p).abs() ** GAMMA * cross
+    away = p * (1 - wanted) + (1 - p) * wanted  # 1 - p_t
+    return (alpha * wanted + (1 - alpha) * (1 - wanted)) * away**GAMMA * cross
 
 
 def soft_label(quality: Tensor) -> Tensor:
@@ -88,9 +96,10 @@ def set_loss(
     overlap = giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(annotated))
     labels = _labels_by_place(output, targets, config)
     labels[pairs.layer, pairs.sample, pairs.query] = worth(targets, config)[pairs.sample, pairs.target]
-    score = focal(output.logits, labels).sum() / total
+    score = focal(output.logits, labels, config.alpha).sum() / total
     if taught is not None:
-        score = (1 - config.taught) * score + config.taught * focal(output.logits, taught).sum() / total
+        from_teacher = focal(output.logits, taught, config.alpha).sum() / total
+        score = (1 - config.taught) * score + config.taught * from_teacher
     return {
         "score": score,
         "l1": (weight * (predicted - annotated).abs().sum(-1)).sum() / total,

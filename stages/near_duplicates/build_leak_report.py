@@ -1,7 +1,7 @@
 """The leak report of ``build``: near-duplicates among the signatures of the run and the excluded folders, and rejected rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,15 +42,11 @@ class LeakFindings:
         """Leaks by the photo that is left out."""
         return self.leaks.by_photo
 
-    def rejects(self, canvases: Sequence[tuple[str, str]], number: int, shards: int) -> list[Outcome]:
-        """Rows of the dropped canvases that final shard ``number`` records, so that the counts of ``build`` add up.
-
-        canvases: (key, photo), all of dropped photos. A photo's go to the shard that its hash says.
-        """
+    def rejects(self, canvases: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """Rows of the dropped canvases that a final shard records. canvases: (key, photo), all of dropped photos."""
         return [
             Outcome.rejected(key, self.by_photo[photo].reason, self.by_photo[photo].detail)
             for key, photo in sorted(canvases)
-            if shard_of(photo, shards) == number
         ]
 
     def encode(self) -> bytes:
@@ -60,6 +56,16 @@ class LeakFindings:
             **self.leaks.as_json(),
         }  # fmt: skip
         return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def spread_over_shards(canvases: Iterable[tuple[str, str]], shards: int) -> dict[int, list[tuple[str, str]]]:
+    """Dropped canvases, (key, photo), by the final shard that records them, so that the counts of ``build`` add up: a photo's go to
+    the shard that its hash says.
+    """
+    found: dict[int, list[tuple[str, str]]] = {}
+    for key, photo in canvases:
+        found.setdefault(shard_of(photo, shards), []).append((key, photo))
+    return found
 
 
 def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) -> LeakFindings:

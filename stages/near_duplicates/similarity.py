@@ -4,8 +4,9 @@ The thresholds were set on the bundled photographs and edits of them; ``procrop-
 they find and how many different photographs they confuse.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from PIL import Image
 from pipeline.core.records import Signature
 from pipeline.core.release_memory import give_back
 from stages.near_duplicates.signatures import Signatures
+from stages.near_duplicates.vector_pairs import VectorPairs, unit_rows
 from stages.photos.perceptual_hash import near_pairs, phash
 
 Floats = NDArray[np.float32]
@@ -29,12 +31,6 @@ PART_COSINE, PART_MATCH = 0.8, 0.92
 PART_SIDES = range(18, THUMB + 1)
 # Pairs that are compared for parts, at most, the most similar first: this limits the time.
 MOST_PARTS = 2_000
-# Vectors compared at a time, BLOCK with KEYS: a product of 256 x 2,048 float32 is 2 MB and stays in a processor's cache.
-BLOCK = 256
-KEYS = 2048
-# Vectors are compared after a projection on this many principal directions; a projection never increases a distance, so no pair
-# is missed.
-DIRECTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -54,10 +50,16 @@ class Similarity:
 
 @dataclass(frozen=True)
 class SimilarPairs:
-    """Pairs (i, j), i < j, that are one photograph. unchecked: pairs left out of the search for parts by its bound."""
+    """Pairs (i, j), i < j, that are one photograph.
+
+    Args:
+        unchecked: pairs left out of the search for parts by its bound.
+        recall: share of the close vectors that the search finds, measured on a sample; 1 for an exact search.
+    """
 
     pairs: dict[tuple[int, int], Similarity]
     unchecked: int
+    recall: float = 1.0
 
 
 def signature_of(key: str, uri: str, split: str, image: NDArray[np.uint8], vector: Floats) -> Signature:
@@ -83,8 +85,9 @@ def find_similar(signatures: Signatures) -> SimilarPairs:
     codes, mirrored, vectors = signatures.codes, signatures.mirrored, signatures.vectors
     pairs: dict[tuple[int, int], Similarity] = {}
     open_pairs = _Closest(MOST_PARTS)
-    for i, j in (_close_hashes(codes, mirrored), *_close_vectors(vectors)):
-        cosine = np.einsum("nd,nd->n", _unit(vectors[i]), _unit(vectors[j]))
+    search = VectorPairs(vectors, PART_COSINE)
+    for i, j in chain([_close_hashes(codes, mirrored)], search.pairs()):
+        cosine = np.einsum("nd,nd->n", unit_rows(vectors[i]), unit_rows(vectors[j]))
         bits = np.minimum(_distance(codes[i], codes[j]), _distance(mirrored[i], codes[j]))
         same = (bits <= SURE_BITS) | ((cosine >= NEAR_COSINE) & (bits <= NEAR_BITS))
         for n in np.flatnonzero(same):
@@ -95,7 +98,7 @@ def find_similar(signatures: Signatures) -> SimilarPairs:
         match = part_match(signatures.row(a).thumb, signatures.row(b).thumb)
         if match >= PART_MATCH:
             pairs[a, b] = Similarity(apart, round(near, 4), round(match, 4))
-    return SimilarPairs(pairs, open_pairs.dropped)
+    return SimilarPairs(pairs, open_pairs.dropped, search.recall)
 
 
 class _Closest:
@@ -144,38 +147,6 @@ def _close_hashes(codes: NDArray[np.uint64], mirrored: NDArray[np.uint64]) -> tu
     return pairs[:, 0], pairs[:, 1]
 
 
-def _close_vectors(vectors: NDArray[np.float16]) -> Iterator[tuple[Integers, Integers]]:
-    """(i, j), i < j, that include all whose cosine is ``PART_COSINE`` or more, block by block."""
-    flat = _flattened(vectors)
-    for start in range(0, len(vectors), BLOCK):
-        queries = flat(slice(start, start + BLOCK))
-        for low in range(0, start + BLOCK, KEYS):
-            keys = flat(slice(low, min(low + KEYS, start + BLOCK, len(vectors))))
-            lengths = np.einsum("nd,nd->n", queries, queries)[:, None] + np.einsum("nd,nd->n", keys, keys)
-            # Squared distance of unit vectors is 2 - 2 cosine; the slack covers rounding.
-            rows, columns = np.nonzero(lengths - 2 * (queries @ keys.T) <= 2 - 2 * PART_COSINE + 1e-4)
-            i, j = columns + low, rows + start
-            yield i[i < j].astype(np.int64), j[i < j].astype(np.int64)
-
-
-def _flattened(vectors: NDArray[np.float16]) -> Callable[[slice], Floats]:
-    """Gives rows of the unit vectors, projected about their mean on their main directions where those are fewer: float32."""
-    if vectors.shape[1] <= DIRECTIONS:
-        return lambda rows: _unit(vectors[rows])
-    blocks = [slice(start, start + KEYS) for start in range(0, len(vectors), KEYS)]
-    mean = sum(_unit(vectors[block]).sum(0, dtype=np.float64) for block in blocks) / len(vectors)
-
-    def centred(block: slice) -> NDArray[np.float64]:
-        difference: NDArray[np.float64] = _unit(vectors[block]) - mean
-        return difference
-
-    _, directions = np.linalg.eigh(sum(centred(block).T @ centred(block) for block in blocks))
-    flat = np.zeros((len(vectors), DIRECTIONS), np.float32)
-    for block in blocks:
-        flat[block] = centred(block) @ directions[:, -DIRECTIONS:]
-    return lambda rows: flat[rows]
-
-
 def part_match(first: bytes, second: bytes) -> float:
     """Correlation in -1..1 of one thumbnail with the best part of the other, mirrored or not; the same either way round."""
     a, b = (np.frombuffer(data, np.uint8).reshape(THUMB, THUMB) for data in (first, second))
@@ -199,9 +170,3 @@ def _best_window(whole: NDArray[np.uint8], part: NDArray[np.uint8]) -> float:
 def _distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> Integers:
     bits: Integers = np.bitwise_count(a ^ b).astype(np.int64)
     return bits
-
-
-def _unit(vectors: NDArray[np.float16]) -> Floats:
-    exact = vectors.astype(np.float32)
-    lengths: Floats = np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1e-6)
-    return exact / lengths

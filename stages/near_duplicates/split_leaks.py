@@ -39,17 +39,19 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leaks:
-    """The photos to leave out. compared: pictures; unchecked: see ``SimilarPairs``."""
+    """The photos to leave out. compared: pictures; unchecked, recall: see ``SimilarPairs``."""
 
     by_photo: dict[str, Leak]
     compared: int
     unchecked: int
+    recall: float = 1.0
 
     def as_json(self) -> JsonObject:
         """Counts, and the leaks in order of their photos."""
         counts = {reason: sum(leak.reason == reason for leak in self.by_photo.values()) for reason in REASONS}
         rows = [asdict(self.by_photo[key]) for key in sorted(self.by_photo)]
-        return {"compared": self.compared, "unchecked": self.unchecked, "photos": counts, "leaks": rows}
+        about: JsonObject = {"compared": self.compared, "unchecked": self.unchecked, "photos": counts, "leaks": rows}
+        return about if self.recall == 1 else {**about, "recall": round(self.recall, 4)}
 
 
 def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) -> Leaks:
@@ -82,7 +84,7 @@ def find_leaks(photos: Signatures, outside: Signatures, *, within: bool = True) 
         twins = [m for m in near[n] if m in kept and splits[m] == splits[n]]
         if not drop(n, twins, NEAR_DUPLICATE):
             kept.add(n)
-    return Leaks(by_photo, len(everything), result.unchecked)
+    return Leaks(by_photo, len(everything), result.unchecked, result.recall)
 
 
 def _neighbours(pairs: dict[tuple[int, int], Similarity]) -> dict[int, dict[int, Similarity]]:

@@ -58,6 +58,15 @@ def read_file(folder: str, uri: str) -> bytes:
     return call_store(f"{folder}/{uri}", lambda: bytes(fs.cat_file(path)))
 
 
+def read_part(url: str, offset: int, size: int) -> bytes:
+    """Some bytes of a remote file. Raises OSError, StorageError when the store itself is at fault."""
+    fs, path = open_filesystem(url)
+    data = call_store(url, lambda: bytes(fs.cat_file(path, start=offset, end=offset + size)))
+    if len(data) != size:
+        raise OSError(f"{url} ends before byte {offset + size}")
+    return data
+
+
 def read_address(address: str) -> bytes:
     """Bytes of a file by its own address, one of a list whose others may well be reached. Raises OSError alone."""
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.resources import bundled
-from stages.photos.archive_reader import pictures_of, read_archived, read_archived_picture, stamp_of
+from stages.photos.archive_reader import credits_of, pictures_of, read_archived, read_archived_picture, stamp_of
 from stages.photos.credits import CREDITS_FILE, NO_CREDITS, parse_credits
 from stages.photos.file_names import is_picture_name, name_of_text, text_of_name
 from stages.photos.list_access import DEFAULT_ACCESS, ListAccess
@@ -39,7 +39,7 @@ class InputFile:
 
     uri: relative to the source where that is a folder, so that a run does not depend on where the folder lies. read: raises
     OSError, or SampleError with a reject word. stamp: changes whenever the file does, "" where that is not known;
-    changed_ns: when that was, by the file's clock.
+    changed_ns: when that was, by the file's clock. offset, size: where it lies in its tar, as in ``Source``.
     """
 
     uri: str
@@ -47,6 +47,8 @@ class InputFile:
     read: Callable[[], bytes]
     stamp: str = ""
     changed_ns: int = 0
+    offset: int = -1
+    size: int = 0
 
 
 class SourceKind(Enum):
@@ -115,6 +117,9 @@ def list_inputs(spec: str, access: ListAccess = DEFAULT_ACCESS) -> Iterator[Inpu
     """
     if source_kind(spec) is SourceKind.FOLDER:
         return _from_folder(Path(_local(spec)))
+    if source_kind(spec) is SourceKind.TARS:
+        tars = sorted(_named_files(spec), key=lambda tar: f"{tar}#")
+        return (item for tar in tars for item in _from_tar(tar))
     return iter(sorted(_from_elsewhere(spec, access), key=lambda item: item.uri))
 
 
@@ -127,13 +132,11 @@ def _from_elsewhere(spec: str, access: ListAccess) -> Iterable[InputFile]:
     if kind is SourceKind.REMOTE_FOLDER:
         return _from_remote_folder(spec)
     names = _named_files(spec)
-    if kind is SourceKind.TARS:
-        return [item for tar in names for item in _from_tar(tar)]
     return [_named_file(name) for name in names if is_picture_name(name)]
 
 
-def read_source(spec: str, uri: str, access: ListAccess = DEFAULT_ACCESS) -> bytes:
-    """Bytes of one source by the address that ``list_inputs`` gave it.
+def read_source(spec: str, uri: str, access: ListAccess = DEFAULT_ACCESS, *, place: tuple[int, int] = (-1, 0)) -> bytes:
+    """Bytes of one source by the address that ``list_inputs`` gave it. place: offset and size in its tar.
 
     Raises OSError, SampleError with a reject word, and StorageError when all of them are gone.
     """
@@ -145,7 +148,7 @@ def read_source(spec: str, uri: str, access: ListAccess = DEFAULT_ACCESS) -> byt
     if kind is SourceKind.REMOTE_FOLDER:
         return read_file(spec, uri)
     if kind is SourceKind.TARS:
-        return _read_from_tars(spec, uri)
+        return _read_from_tars(spec, uri, place)
     if is_remote_address(uri):
         return read_address(uri)
     if not uri.startswith(FILE):
@@ -153,15 +156,17 @@ def read_source(spec: str, uri: str, access: ListAccess = DEFAULT_ACCESS) -> byt
     return read_regular(name_of_text(uri.removeprefix(FILE)))
 
 
-_tars = lru_cache(maxsize=4)(_named_files)
+@lru_cache(maxsize=4)
+def _tars(spec: str) -> frozenset[str]:
+    return frozenset(_named_files(spec))
 
 
-def _read_from_tars(spec: str, uri: str) -> bytes:
+def _read_from_tars(spec: str, uri: str, place: tuple[int, int]) -> bytes:
     try:
-        return read_archived(uri, _tars(spec))
+        return read_archived(uri, *place, _tars(spec))
     except FileNotFoundError:
         _tars.cache_clear()  # tars may have come since
-        return read_archived(uri, _tars(spec))
+        return read_archived(uri, *place, _tars(spec))
 
 
 def _read_named(name: str) -> bytes:
@@ -224,6 +229,10 @@ def _named_file(name: str) -> InputFile:
 
 def _from_tar(tar: str) -> Iterator[InputFile]:
     stamp, changed = stamp_of(tar)
-    for member in pictures_of(tar):
-        mark = f"{stamp} {member.offset}" if stamp else ""
-        yield InputFile(f"{tar}#{member.label}", NO_CREDITS, partial(read_archived_picture, tar, member), mark, changed)
+    for member in sorted(pictures_of(tar), key=lambda picture: picture.label):
+        mark, place = (
+            f"{stamp} {member.offset}" if stamp else "",
+            (-1, 0) if member.twice else (member.offset, member.size),
+        )
+        read = partial(read_archived_picture, tar, member)
+        yield InputFile(f"{tar}#{member.label}", credits_of(tar, member), read, mark, changed, *place)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.core.errors import SampleError, UsageError
 from pipeline.core.pictures import RAW, decoder_errors, why_unsupported
-from pipeline.core.records import Source
+from pipeline.core.records import PLACE_OF_SOURCE, Source
 from pipeline.core.seeds import shard_of
 from pipeline.shards import parquet
 from stages.photos.credits import CREDIT_FIELDS
@@ -31,6 +31,7 @@ KEY_DIGITS = 24
 BATCH = 512
 THREADS = 4
 SOURCES = pa.schema([(f.name, parquet.arrow_type(f.type)) for f in fields(Source)])
+TOLD = pa.schema([field for field in SOURCES if field.name in (*CREDIT_FIELDS, *PLACE_OF_SOURCE)])
 SETTLED_NS = 2_000_000_000
 
 
@@ -101,7 +102,7 @@ def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
     Raises UsageError when the input does not exist or is empty.
     """
     inputs, earlier = islice(list_inputs(spec, access), limit or None), _EarlierScan(known)
-    scanned, credits = [], []
+    scanned, told = [], []
     with ThreadPoolExecutor(THREADS) as pool:
         while batch := list(islice(inputs, BATCH)):
             old = [earlier.unchanged(item) for item in batch]
@@ -111,16 +112,18 @@ def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
                 rows.append(vars(file or next(new)))
                 tick()
             scanned.append(pa.Table.from_pylist(rows, schema=SCANNED_FILES))
-            named = [{name: item.credits.get(name, "") for name in CREDIT_FIELDS} for item in batch]
-            credits.append(
-                pa.Table.from_pylist(named, schema=pa.schema([(name, pa.string()) for name in CREDIT_FIELDS]))
-            )
+            told.append(pa.Table.from_pylist([_told(item) for item in batch], schema=TOLD))
     if not scanned:
         raise UsageError(
             f"no photographs in '{spec}': want files ending in {', '.join(e for e in EXTENSIONS if e not in RAW)}"
         )
     table = pa.concat_tables(scanned)
-    return SourceList(_sources(table, pa.concat_tables(credits), near_bits, shards), table)
+    return SourceList(_sources(table, pa.concat_tables(told), near_bits, shards), table)
+
+
+def _told(item: InputFile) -> dict[str, object]:
+    """What the source itself says of a file: its credits, and where it lies in a tar."""
+    return {**{name: item.credits.get(name, "") for name in CREDIT_FIELDS}, "offset": item.offset, "size": item.size}
 
 
 class _EarlierScan:
@@ -143,14 +146,14 @@ class _EarlierScan:
 def scan_file(item: InputFile) -> ScannedFile:
     """Read an input; what cannot be read or decoded has no hash."""
     if why_unsupported(item.uri):
-        return ScannedFile(item.uri, "", _key_of(f"unreadable {item.uri}".encode()))
+        return ScannedFile(item.uri, "", key_of(f"unreadable {item.uri}".encode()))
     try:
         data = item.read()
     except (OSError, SampleError):
-        return ScannedFile(item.uri, "", _key_of(f"unreadable {item.uri}".encode()))
+        return ScannedFile(item.uri, "", key_of(f"unreadable {item.uri}".encode()))
     # A file that was written a moment ago may change again within the resolution of its timestamp: it is read again next time.
     settled = time.time_ns() - item.changed_ns > SETTLED_NS
-    blank = ScannedFile(item.uri, item.stamp if settled else "", _key_of(data))
+    blank = ScannedFile(item.uri, item.stamp if settled else "", key_of(data))
     try:
         with decoder_errors(), Image.open(io.BytesIO(data)) as image:
             size = image.size
@@ -162,11 +165,12 @@ def scan_file(item: InputFile) -> ScannedFile:
         return blank
 
 
-def _key_of(data: bytes) -> str:
+def key_of(data: bytes) -> str:
+    """The key of a photograph, from the bytes of its file."""
     return hashlib.sha256(data).hexdigest()[:KEY_DIGITS]
 
 
-def _sources(files: pa.Table, credits: pa.Table, near_bits: int, shards: int) -> pa.Table:
+def _sources(files: pa.Table, told: pa.Table, near_bits: int, shards: int) -> pa.Table:
     """Exact copies get a key of their own, so that every file has one row; the largest of near ones is the original."""
     width = f"S{KEY_DIGITS}"
     keys = np.concatenate([np.frombuffer(part.buffers()[2], width, len(part)) for part in files["key"].chunks])
@@ -175,7 +179,7 @@ def _sources(files: pa.Table, credits: pa.Table, near_bits: int, shards: int) ->
     copies = np.setdiff1d(np.arange(len(keys)), first)
     copy_of[copies] = keys[copies]
     for row in copies.tolist():
-        keys[row] = _key_of(f"copy {keys[row].decode()} {files['uri'][row].as_py()}".encode())
+        keys[row] = key_of(f"copy {keys[row].decode()} {files['uri'][row].as_py()}".encode())
     if near_bits:
         hashed = np.flatnonzero((pc.binary_length(files["phash"]).to_numpy() > 0) & (copy_of == b""))
         codes = np.array([int(files["phash"][row].as_py(), 16) for row in hashed.tolist()], np.uint64)
@@ -187,16 +191,18 @@ def _sources(files: pa.Table, credits: pa.Table, near_bits: int, shards: int) ->
         "uri": files["uri"],
         "shard": pa.array(shard_of(key.decode(), shards) for key in keys),
         "duplicate_of": pa.array(copy_of).cast(pa.string()),
-        **{name: credits[name] for name in CREDIT_FIELDS},
+        **{name: told[name] for name in TOLD.names},
     }
     table = pa.table([columns[name] for name in SOURCES.names], schema=SOURCES)
     return table.take(pc.sort_indices(table, [("shard", "ascending"), ("key", "ascending")]))
 
 
 def digest_of_rows(sources: pa.Table) -> str:
-    """sha256 over rows of ``SOURCES`` in order of shard and key."""
+    """sha256 over rows of ``SOURCES`` in order of shard and key. Places are in it only where the input is of tars."""
     state = hashlib.sha256()
+    in_tars = "offset" in sources.column_names and pc.any(pc.greater_equal(sources["offset"], 0)).as_py()
+    names = [name for name in SOURCES.names if in_tars or name not in PLACE_OF_SOURCE]
     for batch in sources.to_batches(BATCH):
-        for row in zip(*(batch.column(name).to_pylist() for name in SOURCES.names), strict=True):
+        for row in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
             state.update("\x00".join([*map(str, row), "\n"]).encode("utf-8", "surrogateescape"))
     return state.hexdigest()

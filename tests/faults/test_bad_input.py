@@ -162,7 +162,7 @@ def test_a_dotted_key_of_an_input_archive(tmp_path, refused):
     with tarfile.open(tmp_path / "in.tar", "w") as tar:
         tar.add(photo, "my.photo.v2.jpg")
     with pytest.raises(UsageError, match=r"'my\.photo\.v2\.jpg', a key with a dot"):
-        list_inputs(str(tmp_path / "in.tar"))
+        list(list_inputs(str(tmp_path / "in.tar")))
 
 
 def test_a_shard_committed_meanwhile_is_not_overwritten(tmp_path):

@@ -67,7 +67,7 @@ def test_plain_jpegs_are_stored_byte_for_byte(trouble, tmp_path):
     session = session_for(recipe_for(trouble), tmp_path / "work")
     run_chain(session, until="ingest")
     for shard in range(3):
-        view = session.run.shard(session.stages[1], shard)
+        view = session.run.shard(session.stages[0], shard)
         for photo in view.rows("ingest", Photo):
             same = view.image("ingest", photo.key) == (trouble / photo.uri).read_bytes()
             assert same == (not photo.reencoded)

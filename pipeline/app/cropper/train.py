@@ -161,9 +161,10 @@ def train_config_of(settings: "TrainSettings", device: str) -> "TrainConfig":
     """The trainer's configuration for a recipe's settings. device: ``auto`` is a GPU if there is one."""
     import torch
 
-    from procrop_model.network.config import sizes_of
+    from procrop_model.network.config import PUBLISHED, sizes_of
     from procrop_model.training.augment import AugmentConfig
     from procrop_model.training.ema_teacher import TeacherConfig
+    from procrop_model.training.hungarian_matcher import ALPHA
     from procrop_model.training.targets import TargetConfig
     from procrop_model.training.train import TrainConfig
 
@@ -178,6 +179,7 @@ def train_config_of(settings: "TrainSettings", device: str) -> "TrainConfig":
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         batch=replace(base.batch, size=settings.batch),
         model=replace(sizes, answer=answer, k=settings.k, **settings.model.changes()),
+        loss=replace(base.loss, alpha=ALPHA) if sizes.architecture == PUBLISHED else base.loss,
         augment=AugmentConfig(**settings.augment.model_dump()),
         targets=TargetConfig(**settings.targets.model_dump()),
         teacher=TeacherConfig(**settings.teacher.model_dump()),

@@ -6,17 +6,20 @@ needs unfinished shards of other tasks waits for them as long as ``wait`` says, 
 continues from there.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 from pipeline.core.errors import HeldError, InterruptedRunError, MissingUpstreamError, RefusedError
 from pipeline.core.stage import Stage
 from pipeline.engine.array_share import ArrayShare
 from pipeline.engine.completion import reopen_outdated
+from pipeline.engine.environment_digest import environment_difference
 from pipeline.engine.executors.local import LocalExecutor
 from pipeline.engine.runner import Options, StageResult, Watcher, close_stage, open_stage
 from pipeline.runs.run_directory import Run
@@ -26,6 +29,8 @@ from pipeline.storage.locks import live_locks, shard_lock
 AGAIN_S = 1.0
 HELD_LONGEST_S = 300.0  # longer than it takes to detect that the owner of a lock on another machine is dead
 LOCKS = "array"
+CENSUS = ".cache/array-{}.json"  # what a task computes with, for the others to compare
+NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 T = TypeVar("T")
 
 
@@ -38,13 +43,15 @@ class ShareResult:
 
 
 @contextmanager
-def at_work(store: Store, share: ArrayShare) -> Iterator[None]:
-    """Hold the lock of this task while the block runs.
+def at_work(store: Store, share: ArrayShare, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Iterator[None]:
+    """Hold the lock of this task while the block runs. environment: what it computes with (``environment_digest``).
 
     Raises HeldError when a live process is the same task, RefusedError when an array that divides the shards in another way is
-    running in this run directory.
+    running in this run directory, or a task that would compute something else.
     """
-    with lock_when_free(lambda: shard_lock(store, LOCKS, f"{share.kind}-{share.index:06d}"), HELD_LONGEST_S):
+    me = f"{share.kind}-{share.index:06d}"
+    with lock_when_free(lambda: shard_lock(store, LOCKS, me), HELD_LONGEST_S):
+        store.write(CENSUS.format(me), json.dumps(environment, sort_keys=True).encode())
         for name, holder in live_locks(store, f"{LOCKS}-"):
             kind = name.removeprefix(f"{LOCKS}-").rpartition("-")[0]
             if kind not in (share.kind, "once"):
@@ -52,7 +59,23 @@ def at_work(store: Store, share: ArrayShare) -> Iterator[None]:
                     f"another array job ({kind}) is at work in '{store.url}': its {holder}; wait for it, or submit this one with "
                     f"as many tasks (this is {share})"
                 )
+            _refuse_other_environment(store, name.removeprefix(f"{LOCKS}-"), holder, environment)
         yield
+        store.remove(CENSUS.format(me))
+
+
+def _refuse_other_environment(store: Store, task: str, holder: str, ours: Mapping[str, str]) -> None:
+    """Raise RefusedError when a live task would compute something else than this one."""
+    try:
+        theirs: dict[str, str] = json.loads(store.read(CENSUS.format(task)))
+    except (FileNotFoundError, ValueError):
+        return  # it has only begun, and will see ours
+    both = ours.keys() & theirs.keys()  # another command may do other stages, with other models
+    if different := environment_difference({name: ours[name] for name in both}, {name: theirs[name] for name in both}):
+        raise RefusedError(
+            f"another task of this array would compute something else than this one ({different}; it is {holder}): install the "
+            "same versions and models on every machine"
+        )
 
 
 @contextmanager

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.processor import has_bf16, precision_for, set_thread_defaults, slow_precision, usable_cores
+from pipeline.core.processor import (
+    has_bf16,
+    precision_for,
+    processor_family,
+    set_thread_defaults,
+    slow_precision,
+    usable_cores,
+)
 
 AFFINITY = len(os.sched_getaffinity(0))
 
@@ -37,6 +44,18 @@ def test_the_user_decides_how_threads_wait():
     set_thread_defaults(mine)
     cores = str(usable_cores())
     assert mine == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": cores, "ORT_DISABLE_TELEMETRY": "1"}
+
+
+def test_a_family_is_architecture_vendor_and_vectors(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    for name, flags in (("new", "fpu avx2 fma avx512f"), ("old", "fpu sse4_2")):
+        (tmp_path / name).write_text(f"processor : 0\nvendor_id : AuthenticAMD\nflags : {flags}\n\nprocessor : 1\n")
+    new, old = processor_family(tmp_path / "new"), processor_family(tmp_path / "old")
+    assert new.endswith("AuthenticAMD avx2 fma avx512f") and old.endswith("AuthenticAMD sse4_2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    processor_family.cache_clear()
+    assert processor_family(tmp_path / "new") == f"{new} ATEN_CPU_CAPABILITY=default"
+    processor_family.cache_clear()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")

@@ -36,7 +36,9 @@ def run(tmp_path_factory):
 
 
 def view(run, shard=0):
-    return run.shard(RefineRound(1, RefineSettings(), FakeScorer()), shard)
+    stage = RefineRound(1, RefineSettings(), FakeScorer())
+    stage.reads = {}  # everything
+    return run.shard(stage, shard)
 
 
 @pytest.mark.parametrize(("stage", "record"), [("ingest", Photo), ("outpaint", Canvas), ("refine/round-01", Refined)])

@@ -1,12 +1,17 @@
-"""Reading a table starts no thread. Everything else of the module is tested with the chain (``tests/whole_chain``)."""
+"""Digests of values, rows by value, and no thread. The rest of the module is tested with the chain (``tests/whole_chain``)."""
 
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+
+from pipeline.core.stage import Outcome
+from pipeline.shards import parquet
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = """
@@ -22,7 +27,7 @@ class Row:
 
 data = parquet.encode([parquet.row_of(Outcome.kept(Row(f"k{n}", [0.5]))) for n in range(9)], parquet.schema_of(Row))
 before = len(os.listdir("/proc/self/task"))
-assert len(parquet.decode(data)) == len(parquet.decode(data, where=("status", "kept"))) == 9
+assert len(parquet.decode(data)) == 9
 print(len(os.listdir("/proc/self/task")) - before)
 """
 
@@ -44,3 +49,58 @@ def test_no_reader_of_tables_buffers_ahead():
         for call in re.findall(r"pq\.(?:ParquetFile|read_table)\([^\n]*", path.read_text(encoding="utf-8"))
     ]
     assert len(calls) >= 4 and all("pre_buffer=False" in call for call in calls)
+
+
+@dataclass(frozen=True)
+class Item:
+    key: str
+    shard: int
+    boxes: list[list[float]]
+    data: bytes
+
+
+def items(count, shards=7):
+    rows = [Item(f"k{n:03d}", n * shards // count, [[float(n), 0.5]] * (n % 3), bytes([n])) for n in range(count)]
+    return parquet.table_of([parquet.row_of(Outcome.kept(row)) for row in rows], parquet.schema_of(Item))
+
+
+def test_rows_of_a_value_come_from_the_groups_that_hold_it():
+    table = items(60)
+    rows = parquet.RowsByValue(parquet.encode_table(table, rows_a_group=8), "shard")
+    for shard in range(9):
+        wanted = [row for row in table.to_pylist() if row["shard"] == shard]
+        assert rows.rows(shard).to_pylist() == wanted
+    unsorted = table.take(pa.array([40, 3, 59, 20]))
+    assert parquet.RowsByValue(parquet.encode_table(unsorted, 1), "shard").rows(0)["key"].to_pylist() == ["k003"]
+    assert len(parquet.RowsByValue(parquet.encode_table(table[:0]), "shard").rows(0)) == 0
+
+
+def test_a_digest_of_values_does_not_depend_on_storage():
+    table = items(30)
+    digests = parquet.kept_digests(table)
+    assert set(digests) == {"key", "shard", "boxes", "data"}
+    for other in (
+        parquet.decode_table(parquet.encode_table(table, 4)), pa.concat_tables([table[:11], table[11:]]), table.slice(0, 30),
+    ):  # fmt: skip
+        assert parquet.kept_digests(other) == digests
+    rejected = parquet.table_of(
+        [*table.to_pylist(), parquet.row_of(Outcome.rejected("k999", "blank", "why"))], table.schema
+    )
+    assert parquet.kept_digests(rejected) == digests
+    assert parquet.value_digests(rejected)["detail"] != parquet.value_digests(table)["detail"]
+
+
+def test_a_digest_of_values_tells_values_and_their_borders():
+    def of(values, kind):
+        return parquet.value_digests(pa.table({"a": pa.array(values, kind)}))["a"]
+
+    different = [
+        of(["ab", "c"], pa.string()), of(["a", "bc"], pa.string()), of(["abc"], pa.string()), of([None, "abc"], pa.string()),
+        of([[1.0], [2.0]], pa.list_(pa.float64())), of([[1.0, 2.0], []], pa.list_(pa.float64())),
+        of([[[1.0, 2.0]], []], pa.list_(pa.list_(pa.float64()))), of([1, 2], pa.int64()), of([True, False], pa.bool_()),
+        of(["", ""], pa.string()), of([""], pa.string()),
+    ]  # fmt: skip
+    assert len(set(different)) == len(different)
+    assert of(["x", "ab", "c"], pa.string()) != of(["ab", "c"], pa.string())
+    sliced = pa.table({"a": pa.array(["x", "ab", "c"])}).slice(1)
+    assert parquet.value_digests(sliced)["a"] == of(["ab", "c"], pa.string())

@@ -83,7 +83,10 @@ def test_a_glob_a_tar_and_a_parquet_of_addresses(photos, faults, tmp_path, serve
     assert read_source("s3://photos/mine/*", found[0].uri) == found[0].read() == (photos / "photo 1.jpg").read_bytes()
     found = list(list_inputs("s3://photos/set.tar"))
     assert [item.uri for item in found][1] == "s3://photos/set.tar#photo-1.jpg" and len(found) == 4
-    assert read_source("s3://photos/set.tar", found[1].uri) == (photos / "photo 1.jpg").read_bytes()
+    assert (
+        read_source("s3://photos/set.tar", found[1].uri, place=(found[1].offset, found[1].size))
+        == (photos / "photo 1.jpg").read_bytes()
+    )
     sink = io.BytesIO()
     pq.write_table(pa.table({"url": ["s3://photos/mine/photo 3.jpg"], "author": ["Bo"]}), sink)
     server[2].put_object(Bucket="photos", Key="lists/some.parquet", Body=sink.getvalue())

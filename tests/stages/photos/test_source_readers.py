@@ -1,6 +1,7 @@
 """What a source may be called, and the tars, names and credits that strangers make."""
 
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -9,7 +10,11 @@ import tracemalloc
 import pytest
 from PIL import Image
 
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
 from pipeline.core.errors import SampleError, StorageError, UsageError
+from pipeline.engine.shard_runner import Control, run_shard
+from stages.photos import archive_reader
 from stages.photos.credits import checked_credits, parse_credits
 from stages.photos.file_names import is_picture_name, name_of_text, text_of_name
 from stages.photos.local_files import read_regular
@@ -74,7 +79,10 @@ def test_tars_by_wildcard_braces_and_folder(tmp_path, photo):
     for spec in ("*.tar", "{00000..00002}.tar", "0000?.tar"):
         found = list(list_inputs(f"{tmp_path}/set/{spec}"))
         assert [item.uri.rsplit("/", 1)[-1] for item in found] == [f"0000{n}.tar#{n}.jpg" for n in range(3)]
-        assert all(item.read() == read_source(f"{tmp_path}/set/{spec}", item.uri) == photo for item in found)
+        assert all(
+            item.read() == read_source(f"{tmp_path}/set/{spec}", item.uri, place=(item.offset, item.size)) == photo
+            for item in found
+        )
     with pytest.raises(UsageError, match=r"2 of these files are not there: '.*00003\.tar'"):
         names(f"{tmp_path}/set/{{00000..00004}}.tar")
     with pytest.raises(UsageError, match=r"no photographs but 3 tars: for those write '.*/set/\*\.tar'"):
@@ -129,10 +137,50 @@ def test_members_are_read_at_their_places(tmp_path, photo):
         more.add(tmp_path, "only a folder", recursive=False)
     (first, long) = list_inputs(str(tar))
     assert first.read() == photo and long.read() == photo[::-1] and first.stamp != long.stamp
-    write_tar(tar, [("b.jpg", b"x"), ("a.jpg", photo)])
-    assert read_source(str(tar), first.uri) == photo
+    assert read_source(str(tar), first.uri, place=(first.offset, first.size)) == photo
+    with pytest.raises(UsageError, match="of an older version: run 'procrop-data ingest'"):
+        read_source(str(tar), first.uri)
     with pytest.raises(FileNotFoundError, match="not in the source any more"):
-        read_source(str(tar), long.uri)
+        read_source(str(tar), "other.tar#a.jpg", place=(512, 10))
+    with pytest.raises(OSError, match="ends within"):
+        read_source(str(tar), first.uri, place=(first.offset, 1 << 20))
+
+
+def test_a_member_that_was_replaced_is_not_taken_for_the_listed_one(tmp_path):
+    tar = write_tar(tmp_path / "a.tar", [("a.jpg", jpeg(0)), ("b.jpg", jpeg(90))])
+    session = session_for(recipe_for(tar, ingest={"near_duplicate_bits": 0}, work_shards=1), tmp_path / "work")
+    refresh_sources(session, Display(quiet=True))
+    write_tar(tar, [("b.jpg", jpeg(180)), ("a.jpg", jpeg(0))])
+    receipt = run_shard(session.stages[0], session.run, 0, Control())
+    assert receipt.n_kept == 0 and sum(receipt.n_failed.values()) == 2
+    assert receipt.n_failed.get("changed") == 2
+    again = run_chain(session, until="ingest")[0].receipts[0]  # lists the tar anew
+    assert (again.n_kept, again.n_failed) == (2, {})
+
+
+def test_credits_of_img2dataset_are_read(tmp_path):
+    about = {"url": "https://x.org/1.jpg", "caption": "a\tcat", "license": "CC0", "width": 3, "exif": "{}"}
+    members = [
+        ("000.jpg", jpeg(0)), ("000.json", json.dumps(about).encode()), ("000.txt", b"a cat"),
+        ("001.txt", b"a dog\n"), ("001.jpg", jpeg(90)), ("002.jpg", jpeg(180)), ("002.json", b"[broken"),
+    ]  # fmt: skip
+    tar = write_tar(tmp_path / "00000.tar", members)
+    first, second, third = list_inputs(str(tar))
+    assert {name: value for name, value in first.credits.items() if value} == {
+        "title": "a cat", "licence": "CC0", "source": "https://x.org/1.jpg",
+    }  # fmt: skip
+    assert second.credits["title"] == "a dog" and not any(third.credits.values())
+
+
+def test_headers_of_a_tar_are_walked_once(tmp_path, monkeypatch):
+    for name in "abcdef":
+        write_tar(tmp_path / f"{name}.tar", [(f"{name}{n}.jpg", jpeg(ord(name) + 40 * n)) for n in range(3)])
+    walked = []
+    real = archive_reader.tar_places
+    monkeypatch.setattr(archive_reader, "tar_places", lambda path: walked.append(path) or real(path))
+    session = session_for(recipe_for(f"{tmp_path}/*.tar", ingest={"near_duplicate_bits": 0}), tmp_path / "work")
+    receipts = run_chain(session, until="ingest")[0].receipts
+    assert sum(r.n_kept for r in receipts) == 18 and len(walked) == 6
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from pipeline.app.cropper.train import train_config_of
 from procrop_model.network.config import CropperConfig, published_config
+from procrop_model.training.config import settings_of
 from stages.training.cropper_settings import NetworkSettings, TrainSettings
 
 
@@ -35,3 +36,11 @@ def test_what_is_named_reaches_the_trainer():
 def test_what_does_not_exist_is_refused(wrong):
     with pytest.raises(ValidationError):
         NetworkSettings.model_validate(wrong)
+
+
+def test_each_architecture_has_its_own_class_loss():
+    ours, published = TrainSettings(), TrainSettings(model=NetworkSettings(architecture="published"))
+    assert train_config_of(ours, "cpu").loss.alpha is None
+    assert train_config_of(published, "cpu").loss.alpha == 0.25
+    assert "alpha" not in settings_of(train_config_of(ours, "cpu"))["loss"]  # as checkpoints of before name their run
+    assert settings_of(train_config_of(published, "cpu"))["loss"]["alpha"] == 0.25

@@ -151,6 +151,22 @@ def test_arrays_that_divide_the_shards_differently_do_not_meet(tmp_path):
         pass
 
 
+def test_tasks_that_compute_differently_do_not_meet(tmp_path):
+    store, ours = open_store(str(tmp_path / "work")), {"numpy": "2.4.6", "processor": "x86_64 avx2"}
+    with at_work(store, ArrayShare(0, 4), ours):
+        with at_work(store, ArrayShare(1, 4), {**ours, "model of embed: encoder": "a"}):
+            pass
+        with (
+            pytest.raises(
+                RefusedError, match=r"another task .* compute something else than this one \(numpy: 2\.4\.7 -> 2\.4\.6"
+            ),
+            at_work(store, ArrayShare(1, 4), {**ours, "numpy": "2.4.7"}),
+        ):
+            raise AssertionError
+    with at_work(store, ArrayShare(1, 4), {**ours, "numpy": "2.4.7"}):
+        pass  # nobody else is at work any more
+
+
 def test_a_lock_is_waited_for_and_not_for_ever(tmp_path):
     store = open_store(str(tmp_path / "work"))
 
