@@ -17,7 +17,7 @@ from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
 from stages.photos.list_access import ListAccess
 from stages.photos.perceptual_hash import phash
 from stages.photos.source_readers import read_source
-from stages.photos.source_scan import key_of
+from stages.photos.source_scan import photo_key
 from stages.photos.split_assignment import split_of
 
 Split = Literal["train", "val", "test"]
@@ -89,7 +89,7 @@ class Ingest(Stage[Source]):
             data = read_source(
                 self._settings.source, source.uri, self._settings.lists, place=(source.offset, source.size)
             )
-            if key_of(data) != source.key:  # its key is what the list, the shards and the seeds know it by
+            if photo_key(data) != source.key:  # its key is what the list, the shards and the seeds know it by
                 return Outcome.failed(
                     task.key, SampleError("changed", f"{source.uri} is not what was listed: run again")
                 )

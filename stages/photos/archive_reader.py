@@ -20,7 +20,7 @@ from pipeline.shards.index import tar_places
 from stages.photos.credits import NO_CREDITS
 from stages.photos.file_names import EXTENSIONS, is_mac_companion, text_of_name
 from stages.photos.local_files import stamp_of_file
-from stages.photos.remote_readers import download, is_remote_address, read_part
+from stages.photos.remote_readers import download, is_remote_address, read_remote_range
 from stages.photos.sidecar_credits import SIDECARS, sidecar_credits
 
 COPIES = 2  # local copies of remote tars that a process keeps
@@ -29,7 +29,7 @@ LONGEST_SIDECAR = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchivedFile:
     """A file in a tar. name: as text; offset and size: of its bytes."""
 
     name: str
@@ -38,11 +38,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchivedPicture(Member):
+class ArchivedPicture(ArchivedFile):
     """A photograph in a tar. twice: whether an earlier member has this name; sidecars: extension -> what else its sample has."""
 
     twice: bool = False
-    sidecars: Mapping[str, Member] = field(default_factory=dict)
+    sidecars: Mapping[str, ArchivedFile] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -82,7 +82,9 @@ def pictures_of(tar: str) -> Iterator[ArchivedPicture]:
         ) from error
     except OSError as error:
         raise UsageError(f"the tar '{tar}' cannot be read: {error.strerror or error}") from error
-    members = [Member(text_of_name(name), offset, size) for name, offset, size in places if not is_mac_companion(name)]
+    members = [
+        ArchivedFile(text_of_name(name), offset, size) for name, offset, size in places if not is_mac_companion(name)
+    ]
     with_dots = [
         member.name for member in members if _extension(member.name).count(".") > 1 and _is_picture(member.name)
     ]
@@ -94,7 +96,7 @@ def pictures_of(tar: str) -> Iterator[ArchivedPicture]:
     return _pictures_of_samples(members)
 
 
-def _pictures_of_samples(members: Sequence[Member]) -> Iterator[ArchivedPicture]:
+def _pictures_of_samples(members: Sequence[ArchivedFile]) -> Iterator[ArchivedPicture]:
     """The first picture of each sample, that is of members in a row with one key, and further ones whose name was there before."""
     seen: set[str] = set()
     for _, sample in groupby(members, key=lambda member: member.name.removesuffix(_extension(member.name))):
@@ -132,10 +134,10 @@ def read_archived_picture(tar: str, member: ArchivedPicture) -> bytes:
     """The bytes of a photograph as it is listed. Raises SampleError for the second one of a name, OSError."""
     if member.twice:
         raise _again(f"{tar}#{member.label}")
-    return read_member(str(_local_copy(tar).path), member)
+    return read_archived_file(str(_local_copy(tar).path), member)
 
 
-def read_member(path: str, member: Member) -> bytes:
+def read_archived_file(path: str, member: ArchivedFile) -> bytes:
     """The bytes of a member of a tar of this machine. Raises OSError."""
     with open(path, "rb") as file:
         data = os.pread(file.fileno(), member.size, member.offset)
@@ -144,7 +146,7 @@ def read_member(path: str, member: Member) -> bytes:
     return data
 
 
-def credits_of(tar: str, picture: ArchivedPicture) -> dict[str, str]:
+def archived_credits(tar: str, picture: ArchivedPicture) -> dict[str, str]:
     """The credits beside a photograph, while the tar is listed; none that cannot be read.
 
     Raises UsageError for a split that there is none of.
@@ -156,7 +158,7 @@ def credits_of(tar: str, picture: ArchivedPicture) -> dict[str, str]:
         return NO_CREDITS
     path = str(_local_copy(tar).path)
     try:
-        texts = {name: read_member(path, part) for name, part in wanted.items()}
+        texts = {name: read_archived_file(path, part) for name, part in wanted.items()}
     except OSError:
         return NO_CREDITS
     return sidecar_credits(texts, f"'{tar}#{picture.label}'")
@@ -182,8 +184,8 @@ def read_archived(uri: str, offset: int, size: int, tars: Set[str]) -> bytes:
             raise _again(uri)
         raise UsageError("the list of input files is of an older version: run 'procrop-data ingest' to make it anew")
     if is_remote_address(tar):
-        return read_part(tar, offset, size)
-    return read_member(tar.removeprefix("file://"), Member(uri, offset, size))
+        return read_remote_range(tar, offset, size)
+    return read_archived_file(tar.removeprefix("file://"), ArchivedFile(uri, offset, size))
 
 
 def _again(uri: str) -> SampleError:

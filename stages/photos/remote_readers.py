@@ -58,7 +58,7 @@ def read_file(folder: str, uri: str) -> bytes:
     return call_store(f"{folder}/{uri}", lambda: bytes(fs.cat_file(path)))
 
 
-def read_part(url: str, offset: int, size: int) -> bytes:
+def read_remote_range(url: str, offset: int, size: int) -> bytes:
     """Some bytes of a remote file. Raises OSError, StorageError when the store itself is at fault."""
     fs, path = open_filesystem(url)
     data = call_store(url, lambda: bytes(fs.cat_file(path, start=offset, end=offset + size)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.resources import bundled
-from stages.photos.archive_reader import credits_of, pictures_of, read_archived, read_archived_picture, stamp_of
+from stages.photos.archive_reader import archived_credits, pictures_of, read_archived, read_archived_picture, stamp_of
 from stages.photos.credits import CREDITS_FILE, NO_CREDITS, parse_credits
 from stages.photos.file_names import is_picture_name, name_of_text, text_of_name
 from stages.photos.list_access import DEFAULT_ACCESS, ListAccess
@@ -235,4 +235,4 @@ def _from_tar(tar: str) -> Iterator[InputFile]:
             (-1, 0) if member.twice else (member.offset, member.size),
         )
         read = partial(read_archived_picture, tar, member)
-        yield InputFile(f"{tar}#{member.label}", credits_of(tar, member), read, mark, changed, *place)
+        yield InputFile(f"{tar}#{member.label}", archived_credits(tar, member), read, mark, changed, *place)

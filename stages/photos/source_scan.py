@@ -146,14 +146,14 @@ class _EarlierScan:
 def scan_file(item: InputFile) -> ScannedFile:
     """Read an input; what cannot be read or decoded has no hash."""
     if why_unsupported(item.uri):
-        return ScannedFile(item.uri, "", key_of(f"unreadable {item.uri}".encode()))
+        return ScannedFile(item.uri, "", photo_key(f"unreadable {item.uri}".encode()))
     try:
         data = item.read()
     except (OSError, SampleError):
-        return ScannedFile(item.uri, "", key_of(f"unreadable {item.uri}".encode()))
+        return ScannedFile(item.uri, "", photo_key(f"unreadable {item.uri}".encode()))
     # A file that was written a moment ago may change again within the resolution of its timestamp: it is read again next time.
     settled = time.time_ns() - item.changed_ns > SETTLED_NS
-    blank = ScannedFile(item.uri, item.stamp if settled else "", key_of(data))
+    blank = ScannedFile(item.uri, item.stamp if settled else "", photo_key(data))
     try:
         with decoder_errors(), Image.open(io.BytesIO(data)) as image:
             size = image.size
@@ -165,7 +165,7 @@ def scan_file(item: InputFile) -> ScannedFile:
         return blank
 
 
-def key_of(data: bytes) -> str:
+def photo_key(data: bytes) -> str:
     """The key of a photograph, from the bytes of its file."""
     return hashlib.sha256(data).hexdigest()[:KEY_DIGITS]
 
@@ -179,7 +179,7 @@ def _sources(files: pa.Table, told: pa.Table, near_bits: int, shards: int) -> pa
     copies = np.setdiff1d(np.arange(len(keys)), first)
     copy_of[copies] = keys[copies]
     for row in copies.tolist():
-        keys[row] = key_of(f"copy {keys[row].decode()} {files['uri'][row].as_py()}".encode())
+        keys[row] = photo_key(f"copy {keys[row].decode()} {files['uri'][row].as_py()}".encode())
     if near_bits:
         hashed = np.flatnonzero((pc.binary_length(files["phash"]).to_numpy() > 0) & (copy_of == b""))
         codes = np.array([int(files["phash"][row].as_py(), 16) for row in hashed.tolist()], np.uint64)
