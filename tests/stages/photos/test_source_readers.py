@@ -146,7 +146,7 @@ def test_members_are_read_at_their_places(tmp_path, photo):
         read_source(str(tar), first.uri, place=(first.offset, 1 << 20))
 
 
-def test_a_member_that_was_replaced_is_not_taken_for_the_listed_one(tmp_path):
+def test_a_replaced_member_is_not_taken_for_the_listed_one(tmp_path):
     tar = write_tar(tmp_path / "a.tar", [("a.jpg", jpeg(0)), ("b.jpg", jpeg(90))])
     session = session_for(recipe_for(tar, ingest={"near_duplicate_bits": 0}, work_shards=1), tmp_path / "work")
     refresh_sources(session, Display(quiet=True))
