@@ -64,7 +64,7 @@ procrop_model/network/test_crop_network.py: procrop_model.network reference_matc
 procrop_model/network/test_preprocess.py: procrop_model.network resize
 procrop_model/retrieval/test_database.py: procrop_model.retrieval entries index writer
 procrop_model/test_cropper.py: procrop_model.inference attention_maps engine explanation_image predictor torch_engine
-procrop_model/test_cropper.py: procrop_model.model_folder digest
+procrop_model/test_cropper.py: procrop_model.model_folder cropper_config digest
 procrop_model/training/test_losses.py: procrop_model.training hungarian_matcher
 procrop_model/training/test_targets.py: procrop_model.training samples
 procrop_model/training/test_train.py: procrop_model.evaluation evaluate_run; procrop_model.model_folder trained_on

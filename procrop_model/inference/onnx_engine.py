@@ -1,7 +1,7 @@
 """An exported cropper in onnxruntime, without torch: two to ten times as quick on a processor, and at once there."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from pipeline.core.errors import ModelError
 from pipeline.core.json_types import JsonObject
+from pipeline.core.lazy_import import LazyImport
 from pipeline.core.processor import thread_count
 from pipeline.core.resources import file_digest
 from procrop_model.inference.engine import DecodedBatch, Floats, ImageFeatures, Inputs
@@ -23,29 +24,40 @@ from procrop_model.retrieval.pad_references import PaddedReferences
 
 FORMAT, VERSION = "procrop-cropper-onnx", 2
 PARTS = ("features", "crops", "score")
+_ATTENTION: LazyImport[Callable[[Path, Inputs, int], Floats]] = LazyImport(
+    "procrop_model.inference.torch_engine:attention_of"
+)
 _LOAD_ERRORS = (state.Fail, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile, state.NotImplemented)
 
 
 class OnnxEngine:
-    """An ``Engine`` of three graphs. It has no attention to explain crops with, and reads no captions."""
+    """An ``Engine`` of three graphs. It reads no captions."""
 
-    def __init__(self, folder: Path, config: CropperConfig) -> None:
-        """Raises ModelError for a graph that is missing or damaged.
+    def __init__(
+        self, graphs: Mapping[str, Path | bytes], config: CropperConfig, explained_by: Path | None = None
+    ) -> None:
+        """Raises ModelError for a graph that is damaged.
 
         Args:
-            folder: with a graph of each of PARTS.
+            graphs: each of PARTS, as a file or its content.
             config: sizes of the network.
+            explained_by: model folder with the same weights, which torch loads when a crop is to be explained; None: the
+                engine has no attention.
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = thread_count()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.config = config
+        self._explained_by = explained_by
         try:
             self._sessions = {
-                name: ort.InferenceSession(str(folder / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
-                for name in PARTS
+                name: ort.InferenceSession(
+                    str(graph) if isinstance(graph, Path) else graph, options, providers=["CPUExecutionProvider"]
+                )
+                for name, graph in graphs.items()
             }
         except _LOAD_ERRORS as error:
-            raise ModelError(f"a graph of {folder} does not load, export the cropper anew: {error}") from error
+            raise ModelError(f"the graphs of the cropper do not load, export it anew: {error}") from error
 
     def features(self, images: Sequence[Pixels]) -> ImageFeatures:
         """As ``Engine.features``."""
@@ -66,7 +78,9 @@ class OnnxEngine:
         return self._run("score", memory=decoded.held, boxes=boxes, aspects=aspects)[0]
 
     def attention(self, inputs: Inputs, image: int) -> Floats:
-        """None: the graphs do not give it."""
+        """As ``Engine.attention``; the graphs do not give it, so torch computes it."""
+        if self._explained_by is not None:
+            return _ATTENTION.load()(self._explained_by, inputs, image)
         height, width = inputs.features.held["grid"].shape[2:]
         return np.zeros((height, width, 0, 0), np.float32)
 
@@ -113,9 +127,9 @@ def load_exported(folder: Path, device: str = "cpu") -> ExportedModel:
     if about.get("version") != VERSION:
         raise ModelError(f"{folder} was exported as version {about.get('version')}, this code reads {VERSION}")
     config = CropperConfig.from_json(about["cropper"])
-    for name in PARTS:
-        path = folder / f"{name}.onnx"
+    graphs = {name: folder / f"{name}.onnx" for name in PARTS}
+    for name, path in graphs.items():
         if not path.is_file() or file_digest(str(path)) != about["graphs"][name]["digest"]:
             raise ModelError(f"{path} is missing or damaged: export the cropper anew")
     references = ReferenceDatabase.load(folder / "references", config.encoder or None)
-    return ExportedModel(OnnxEngine(folder, config), config, references, about.get("trained", {}))
+    return ExportedModel(OnnxEngine(graphs, config), config, references, about.get("trained", {}))

@@ -1,12 +1,16 @@
 """The network of a cropper in torch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from procrop_model.inference.engine import DecodedBatch, Floats, ImageFeatures, Inputs
-from procrop_model.model_folder.save_load import SavedModel
+from procrop_model.model_folder.save_load import SavedModel, load_model
+from procrop_model.network.backbone import Features
 from procrop_model.network.boxes import cxcywh_to_xyxy
 from procrop_model.network.config import CropperConfig
 from procrop_model.network.crop_network import CropNetwork, Output
@@ -85,6 +89,21 @@ class TorchEngine:
         if prompts is None or self._words is None:
             return None
         return pad_texts([self._words.encode(prompt) for prompt in prompts]).to(self.device)
+
+
+def attention_of(folder: Path, inputs: Inputs, image: int) -> Floats:
+    """``Engine.attention`` of inputs of an ``OnnxEngine``. folder: of the same model."""
+    held = {name: torch.from_numpy(array) for name, array in inputs.features.held.items()}
+    grid = held["grid"]
+    valid = torch.ones(len(grid), *grid.shape[2:], dtype=torch.bool)
+    features = Features(grid, valid, torch.from_numpy(inputs.features.vectors), held.get("own"))
+    given = replace(inputs, features=ImageFeatures(inputs.features.vectors, features))
+    return _engine_of(folder).attention(given, image)
+
+
+@lru_cache(maxsize=1)
+def _engine_of(folder: Path) -> TorchEngine:
+    return torch_engine(load_model(folder), "cpu", "fp32")
 
 
 def torch_engine(saved: SavedModel, device: str, precision: str) -> TorchEngine:

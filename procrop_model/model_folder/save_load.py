@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -14,12 +13,12 @@ from torch import Tensor
 from pipeline.core.errors import ModelError
 from pipeline.core.json_types import JsonObject
 from procrop_model.model_folder.build_network import build_network
+from procrop_model.model_folder.cropper_config import FORMAT, VERSION, read_cropper_config
 from procrop_model.network.config import CropperConfig
 from procrop_model.network.crop_network import CropNetwork
 from procrop_model.network.lite0 import file_digest, weights_path
 from procrop_model.retrieval.database import ReferenceDatabase
 
-FORMAT, VERSION = "procrop-cropper", 1
 _BACKBONE = "extractor.backbone."
 
 
@@ -81,10 +80,8 @@ def load_model(folder: Path | str) -> SavedModel:
     damaged.
     """
     home = Path(folder)
-    about = _read_config(home)
+    about = read_cropper_config(home)
     config = CropperConfig.from_json(about["cropper"])
-    if (installed := file_digest(str(weights_path()))) != about["lite0"]:
-        raise ModelError(f"the model in {home} needs Lite0 weights {about['lite0']}, this installation has {installed}")
     network = build_network(config)
     try:
         state = load_file(str(home / "model.safetensors"))
@@ -104,22 +101,3 @@ def load_model(folder: Path | str) -> SavedModel:
     network.load_state_dict(state, strict=False)
     references = ReferenceDatabase.load(home / "references", config.encoder or None)
     return SavedModel(network.eval(), config, references, about.get("trained", {}))
-
-
-def _read_config(home: Path) -> dict[str, Any]:
-    path = home / "config.json"
-    try:
-        about = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"no cropper in {home}: config.json is missing; train one with `procrop-data train`"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ModelError(f"{path} is not the config of a cropper")
-    if about.get("version") != VERSION:
-        raise ModelError(f"{path} has version {about.get('version')}, this code reads {VERSION}")
-    if missing := [name for name in ("cropper", "lite0") if name not in about]:
-        raise ModelError(f"{path} lacks '{missing[0]}'")
-    return about
