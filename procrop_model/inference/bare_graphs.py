@@ -72,7 +72,15 @@ def load_with_graphs(folder: Path) -> ExportedModel | None:
         return None
     weights = cropper_weights(folder)
     engine = OnnxEngine({part: filled_graph(part, weights) for part in PARTS}, config, explained_by=folder)
+    engine.parameters = _count(weights)
     return ExportedModel(engine, config, references, about.get("trained", {}))
+
+
+def _count(weights: Arrays) -> int:
+    """Numbers that remain when batch norms are folded, which leaves of each a bias."""
+    norms = [name.removesuffix("running_mean") for name in weights if name.endswith("running_mean")]
+    folded = {norm + name for norm in norms for name in ("running_mean", "running_var", "weight")}
+    return sum(weight.size for name, weight in weights.items() if name not in folded)
 
 
 def cropper_weights(folder: Path) -> dict[str, NDArray[np.float32]]:

@@ -57,7 +57,12 @@ class Inputs:
 
 
 class Engine(Protocol):
-    """Runs a network in three parts, so that further boxes are scored without another pass."""
+    """Runs a network in three parts, so that further boxes are scored without another pass.
+
+    parameters: number of its weights, batch norms folded; 0 where it is not known.
+    """
+
+    parameters: int
 
     def features(self, images: Sequence[Pixels]) -> ImageFeatures:
         """Features of uint8 images [H, W, 3]."""

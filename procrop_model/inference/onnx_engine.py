@@ -48,6 +48,7 @@ class OnnxEngine:
         options.intra_op_num_threads = thread_count()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.config = config
+        self.parameters = 0
         self._explained_by = explained_by
         try:
             self._sessions = {

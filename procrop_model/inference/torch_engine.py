@@ -34,6 +34,7 @@ class TorchEngine:
 
     def __init__(self, network: CropNetwork, config: CropperConfig, device: str = "cpu") -> None:
         self.network = network.eval().to(device)
+        self.parameters = sum(weight.numel() for weight in network.parameters())
         self.config = config
         self.device = torch.device(device)
         self._words = embedded_text(config.text_dim)

@@ -41,6 +41,7 @@ def test_another_cropper_is_what_torch_makes_of_its_weights(retrained: Path) -> 
     exported = load_with_graphs(retrained)
     assert exported is not None
     engines: list[OnnxEngine | TorchEngine] = [exported.engine, torch_engine(load_model(retrained), "cpu", "fp32")]
+    assert engines[0].parameters == engines[1].parameters > 4e6
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, shape, np.uint8) for shape in ((50, 80, 3), (90, 40, 3))]
     tokens, boxes = rng.normal(size=(2, 3, 49, 320)), np.tile([[0.1, 0.2, 0.7, 0.9], [0, 0, 1, 1]], (2, 1, 1))
