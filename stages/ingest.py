@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.errors import SampleError
 from pipeline.core.json_types import JsonObject
-from pipeline.core.pictures import why_unsupported
+from pipeline.core.pictures import MOST_PIXELS, why_unsupported
 from pipeline.core.records import Photo, Source
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
@@ -21,6 +21,7 @@ from stages.photos.source_scan import photo_key
 from stages.photos.split_assignment import split_of
 
 Split = Literal["train", "val", "test"]
+LEAST_LONG_SIDE = 64
 
 
 class IngestSettings(Settings):
@@ -31,9 +32,10 @@ class IngestSettings(Settings):
         limit: number of files, at most; 0 for all.
         min_side: least length of the shorter side, in pixels.
         max_side: largest length of the longer side, in pixels.
-        max_pixels: largest area, in pixels; checked before decoding, to limit memory.
+        max_pixels: largest area, in pixels; checked before decoding, to limit memory. Beyond the default, a JPEG is decoded at a
+            part of its size; other formats take 4 bytes a pixel in each worker.
         max_aspect: largest ratio of the longer to the shorter side.
-        long_side: larger photos are reduced to this length, in pixels, before they are stored; 0 for never.
+        long_side: larger photos are reduced to this length, in pixels, before they are stored, 64 at least; 0 for never.
         splits: share of each split, by hash, of the photos that the credits table assigns to none; a split without any gets one.
         lists: what the rows of a .parquet of URLs may reach, and how much is read of one.
         near_duplicate_bits: perceptual hashes that differ in at most so many bits are one picture; 0 for exact copies only.
@@ -44,11 +46,19 @@ class IngestSettings(Settings):
     lists: ListAccess = ListAccess()
     min_side: int = Field(200, ge=8)
     max_side: int = Field(16384, ge=64)
-    max_pixels: int = Field(178_956_970, ge=4096)
+    max_pixels: int = Field(MOST_PIXELS, ge=4096)
     max_aspect: float = Field(4.0, ge=1)
     long_side: int = Field(2048, ge=0)
     splits: dict[Split, Annotated[float, Field(ge=0)]] = Field({"train": 0.9, "val": 0.05, "test": 0.05}, min_length=1)
     near_duplicate_bits: int = Field(6, ge=0, le=16)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "IngestSettings":
+        if 0 < self.long_side < LEAST_LONG_SIDE:
+            raise ValueError(f"long_side {self.long_side}: give 0 (never reduced) or at least {LEAST_LONG_SIDE} pixels")
+        if not sum(self.splits.values()):
+            raise ValueError("splits: all shares are 0; give at least one of train, val and test a share")
+        return self
 
 
 class Ingest(Stage[Source]):
@@ -67,7 +77,9 @@ class Ingest(Stage[Source]):
 
     def __init__(self, settings: IngestSettings) -> None:
         self._settings = settings
-        self._limits = PhotoLimits(settings.min_side, settings.max_side, settings.max_pixels, settings.max_aspect)
+        self._limits = PhotoLimits(
+            settings.min_side, settings.max_side, settings.max_pixels, settings.max_aspect, settings.long_side
+        )
 
     def settings(self) -> JsonObject:
         # Which files there are is the input, not the recipe: adding photos must not refuse the run.

@@ -34,6 +34,8 @@ class Recipe(Settings):
         name: of the run.
         seed: of everything that is drawn; frozen in ``plan.json``.
         work_shards: number of shards of each stage but the last; frozen in ``plan.json``.
+        max_rejected: share of its samples that a stage may reject; beyond it a command ends with exit code 3. ``ingest`` is not
+            counted: a folder may hold anything.
         models: backends by role.
         train: of the cropper.
         ray: resources of one actor by stage, where they differ from the defaults.
@@ -42,6 +44,7 @@ class Recipe(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     seed: Annotated[int, Field(ge=0)] = 0
     work_shards: Annotated[int, Field(ge=1, le=100_000)] = 8
+    max_rejected: Annotated[float, Field(gt=0, le=1)] = 0.95
     models: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
     perceive: PerceiveSettings = PerceiveSettings()

@@ -54,7 +54,7 @@ procrop_model/evaluation/test_baselines.py: procrop_model.evaluation smartcrop
 procrop_model/evaluation/test_evaluate_set.py: procrop_model.evaluation judges
 procrop_model/evaluation/test_metrics.py: procrop_model.evaluation rank_metrics
 procrop_model/faces/test_detector.py: procrop_model.faces decode heads
-procrop_model/inference/test_limit_scoring.py: procrop_model.inference crop_options image_input
+procrop_model/inference/test_limit_scoring.py: procrop_model.inference crop_options
 procrop_model/inference/test_onnx_export.py: procrop_model.inference onnx_engine
 procrop_model/model_folder/test_build_network.py: procrop_model.network decoder heads text token_mlp
 procrop_model/network/published/test_network.py: procrop_model.network.published coco decoder encoder positions

@@ -1,6 +1,7 @@
 """Run stages of a dataset: the whole chain, or one stage with or without those before it."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ class RunReport:
         leftovers: one line per place that may still hold data of photographs that were taken down.
         waits_for: why an array task ended before the last stage; empty if it did not.
         lost_files: input files that gave no photograph, as rows with ``reason`` and ``detail``; duplicates come last.
+        spoilt: one line per stage that rejected more of its samples than ``Recipe.max_rejected`` allows.
     """
 
     work: str
@@ -84,6 +86,7 @@ class RunReport:
     leftovers: list[str]
     waits_for: str
     lost_files: "list[DroppedSample]"
+    spoilt: list[str]
 
     def failed_samples(self) -> dict[str, int]:
         """Number of failed samples by stage, for the stages that have any."""
@@ -125,7 +128,25 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
         leftovers=_leftovers(done.session, done.removed),
         waits_for=done.waits_for,
         lost_files=_lost_files(done.session) if "ingest" in stages else [],
+        spoilt=spoilt_stages(done.results, session.recipe.max_rejected),
     )
+
+
+def spoilt_stages(results: "Sequence[StageResult]", most: float) -> list[str]:
+    """Lines for stages that rejected more than a share of their samples, with the reasons."""
+    lines = []
+    for result in results:
+        n_in = sum(receipt.n_in for receipt in result.receipts)
+        reasons: Counter[str] = Counter()
+        for receipt in result.receipts:
+            reasons.update(receipt.n_rejected)
+        if result.stage != "ingest" and n_in and reasons.total() > most * n_in:
+            words = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+            lines.append(
+                f"{result.stage} rejected {reasons.total():,} of {n_in:,} ({words}), more than max_rejected={most:g} allows: is a "
+                "model or a limit wrong?"
+            )
+    return lines
 
 
 def _too_few_shards(session: Session, results: "Sequence[StageResult]") -> list[str]:

@@ -156,7 +156,11 @@ def _run(request: RunRequest, output: OutputOptions) -> None:
                 "leftovers": report.leftovers, "waits_for": report.waits_for,
             }
         )  # fmt: skip
+    for line in report.spoilt:
+        print(line, file=sys.stderr)
     exit_if_failed(report.failed_samples())
+    if report.spoilt:
+        raise typer.Exit(3)
 
 
 def exit_if_failed(failed: Mapping[str, int]) -> None:

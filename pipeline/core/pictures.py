@@ -23,6 +23,8 @@ _CUT = ("truncated", "not enough", "end of file", "unexpected end", "incomplete"
 SRGB_TOLERANCE = 2  # levels of 255: profiles that differ by less from sRGB round differently, no more
 
 
+MOST_PIXELS = 178_956_970  # beyond which a picture must be allowed: half a gigabyte of RGB
+END_OF_JPEG = b"\xff\xd9"
 # What other programs call pictures, and the package that teaches Pillow to read them; none for raw files of cameras.
 PLUGINS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif", ".jxl": "pillow_jxl"}
 RAW = (
@@ -84,6 +86,30 @@ def decoder_errors() -> Iterator[None]:
         if not isinstance(error, OSError | ValueError | SyntaxError | EOFError):
             problem = f"the decoder fails ({type(error).__name__}: {words})"
         raise PictureError("truncated" if cut else "unreadable", problem) from error
+
+
+def allow_pixels(most: int) -> None:
+    """Let Pillow open pictures of so many pixels, for the rest of this process; callers check the size of each."""
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
+
+
+def with_end_mark(data: bytes) -> bytes | None:
+    """The bytes of a JPEG that lacks only its end mark, with the mark; None for anything else.
+
+    Whether pixels are missing, too, shows by what is put before the mark: it would be decoded in their place.
+    """
+    body = data.rstrip(b"\xff")
+    if not data.startswith(b"\xff\xd8") or body.endswith(END_OF_JPEG):
+        return None
+    filled = body + b"\x5a\xa5\x3c" * 400 + END_OF_JPEG
+    mended = body + END_OF_JPEG
+    try:
+        with decoder_errors(), Image.open(io.BytesIO(mended)) as one, Image.open(io.BytesIO(filled)) as other:
+            same = one.tobytes() == other.tobytes()
+    except PictureError:
+        return None
+    return mended if same else None
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, MutableMapping
 from functools import cache
 from pathlib import Path
 
+from pipeline.core.errors import ModelError
+
 CGROUP = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -87,6 +89,26 @@ def _described(cpuinfo: Path, fields: tuple[str, ...]) -> list[str]:
     except OSError:
         return []
     return next((line.partition(":")[2].split() for line in lines if line.lower().startswith(fields)), [])
+
+
+def device_for(wanted: str, gpus: int, automatic: str = "") -> str:
+    """A torch device for ``wanted``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Args:
+        wanted: what the user gave.
+        gpus: how many CUDA devices torch sees.
+        automatic: the device of ``auto``; empty: ``cuda`` where there is one, else ``cpu``.
+
+    Raises ModelError for a device that this machine does not have, or that is none.
+    """
+    if wanted == "auto":
+        return automatic or ("cuda" if gpus else "cpu")
+    kind, colon, number = wanted.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not number.isdecimal()):
+        raise ModelError(f"device '{wanted}': give auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= gpus:
+        raise ModelError(f"device '{wanted}' is not there: torch sees {gpus} CUDA devices; use cpu or auto")
+    return wanted
 
 
 def precision_for(wanted: str, device: str, cpuinfo: Path = CPUINFO) -> str:

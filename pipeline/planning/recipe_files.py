@@ -1,8 +1,8 @@
 """Recipes: YAML files, named (``demo``) or given as a path, with ``base:`` inheritance and ``key=value`` overrides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,27 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_DEPTH = 8  # of ``base:`` inheritance
 # Settings that earlier versions had. A run directory that records one stays readable; a recipe file that has one is refused.
 REMOVED = ("models.outpainter.max_side",)
+
+
+class _DoubledKeyError(yaml.MarkedYAMLError):
+    """A mapping has a key twice; PyYAML would keep the last value in silence."""
+
+    def __init__(self, key: str, mark: yaml.Mark) -> None:
+        super().__init__(problem_mark=mark)
+        self.key = key
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Plain values only, and no key twice in a mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise _DoubledKeyError(key.value, key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def recipe_names() -> list[str]:
@@ -43,7 +64,9 @@ def read_recipe_mapping(name: str, depth: int = 0) -> dict[str, Json]:
     """A recipe merged into the recipes that its ``base`` names, as a mapping."""
     path = find_recipe(name)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys) or {}
+    except _DoubledKeyError as error:
+        raise UsageError(f"config '{path}': '{error.key}' is there twice{_place_of(error)}; keep one") from error
     except yaml.YAMLError as error:
         raise UsageError(f"config '{path}' is not valid YAML{_place_of(error)}") from error
     if not isinstance(data, dict):
@@ -114,7 +137,9 @@ def override(
 
 def _from_yaml(text: str, value: str) -> Json:
     try:
-        parsed: Json = yaml.safe_load(value)
+        parsed: Json = yaml.load(value, _UniqueKeys)
+    except _DoubledKeyError as error:
+        raise UsageError(f"'{text}': '{error.key}' is there twice; keep one") from error
     except yaml.YAMLError as error:
         raise UsageError(f"'{text}': the value is not valid YAML; quote it, for example '{_quoted(text)}'") from error
     return parsed

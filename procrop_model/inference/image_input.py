@@ -1,16 +1,29 @@
 """Images to crop: decoded at reduced size for the network, at full resolution only when a crop is written."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import UsageError
-from pipeline.core.pictures import decoder_errors, eight_bits, orientation_of, to_srgb, upright, upright_size
+from pipeline.core.pictures import (
+    PictureError,
+    decoder_errors,
+    eight_bits,
+    orientation_of,
+    to_srgb,
+    upright,
+    upright_size,
+    with_end_mark,
+)
 from procrop_model.inference.encoding_options import MODES, read_encoding, saved_kind, usual_encoding
 from procrop_model.inference.source_metadata import SourceMetadata, read_metadata
 
+T = TypeVar("T")
 Picture = Image.Image | Path | str | NDArray[np.uint8]
 DETAIL = (
     2  # a decode for the network has at least this many times its input's pixels a side, so that resizing antialiases
@@ -59,34 +72,46 @@ class Original:
         return self._small[1]
 
     def _reduced(self, side: int) -> NDArray[np.uint8]:
-        if self._full is None and isinstance(self._picture, (str, Path)):
-            with decoder_errors(), Image.open(self._picture) as opened:
-                drafted = opened.format == "JPEG" and opened.mode in ("RGB", "L") and max(opened.size) >= 2 * side
-                if drafted:
-                    scale = side / max(opened.size)
-                    opened.draft("RGB", (max(1, int(opened.width * scale)), max(1, int(opened.height * scale))))
-                    return np.asarray(_upright(opened))
-        full = self.full()
-        scale = side / max(full.size)
-        if scale >= 0.5:
-            return np.asarray(full)
-        size = (max(1, round(full.width * scale)), max(1, round(full.height * scale)))
-        return np.asarray(full.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+        if self._full is None and self._is_file:
+            return self._of_file(lambda opened: _reduced_file(opened, side))
+        return _reduced_picture(self.full(), side)
 
     def full(self) -> Image.Image:
         """The full-resolution upright RGB image; cached until ``release``."""
         if self._full is None:
-            self._full = open_upright(self._picture)
+            self._full = self._of_file(_upright) if self._is_file else open_upright(self._picture)
         return self._full
+
+    @property
+    def _is_file(self) -> bool:
+        return isinstance(self._picture, (str, Path))
+
+    def _of_file(self, read: Callable[[Image.Image], T]) -> T:
+        """What ``read`` makes of the opened file; a JPEG without its end mark is read, too. Raises PictureError."""
+        path = Path(self._picture)  # type: ignore[arg-type]
+        try:
+            with decoder_errors(), Image.open(path) as opened:
+                return read(opened)
+        except PictureError as error:
+            mended = with_end_mark(path.read_bytes()) if error.reason == "truncated" else None
+            if mended is None:
+                raise
+        with decoder_errors(), Image.open(io.BytesIO(mended)) as opened:
+            return read(opened)
 
     def native(self, kind: str) -> Image.Image:
         """The full-resolution upright image in the file's own mode where a file of this kind can hold it: gray, with transparency
         or of 16 bits; else as ``full``. Cached until ``release``.
         """
         if self._native is None or self._native[0] != kind:
-            own = None if isinstance(self._picture, np.ndarray) else _own_mode(self._picture, MODES.get(kind, ()))
-            self._native = (kind, self.full() if own is None else own)
+            self._native = (kind, self._own_mode(MODES.get(kind, ())) or self.full())
         return self._native[1]
+
+    def _own_mode(self, modes: tuple[str, ...]) -> Image.Image | None:
+        """The upright image in its own mode, with its profile, if that is one of ``modes``; else None."""
+        if isinstance(self._picture, Image.Image):
+            return _in_mode(self._picture, modes)
+        return self._of_file(lambda opened: _in_mode(opened, modes)) if self._is_file else None
 
     def release(self) -> None:
         """Frees the pixels of a file; they are read again when needed."""
@@ -107,12 +132,21 @@ def open_upright(image: Picture) -> Image.Image:
         return _upright(opened)
 
 
-def _own_mode(picture: Image.Image | Path | str, modes: tuple[str, ...]) -> Image.Image | None:
-    """The upright image in its own mode, with its profile, if that is one of ``modes``; else None."""
-    if isinstance(picture, Image.Image):
-        return _in_mode(picture, modes)
-    with decoder_errors(), Image.open(picture) as opened:
-        return _in_mode(opened, modes)
+def _reduced_file(opened: Image.Image, side: int) -> NDArray[np.uint8]:
+    """``Original.small`` of a file. Its full pixels are not kept: many files are decoded ahead of their crops."""
+    if opened.format == "JPEG" and opened.mode in ("RGB", "L") and max(opened.size) >= 2 * side:
+        scale = side / max(opened.size)
+        opened.draft("RGB", (max(1, int(opened.width * scale)), max(1, int(opened.height * scale))))
+        return np.asarray(_upright(opened))
+    return _reduced_picture(_upright(opened), side)
+
+
+def _reduced_picture(full: Image.Image, side: int) -> NDArray[np.uint8]:
+    scale = side / max(full.size)
+    if scale >= 0.5:
+        return np.asarray(full)
+    size = (max(1, round(full.width * scale)), max(1, round(full.height * scale)))
+    return np.asarray(full.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
 def _in_mode(opened: Image.Image, modes: tuple[str, ...]) -> Image.Image | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.core.processor import device_for
 from procrop_model.inference.engine import DecodedBatch, Floats, ImageFeatures, Inputs
 from procrop_model.model_folder.save_load import SavedModel, load_model
 from procrop_model.network.backbone import Features
@@ -30,9 +31,13 @@ class TorchEngine:
         network: switched to eval mode and moved to ``device``.
         config: its sizes.
         device: torch device.
+
+    Raises ModelError for a CUDA device that is not there.
     """
 
     def __init__(self, network: CropNetwork, config: CropperConfig, device: str = "cpu") -> None:
+        if device.startswith("cuda"):
+            device_for(device, torch.cuda.device_count())
         self.network = network.eval().to(device)
         self.parameters = sum(weight.numel() for weight in network.parameters())
         self.config = config

@@ -8,20 +8,35 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import SampleError
-from pipeline.core.pictures import PictureError, decoder_errors, eight_bits, is_srgb, orientation_of, to_srgb, upright
+from pipeline.core.pictures import (
+    MOST_PIXELS,
+    PictureError,
+    allow_pixels,
+    decoder_errors,
+    eight_bits,
+    is_srgb,
+    orientation_of,
+    to_srgb,
+    upright,
+    with_end_mark,
+)
 
 JPEG_QUALITY = 95
+JPEG_PARTS = (2, 4, 8)  # of its size at which a JPEG can be decoded
 _PLAIN_MODES = {"RGB", "L"}
 
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """What ingest accepts. Sides and aspect in pixels and long/short; max_pixels guards memory before decoding."""
+    """What ingest accepts. Sides and aspect in pixels and long/short; max_pixels guards memory before decoding; long_side: to which
+    the picture will be reduced, 0 for not at all.
+    """
 
     min_side: int
     max_side: int
     max_pixels: int
     max_aspect: float
+    long_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,12 +57,16 @@ def decode_photo(data: bytes, limits: PhotoLimits) -> DecodedPhoto:
     try:
         return _decoded(data, limits)
     except PictureError as error:
-        raise SampleError(error.reason, str(error)) from error
+        mended = with_end_mark(data) if error.reason == "truncated" else None
+        if mended is None:
+            raise SampleError(error.reason, str(error)) from error
+    return DecodedPhoto(_decoded(mended, limits).image, untouched=False)
 
 
 def _decoded(data: bytes, limits: PhotoLimits) -> DecodedPhoto:
     try:
         with decoder_errors():
+            allow_pixels(limits.max_pixels)
             image = Image.open(io.BytesIO(data))
             _check_size(image, limits)
             frames = int(getattr(image, "n_frames", 1))
@@ -56,11 +75,30 @@ def _decoded(data: bytes, limits: PhotoLimits) -> DecodedPhoto:
     if frames > 1 and image.format != "MPO":
         raise SampleError("animated", f"{image.format} with {frames} frames")
     with decoder_errors():
+        drafted = _draft(image, limits.long_side)
         image.load()
     mode, orientation, profile = image.mode, orientation_of(image), image.info.get("icc_profile")
     rgb = _to_srgb(upright(image), profile)
-    untouched = image.format == "JPEG" and mode == "RGB" and orientation == 1 and is_srgb(profile)
+    untouched = not drafted and image.format == "JPEG" and mode == "RGB" and orientation == 1 and is_srgb(profile)
     return DecodedPhoto(rgb, untouched)
+
+
+def _draft(image: Image.Image, long_side: int) -> bool:
+    """Decode a JPEG of very many pixels at a half, a quarter or an eighth of its size; whether that is so.
+
+    Of ``long_side``, twice as many pixels a side are left, so that the reduction still smooths. Raises PictureError when even an
+    eighth has very many.
+    """
+    width, height = image.size
+    if width * height <= MOST_PIXELS or image.format != "JPEG":
+        return False
+    enough = [part for part in JPEG_PARTS if (width // part) * (height // part) <= MOST_PIXELS]
+    if not enough:
+        raise PictureError("bomb", f"{width}x{height} has very many pixels even at an eighth of its size")
+    fine = [part for part in enough if long_side and max(width, height) // part >= 2 * long_side]
+    part = max([enough[0], *fine])
+    image.draft(None, (width // part, height // part))
+    return True
 
 
 def encode_jpeg(image: Image.Image, quality: int = JPEG_QUALITY) -> bytes:

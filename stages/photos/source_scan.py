@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from pipeline.core.errors import SampleError, UsageError
-from pipeline.core.pictures import RAW, decoder_errors, why_unsupported
+from pipeline.core.pictures import MOST_PIXELS, RAW, PictureError, decoder_errors, why_unsupported, with_end_mark
 from pipeline.core.records import PLACE_OF_SOURCE, Source
 from pipeline.core.seeds import shard_of
 from pipeline.shards import parquet
@@ -155,14 +155,22 @@ def scan_file(item: InputFile) -> ScannedFile:
     settled = time.time_ns() - item.changed_ns > SETTLED_NS
     blank = ScannedFile(item.uri, item.stamp if settled else "", photo_key(data))
     try:
-        with decoder_errors(), Image.open(io.BytesIO(data)) as image:
-            size = image.size
-            if size[0] * size[1] > Image.MAX_IMAGE_PIXELS or min(size) < 8:  # type: ignore[operator]
-                return blank
-            image.draft("L", (256, 256))
-            return replace(blank, phash=phash(np.asarray(image.convert("L"))), pixels=size[0] * size[1])
+        return _hashed(blank, data)
+    except PictureError as error:
+        mended = with_end_mark(data) if error.reason == "truncated" else None
     except OSError:
         return blank
+    return blank if mended is None else _hashed(blank, mended)
+
+
+def _hashed(blank: ScannedFile, data: bytes) -> ScannedFile:
+    """The file with its perceptual hash, unless it has very many or very few pixels. Raises OSError."""
+    with decoder_errors(), Image.open(io.BytesIO(data)) as image:
+        size = image.size
+        if (size[0] * size[1] > MOST_PIXELS and image.format != "JPEG") or min(size) < 8:
+            return blank
+        image.draft("L", (256, 256))
+        return replace(blank, phash=phash(np.asarray(image.convert("L"))), pixels=size[0] * size[1])
 
 
 def photo_key(data: bytes) -> str:

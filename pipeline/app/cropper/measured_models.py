@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UsageError
+from pipeline.core.processor import device_for
 
 if TYPE_CHECKING:
     from procrop_model import Cropper
@@ -20,7 +21,7 @@ def load_cropper(folder: Path, device: str) -> "Cropper":
 
     from procrop_model import Cropper
 
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = device_for(device, torch.cuda.device_count())
     return Cropper.load(folder, device=chosen, precision="fp32")  # figures that compare between machines
 
 

@@ -15,7 +15,7 @@ from pipeline.app.progress_bar import progress_bar
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_session, require_local_output, save_recipe
 from pipeline.core.errors import MissingUpstreamError
-from pipeline.core.processor import slow_precision, usable_cores
+from pipeline.core.processor import device_for, slow_precision, usable_cores
 from pipeline.storage.local import LocalStore
 from pipeline.storage.locks import shard_lock
 
@@ -176,7 +176,7 @@ def train_config_of(settings: "TrainSettings", device: str) -> "TrainConfig":
     return replace(
         base,
         **same,
-        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
+        device=device_for(device, torch.cuda.device_count()),
         batch=replace(base.batch, size=settings.batch),
         model=replace(sizes, answer=answer, k=settings.k, **settings.model.changes()),
         loss=replace(base.loss, alpha=ALPHA) if sizes.architecture == PUBLISHED else base.loss,

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 import torch
 
-from pipeline.core.errors import ModelError, SampleError
+from pipeline.core.errors import SampleError
+from pipeline.core.processor import device_for
 from pipeline.core.stage import WORKER_SLOT
 
 Item = TypeVar("Item")
@@ -19,14 +20,8 @@ def pick_device(device: str) -> str:
     Raises ModelError for a device that this machine does not have.
     """
     count = torch.cuda.device_count()
-    if device == "auto":
-        return f"cuda:{int(os.environ.get(WORKER_SLOT, '0')) % count}" if count else "cpu"
-    kind, _, number = device.partition(":")
-    if kind == "cuda" and int(number or 0) >= count:
-        raise ModelError(f"device '{device}' is not there: torch sees {count} CUDA devices; use cpu or auto")
-    if kind not in ("cpu", "cuda"):
-        raise ModelError(f"device '{device}': give auto, cpu, cuda or cuda:N")
-    return device
+    dealt = f"cuda:{int(os.environ.get(WORKER_SLOT, '0')) % count}" if count else "cpu"
+    return device_for(device, count, dealt)
 
 
 def halving(run: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.app.run_stages import RunRequest, recipe_overrides, requested_stages
+from pipeline.app.run_stages import RunRequest, recipe_overrides, requested_stages, spoilt_stages
 from pipeline.cli.run import HELP
 from pipeline.core.errors import UsageError
 from stages.recipe import Recipe, stages_of
@@ -43,6 +43,17 @@ def test_perceive_does_what_can_be_done(session: Any) -> None:
     assert requested_stages(painted, RunRequest(stage="perceive")) == ["perceive/photos", "perceive/canvases"]
     everything = requested_stages(session, RunRequest(stage="perceive", with_upstream=True))
     assert everything == ["ingest", "perceive/photos", "caption", "outpaint", "perceive/canvases"]
+
+
+def test_a_stage_that_rejects_nearly_all_is_one_line() -> None:
+    def result(stage: str, n_in: int, **rejected: int) -> Any:
+        shards = [SimpleNamespace(n_in=n_in, n_rejected=rejected), SimpleNamespace(n_in=0, n_rejected={})]
+        return SimpleNamespace(stage=stage, receipts=shards)
+
+    good = [result("outpaint", 100, blank=95), result("ingest", 3, unreadable=3), result("filter", 0)]
+    assert spoilt_stages(good, 0.95) == []
+    (line,) = spoilt_stages([*good, result("outpaint", 8, blank=7, unsafe=1)], 0.95)
+    assert line.startswith("outpaint rejected 8 of 8 (blank 7, unsafe 1), more than max_rejected=0.95 allows")
 
 
 def test_options_become_settings_of_the_recipe(tmp_path: Any) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import ModelError
 from pipeline.core.processor import (
+    device_for,
     has_bf16,
     precision_for,
     processor_family,
@@ -102,3 +104,17 @@ def test_bf16_is_what_the_processor_says(tmp_path, text, known):
 
 def test_a_system_that_says_nothing_has_no_bf16(tmp_path):
     assert not has_bf16(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "device"),
+    [("auto", 0, "cpu"), ("auto", 2, "cuda"), ("cpu", 0, "cpu"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_a_device_is_one_that_is_there(wanted, gpus, device):
+    assert device_for(wanted, gpus) == device
+
+
+@pytest.mark.parametrize("wrong", ["cuda:7", "cuda", "cuda:x", "cuda:", "tpu", "cpu:1x"])
+def test_another_device_is_one_line(wrong):
+    with pytest.raises(ModelError, match=r"is not there: torch sees 0 CUDA devices|give auto, cpu, cuda or cuda:N"):
+        device_for(wrong, 0)

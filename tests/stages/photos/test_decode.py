@@ -1,12 +1,14 @@
 """Bad input: each odd file is a reject with its word, or handled rightly."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.core.errors import SampleError
+from stages.photos import decode
 from stages.photos.decode import PhotoLimits, decode_photo, encode_jpeg
 
 LIMITS = PhotoLimits(min_side=64, max_side=4096, max_pixels=4096 * 4096, max_aspect=4.0)
@@ -97,3 +99,36 @@ def test_encoding_is_reproducible_and_keeps_colour():
     data = encode_jpeg(picture())
     assert data == encode_jpeg(picture())
     assert Image.open(io.BytesIO(data)).size == (300, 200)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_mark_is_whole(progressive):
+    data = saved(picture(), "JPEG", quality=90, progressive=progressive)
+    for cut in (data[:-2], data[:-1]):
+        decoded = decode_photo(cut, LIMITS)
+        assert not decoded.untouched  # its bytes alone are no JPEG
+        np.testing.assert_array_equal(np.asarray(decoded.image), np.asarray(decode_photo(data, LIMITS).image))
+    for missing in (12, 40, 400):
+        with pytest.raises(SampleError) as caught:
+            decode_photo(data[:-missing], LIMITS)
+        assert caught.value.reason == "truncated"
+
+
+def test_a_huge_jpeg_is_decoded_at_a_part_of_its_size(monkeypatch):
+    monkeypatch.setattr(decode, "MOST_PIXELS", 300 * 200 - 1)
+    for long_side, size in ((0, (150, 100)), (64, (150, 100)), (30, (75, 50)), (8, (37, 25))):
+        photo = decode_photo(JPEG, replace(LIMITS, long_side=long_side))
+        assert photo.image.size == size or abs(photo.image.width - size[0]) <= 1
+        assert not photo.untouched
+    assert decode_photo(saved(picture(), "PNG"), LIMITS).image.size == (300, 200)
+    monkeypatch.setattr(decode, "MOST_PIXELS", 10)
+    with pytest.raises(SampleError, match="even at an eighth"):
+        decode_photo(JPEG, LIMITS)
+
+
+def test_a_setting_allows_more_pixels_than_pillow_does(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert decode_photo(JPEG, LIMITS).image.size == (300, 200)
+    with pytest.raises(SampleError) as caught:
+        decode_photo(JPEG, replace(LIMITS, max_pixels=50_000))
+    assert caught.value.reason == "bomb"

@@ -37,7 +37,7 @@ class Steps:
         session = session_for(recipe, Path(request.work))
         results = run_chain(session)
         self.stages_done.append(sum(result.done_now for result in results))
-        return RunReport(request.work, results, 0, [], "", [])
+        return RunReport(request.work, results, 0, [], "", [], [])
 
     def train(self, request: TrainRequest, *, quiet: bool = False) -> TrainReport:
         self.trainings.append(request)
