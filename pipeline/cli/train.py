@@ -19,6 +19,10 @@ PhotoFolders = Annotated[
     typer.Option("--photos", help="Folder of photographs; repeatable; default: assets:photos, the bundled ones."),
 ]
 Model = Annotated[str, typer.Option("--out", help="Folder for the cropper and its photographs.csv; it is replaced.")]
+References = Annotated[
+    int,
+    typer.Option(help="References that the model keeps, with weights in half precision; 0: all, as trained.", min=0),
+]
 Folder = Annotated[str, typer.Option(help="Folder for the model.")]
 Out = Annotated[str, typer.Option(help="Folder of the training run; default: models/cropper of --work.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.")]
@@ -74,13 +78,13 @@ def _one_line(summary: TrainSummary) -> str:
 
 def train_bundled_command(
     overrides: Overrides = None, photos: PhotoFolders = None, work: Work = "work", out: Model = "models/bundled",
-    workers: Workers = 0, device: Device = "auto", accept_change: AcceptChange = False, json: Json = False,
-    quiet: Quiet = False,
+    references: References = 100, workers: Workers = 0, device: Device = "auto", accept_change: AcceptChange = False,
+    json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Make the bundled cropper again from folders of photographs: join them, run the recipe bundled, train; resumes."""
     request = BundledRequest(
         photos=photos or (), work=work, out=out, overrides=overrides or (), workers=workers, device=device,
-        accept_change=accept_change,
+        accept_change=accept_change, references=references,
     )  # fmt: skip
     _train_bundled(request, OutputOptions(json=json, quiet=quiet))
 

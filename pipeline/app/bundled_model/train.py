@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RECIPE = "bundled"
 BUNDLED_PHOTOS = "assets:photos"
 JOINED = "photographs"  # folder of the run directory
+SLIM = "models/bundled"  # in the run directory: the smaller copy of the trained model
 LIST = "photographs.csv"
 
 
@@ -32,6 +33,7 @@ class BundledRequest:
         workers: worker processes of the stages; 0: as many as fit.
         device: of the training: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU if there is one.
         accept_change: move results of another recipe to ``lineage/`` and make them again.
+        references: how many the model keeps, those that cover the others, with weights in half precision; 0: all, as trained.
     """
 
     photos: Sequence[str] = ()
@@ -41,6 +43,7 @@ class BundledRequest:
     workers: int = 0
     device: str = "auto"
     accept_change: bool = False
+    references: int = 100
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,19 @@ def train_bundled(request: BundledRequest, display: "Display", *, quiet: bool = 
     trained = train_cropper(TrainRequest(RECIPE, request.work, overrides, device=request.device), quiet=quiet)
     assert trained is not None, "_joined_folder has refused other processes than the first"
     table = photograph_list(open_existing(request.work).run.tables(), joined)
-    replaced = replace_model(trained.folder, {LIST: table}, out)
+    replaced = replace_model(_slimmed(trained.folder, request), {LIST: table}, out)
     return BundledReport(len(photographs), table.count(b"\n") - 1, run, trained, out, replaced)
+
+
+def _slimmed(trained: Path, request: BundledRequest) -> Path:
+    """The trained model folder, or a smaller copy of it in the run directory."""
+    from procrop_model.model_folder.slim import slim_model
+
+    if request.references == 0:
+        return trained
+    small = Path(request.work, SLIM)
+    slim_model(trained, small, request.references)
+    return small
 
 
 def _run_request(request: BundledRequest, overrides: Sequence[str]) -> RunRequest:

@@ -125,6 +125,7 @@ VALUES = {
     "encoder_checkpoint": (["--encoder-checkpoint", "a/file"], {"encoder_checkpoint": "a/file"}),
     "precision": (["--precision", "bf16"], {"precision": "bf16"}),
     "save": (["--no-save"], {"save": False}),
+    "references": (["--references", "9"], {"references": 9}),
     # train-outpainter
     "steps": (["--steps", "11"], {"steps": 11}),
     "width": (["--width", "32"], {"width": 32}),

@@ -50,12 +50,17 @@ class Steps:
         summary = {"val_iou": 0.5, "best_epoch": 1, "epochs": 2, "samples": 8, "seconds": 1.0}
         return TrainReport(summary, folder, len(self.trainings) > 1)  # type: ignore[arg-type]
 
+    def slim(self, source: Path, out: Path, references: int) -> None:
+        self.references = references
+        shutil.copytree(source, out, dirs_exist_ok=True)
+
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     stand_ins = Steps()
     monkeypatch.setattr("pipeline.app.run_stages.run_stages_of", stand_ins.run)
     monkeypatch.setattr("pipeline.app.cropper.train.train_cropper", stand_ins.train)
+    monkeypatch.setattr("procrop_model.model_folder.slim.slim_model", stand_ins.slim)
     return stand_ins
 
 
@@ -196,9 +201,10 @@ def test_the_command_prints_the_model(home: Path, steps: Steps) -> None:
     assert told.exit_code == 0
     body = json.loads(told.stdout)
     assert (body["photographs"], body["listed"], body["replaced"]) == (6, 6, True)
+    assert steps.references == 100
     again = CliRunner().invoke(app, [*words, *SMALL], catch_exceptions=False)
     assert again.stdout == (
-        "cropper of epoch 2 of 2, IoU 0.500 on val, trained on 8 canvases in 1 s, from 6 photographs, already done: "
+        "cropper of epoch 2 of 2, IoU 0.500 on val, trained on 8 canvases in 1.0 s, from 6 photographs, already done: "
         f"{home / 'model'}\n"
     )
 
