@@ -3,7 +3,8 @@
     procrop-data bench rehearsal --photos 60500 --variants 4
 
 Runs the recipe twice, on a tenth of the photographs and on all of them, each in a process of its own; then once more on
-the finished run. Work shards and final shards grow with the photographs, so that a shard is the same size in both.
+the finished run. Work shards and final shards grow with the photographs, so that a shard is the same size in both. The steps
+that one process does for all photographs are timed apart, too (``benchmarks/run_steps.py``).
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.harness import environment, finish
+from benchmarks.run_steps import step_growth
 from benchmarks.stand_ins import make_photos, stand_ins
 from pipeline.app.progress import Display, summary_of
 from pipeline.app.refresh_sources import refresh_sources
@@ -204,6 +206,7 @@ def _measure(options: argparse.Namespace, home: Path) -> None:
                 "workers": round(max(whole["peak_mib"]["workers"]) / max(tenth["peak_mib"]["workers"]), 3),
             },
             "rerun_seconds": again["seconds"],
+            "steps_of_one_process": step_growth(options.photos),
             "env": {**environment("pyarrow", "numpy", "pillow"), "workers": options.workers},
         }
     )

@@ -27,8 +27,8 @@ from pipeline.storage.base import storage_errors
 
 HELP = """Make weakly annotated datasets for aesthetic image cropping, and train a cropper on them.
 
-Exit codes: 0 done; 2 wrong usage or configuration; 3 done with failed samples; 4 refused (changed configuration, wrong
-directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to run again).
+Exit codes: 0 done; 2 wrong usage or configuration; 3 done, with failed samples or with nearly all rejected; 4 refused
+(changed configuration, wrong directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to run again).
 """
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

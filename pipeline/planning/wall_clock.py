@@ -12,11 +12,13 @@ from pipeline.planning.cost_model import Cost, Forecast
 GPU, WORKER, ALONE = "gpu", "worker", "one process"
 
 # Steps that one process does while all others wait: seconds, measured at a number of photographs (BENCHMARKS.md: the rehearsal,
-# near-duplicates), and the assumed power of growth. A search of all pairs grows with the square at worst, so above 60,000
-# photographs its hours are an upper bound. A run's own receipts replace them.
-SINGLE: dict[str, tuple[float, int, float]] = {
-    "sources": (35.0, 60_500, 1.0),
-    "build: prologue": (22.9, 60_000, 2.0),
+# near-duplicates), and the power of growth, up to a number of photographs and beyond it. The search for near-duplicates compares all
+# pairs up to 100,000 photographs, and uses an index beyond (``benchmarks/run_steps.py`` measures it at 10,000 and 100,000). A run's
+# own receipts replace the seconds.
+ALL_PAIRS = 100_000
+SINGLE: dict[str, list[tuple[float, int, float]]] = {
+    "sources": [(35.0, 60_500, 1.0)],
+    "build: prologue": [(22.9, 60_000, 2.0), (15.3, 100_000, 1.37)],
 }
 # Requests of a stage to its store: per sample, and per work shard (with those of the runner and the prologue).
 # Counted by tests/pipeline/planning/test_wall_clock.py with stand-in models; heartbeats of locks are not counted.
@@ -147,9 +149,18 @@ def single_steps(photos: int, measured: Mapping[str, tuple[float, int]]) -> dict
         photos: of the planned run.
         measured: (seconds, photographs) by step, from this run's receipts; they replace the reference.
     """
-    powers = {name: power for name, (_, _, power) in SINGLE.items()}
-    known = {name: (seconds, at) for name, (seconds, at, _) in SINGLE.items()} | dict(measured)
-    return {name: seconds * (photos / at) ** powers.get(name, 1.0) for name, (seconds, at) in known.items()}
+    own = {
+        name: seconds * _single_step(name, photos) / _single_step(name, at)
+        for name, (seconds, at) in measured.items() if at
+    }  # fmt: skip
+    return {name: _single_step(name, photos) for name in SINGLE} | own
+
+
+def _single_step(name: str, photos: int) -> float:
+    """Seconds of a step by the reference; of one without, in proportion to the photographs."""
+    laws = SINGLE.get(name, [(1.0, 1, 1.0)])
+    seconds, at, power = laws[-1] if photos > ALL_PAIRS else laws[0]
+    return seconds * (max(photos, 1) / at) ** power
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,13 @@ def test_a_stage_on_gpus_takes_whole_rounds_of_shards():
 
 
 def test_single_steps_grow_and_receipts_come_first():
-    one, ten = single_steps(60_000, {}), single_steps(600_000, {})
+    one, ten = single_steps(6_000, {}), single_steps(60_000, {})
     assert ten["sources"] == pytest.approx(10 * one["sources"])
-    assert ten["build: prologue"] == pytest.approx(100 * one["build: prologue"])
+    assert ten["build: prologue"] == pytest.approx(100 * one["build: prologue"])  # all pairs
+    large, larger = single_steps(1_000_000, {}), single_steps(10_000_000, {})
+    assert 10 < larger["build: prologue"] / large["build: prologue"] < 25  # the index
+    slow = single_steps(1_000_000, {"build: prologue": (2 * one["build: prologue"], 6_000)})
+    assert slow["build: prologue"] == pytest.approx(2 * large["build: prologue"])  # a machine of half the speed
     own = single_steps(2000, {"sources": (7.0, 1000), "filter: prologue": (1.0, 1000)})
     assert own["sources"] == pytest.approx(14.0) and own["filter: prologue"] == pytest.approx(2.0)
 
