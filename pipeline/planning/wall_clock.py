@@ -12,8 +12,8 @@ from pipeline.planning.cost_model import Cost, Forecast
 GPU, WORKER, ALONE = "gpu", "worker", "one process"
 
 # Steps that one process does while all others wait: seconds, measured at a number of photographs (BENCHMARKS.md: the rehearsal,
-# near-duplicates), and the power of growth, up to a number of photographs and beyond it. The search for near-duplicates compares all
-# pairs up to 100,000 photographs, and uses an index beyond (``benchmarks/run_steps.py`` measures it at 10,000 and 100,000). A run's
+# near-duplicates), and the power of growth, up to a number of photographs and beyond it. The search for near-duplicates compares
+# all pairs up to 100,000 photographs, and uses an index beyond (benchmarks/run_steps.py measures it at 10,000 and 100,000). A run's
 # own receipts replace the seconds.
 ALL_PAIRS = 100_000
 SINGLE: dict[str, list[tuple[float, int, float]]] = {
