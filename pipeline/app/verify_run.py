@@ -89,8 +89,9 @@ def _require_same_photos(session: Session, display: "Display") -> None:
     settings, plan = session.recipe.ingest, session.run.plan
     with display.counting("looking at input files") as tick:
         sources = scan_sources(
-            settings.source, plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick
-        )
+            settings.source, plan.work_shards, near_bits=settings.near_duplicate_bits, limit=settings.limit, tick=tick,
+            access=settings.lists,
+        ).with_splits(plan.splits)  # fmt: skip
     if sources.digest != plan.sources_digest:
         raise RefusedError(
             f"'{settings.source}' no longer holds the photographs that this run was made from, so ingest cannot be repaired: "

@@ -82,6 +82,7 @@ def audit_receipts(run: Run, stages: Sequence[Stage]) -> ReceiptAudit:
             if stem != name and ".partial." not in name and (stem in STEPS or stem.isdigit()):
                 _enter(audit, run, stage, stem)
         _compare_recipes(audit, run, stage)
+        _compare_environments(audit, stage)
     return audit
 
 
@@ -165,6 +166,18 @@ def _compare_recipes(audit: ReceiptAudit, run: Run, stage: Stage) -> None:
     for path, changes in other.items():
         what = f"made with another recipe than its neighbours ({'; '.join(changes)})"
         audit.findings.append(Finding(DAMAGE, path, what, REPAIR, stage.name, path))
+
+
+def _compare_environments(audit: ReceiptAudit, stage: Stage) -> None:
+    """A note where shards of one stage were made with other libraries or processors: they are sound, but not the same bytes."""
+    known = [receipt.environment for receipt in audit.shards[stage.name].values() if receipt.environment]
+    others = [environment for environment in known if environment != known[0]]
+    if others:
+        different = "; ".join(difference(known[0], others[0]))
+        what = f"{len(others)} of {len(known)} shards were made with other versions or processors ({different})"
+        audit.findings.append(
+            Finding(NOTE, stage.name, what, "docs/storage.md says what the same bytes are", stage.name)
+        )
 
 
 def freshness(run: Run, stages: Sequence[Stage], audit: ReceiptAudit) -> Iterator[Finding]:

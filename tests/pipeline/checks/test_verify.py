@@ -392,3 +392,13 @@ def test_foreign_and_newer_directories_get_one_line(monkeypatch, capsys, tmp_pat
     ended, out, err = program(monkeypatch, capsys, command, "--work", tmp_path)
     assert (ended, out) == (code, "") and words in err and err.count("\n") == 1
     assert len(os.listdir(tmp_path)) == (1 if plan is None else 2)
+
+
+def test_shards_of_another_machine_are_a_note(session, work):
+    path = work / "embed/000001.receipt.json"
+    environment = json.loads(path.read_text())["environment"]
+    edit(path, environment={**environment, "processor": "x86_64 other"})
+    verification = check(session)
+    (note,) = [f for f in verification.findings if f.severity == NOTE]
+    assert note.where == "embed" and "1 of 3 shards were made with other versions or processors (processor: " in note.what
+    assert bad(verification) == set()
