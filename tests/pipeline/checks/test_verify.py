@@ -400,5 +400,7 @@ def test_shards_of_another_machine_are_a_note(session, work):
     edit(path, environment={**environment, "processor": "x86_64 other"})
     verification = check(session)
     (note,) = [f for f in verification.findings if f.severity == NOTE]
-    assert note.where == "embed" and "1 of 3 shards were made with other versions or processors (processor: " in note.what
+    assert (
+        note.where == "embed" and "1 of 3 shards were made with other versions or processors (processor: " in note.what
+    )
     assert bad(verification) == set()
