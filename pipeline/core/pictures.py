@@ -4,7 +4,7 @@ import importlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 
@@ -23,6 +23,7 @@ _CUT = ("truncated", "not enough", "end of file", "unexpected end", "incomplete"
 SRGB_TOLERANCE = 2  # levels of 255: profiles that differ by less from sRGB round differently, no more
 
 
+ALLOWED = "PROCROP_MAX_PIXELS"  # of the environment: how many pixels a picture may have
 MOST_PIXELS = 178_956_970  # beyond which a picture must be allowed: half a gigabyte of RGB
 END_OF_JPEG = b"\xff\xd9"
 # What other programs call pictures, and the package that teaches Pillow to read them; none for raw files of cameras.
@@ -76,7 +77,10 @@ def decoder_errors() -> Iterator[None]:
     except (ProcropError, SampleError, PictureError, MemoryError, ImportError):
         raise
     except Image.DecompressionBombError as error:
-        raise PictureError("bomb", str(error)) from error
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise PictureError(
+            "bomb", f"more than {most:,} pixels; set {ALLOWED}=N to allow N, if the file is trusted"
+        ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -92,6 +96,13 @@ def allow_pixels(most: int) -> None:
     """Let Pillow open pictures of so many pixels, for the rest of this process; callers check the size of each."""
     if Image.MAX_IMAGE_PIXELS is not None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
+
+
+def allow_by_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """Let Pillow open pictures of as many pixels as ``ALLOWED`` says, if it says a number."""
+    wanted = environment.get(ALLOWED, "")
+    if wanted.isdecimal():
+        allow_pixels(int(wanted))
 
 
 def with_end_mark(data: bytes) -> bytes | None:
@@ -176,3 +187,6 @@ def is_srgb(profile: bytes | None) -> bool:
     lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(27, 27, 3)
     converted = to_srgb(Image.fromarray(lattice), profile)
     return converted is None or int(np.abs(np.asarray(converted, np.int16) - lattice).max()) <= SRGB_TOLERANCE
+
+
+allow_by_environment()

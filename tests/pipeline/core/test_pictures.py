@@ -11,6 +11,7 @@ from pipeline.core import pictures
 from pipeline.core.errors import SampleError, UsageError
 from pipeline.core.pictures import (
     PictureError,
+    allow_by_environment,
     decoder_errors,
     is_srgb,
     orientation_of,
@@ -186,3 +187,20 @@ def test_what_is_not_read_says_why(monkeypatch):
     assert "develop or export" in why_unsupported("IMG.NEF") and why_unsupported("a.jpg") == why_unsupported("a") == ""
     monkeypatch.setattr(pictures, "PLUGINS", {".heic": "no_such_plug_in"})
     assert "pip install 'procrop-data[formats]'" in why_unsupported("a.heic")
+
+
+def test_the_environment_allows_more_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    sink = io.BytesIO()
+    Image.new("RGB", (100, 50)).save(sink, "PNG")
+    with (
+        pytest.raises(PictureError, match="more than 2,000 pixels; set PROCROP_MAX_PIXELS=N") as caught,
+        decoder_errors(),
+    ):
+        Image.open(io.BytesIO(sink.getvalue()))
+    assert caught.value.reason == "bomb"
+    for words in ("", "many", "-1", "5"):
+        allow_by_environment({"PROCROP_MAX_PIXELS": words})
+        assert Image.MAX_IMAGE_PIXELS == 1000
+    allow_by_environment({"PROCROP_MAX_PIXELS": "5000"})
+    assert Image.open(io.BytesIO(sink.getvalue())).size == (100, 50)
