@@ -51,17 +51,25 @@ def at_work(store: Store, share: ArrayShare, environment: Mapping[str, str] = NO
     """
     me = f"{share.kind}-{share.index:06d}"
     with lock_when_free(lambda: shard_lock(store, LOCKS, me), HELD_LONGEST_S):
-        store.write(CENSUS.format(me), json.dumps(environment, sort_keys=True).encode())
-        for name, holder in live_locks(store, f"{LOCKS}-"):
-            kind = name.removeprefix(f"{LOCKS}-").rpartition("-")[0]
-            if kind not in (share.kind, "once"):
-                raise RefusedError(
-                    f"another array job ({kind}) is at work in '{store.url}': its {holder}; wait for it, or submit this one with "
-                    f"as many tasks (this is {share})"
-                )
-            _refuse_other_environment(store, name.removeprefix(f"{LOCKS}-"), holder, environment)
-        yield
-        store.remove(CENSUS.format(me))
+        store.write(CENSUS.format(me), json.dumps(dict(environment), sort_keys=True).encode())
+        try:
+            _refuse_other_arrays(store, share, environment)
+            yield
+        finally:
+            store.remove(CENSUS.format(me))
+
+
+def _refuse_other_arrays(store: Store, share: ArrayShare, environment: Mapping[str, str]) -> None:
+    """Raise RefusedError when a live task divides the shards in another way, or would compute something else."""
+    for name, holder in live_locks(store, f"{LOCKS}-"):
+        task = name.removeprefix(f"{LOCKS}-")
+        kind = task.rpartition("-")[0]
+        if kind not in (share.kind, "once"):
+            raise RefusedError(
+                f"another array job ({kind}) is at work in '{store.url}': its {holder}; wait for it, or submit this one with "
+                f"as many tasks (this is {share})"
+            )
+        _refuse_other_environment(store, task, holder, environment)
 
 
 def _refuse_other_environment(store: Store, task: str, holder: str, ours: Mapping[str, str]) -> None:
