@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from pipeline.core.actor_resources import ActorResources
 from pipeline.core.records import CANVAS, PHOTO
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Stage
+from stages.backends.base.plugin_code import PluginCode
 from stages.backends.registry import Models, ModelSettings, models_of
 from stages.build import Build, BuildSettings
 from stages.caption import CaptionStage
@@ -17,6 +18,7 @@ from stages.filter import Filter, FilterSettings
 from stages.ingest import Ingest, IngestSettings
 from stages.outpaint import Outpaint, OutpaintSettings
 from stages.perceive import Perceive, PerceiveSettings
+from stages.plugin_stages import PLUGIN_STAGE, PluginStageSettings, credit_of, with_plugins
 from stages.propose import Propose, ProposeSettings
 from stages.refine import RefineRound, RefineSettings, round_name
 from stages.retrieve import Retrieve, RetrieveSettings
@@ -38,6 +40,7 @@ class Recipe(Settings):
             counted: a folder may hold anything.
         models: backends by role.
         train: of the cropper.
+        stages: of other packages, each with its ``kind``, which run beside the recipe's own.
         ray: resources of one actor by stage, where they differ from the defaults.
     """
 
@@ -56,7 +59,16 @@ class Recipe(Settings):
     embed: EmbedSettings = EmbedSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     train: TrainSettings = TrainSettings()
+    stages: tuple[Annotated[SerializeAsAny[PluginStageSettings], PLUGIN_STAGE], ...] = ()
     ray: dict[Verb, ActorResources] = Field(default_factory=dict)
+
+    @property
+    def plugins(self) -> dict[str, PluginCode]:
+        """Key of the recipe -> code of the plug-in that it names."""
+        stages = {f"stages.{number}": chosen.code for number, chosen in enumerate(self.stages)}
+        models = {f"models.{role}": chosen.code for role, chosen in self.models.plugins.items()}
+        proposer = {"refine.proposer": self.refine.proposer.code} if self.refine.proposer else {}
+        return {**models, **proposer, **stages}
 
     @model_validator(mode="after")
     def _named_alike(self) -> "Recipe":
@@ -72,7 +84,8 @@ def stages_of(recipe: Recipe) -> list[Stage]:
 
 def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
     """The same around models that are built already."""
-    return [
+    credits = [*models.credits(), *(credit_of(chosen) for chosen in recipe.stages)]
+    own: list[Stage] = [
         Ingest(recipe.ingest),
         Perceive(PHOTO, recipe.perceive, models.segmenter, models.encoder, faces=models.faces),
         Dedup(),
@@ -85,7 +98,8 @@ def stages_with(recipe: Recipe, models: Models) -> list[Stage]:
             for number in range(1, recipe.refine.rounds + 1)
         ),
         Filter(recipe.filter, round_name(recipe.refine.rounds)),
-        Build(recipe.build, models.scorer, models.encoder, models.credits()),
+        Build(recipe.build, models.scorer, models.encoder, credits),
         Embed(recipe.embed),
         Retrieve(recipe.retrieve, models.encoder, recipe.models.encoder.model_dump(mode="json")),
     ]
+    return with_plugins(own, recipe.stages)

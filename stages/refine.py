@@ -9,10 +9,11 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from pipeline.core.geometry import Box, cover, shift_inside, snap_aspect, whole_pixels
 from pipeline.core.json_types import JsonObject
@@ -21,6 +22,7 @@ from pipeline.core.seeds import seed_for
 from pipeline.core.settings import Settings
 from pipeline.core.stage import Outcome, Shard, Stage, Task
 from stages.backends.base.picture import LazyPicture, unpack_maps, unpack_mask
+from stages.backends.base.plugin_models import PluginSettings, plugin_only
 from stages.backends.base.protocols import BoxProposer, Scorer
 from stages.backends.proposers.cropper import CropperBoxes
 from stages.canvases.canvas_faces import CanvasFaces
@@ -48,6 +50,7 @@ class RefineSettings(Settings):
         aspects: width over height that moves snap to, used as they are and inverted.
         cropper: folder of a trained cropper whose boxes join the first round; "" for none.
         cropper_boxes: number of its best boxes.
+        proposer: plug-in whose boxes join the first round in place of a cropper's.
         micro_batch: canvases scored together.
     """
 
@@ -62,10 +65,13 @@ class RefineSettings(Settings):
     aspects: tuple[float, ...] = (1.0, 1.25, 1.3333, 1.4, 1.5, 1.7778)
     cropper: str = ""
     cropper_boxes: int = Field(8, ge=1)
+    proposer: Annotated[SerializeAsAny[PluginSettings] | None, plugin_only("proposer")] = None
     micro_batch: int = Field(8, ge=1)
 
-    def box_proposer(self) -> CropperBoxes | None:
-        """The cropper that adds candidates; nothing is loaded yet."""
+    def box_proposer(self) -> BoxProposer | None:
+        """The plug-in or cropper that adds candidates; nothing is loaded yet."""
+        if self.proposer is not None:
+            return self.proposer.build()
         return CropperBoxes(self.cropper, self.cropper_boxes) if self.cropper else None
 
 
@@ -148,7 +154,7 @@ class RefineRound(Stage[_Candidates]):
 
     def settings(self) -> JsonObject:
         # Where the cropper lies shapes nothing, its digest is among the models; without one, no number of its boxes does either.
-        apart = {"rounds", "cropper"} | (set() if self._cropper is not None else {"cropper_boxes"})
+        apart = {"rounds", "cropper", "proposer"} | (set() if self._cropper is not None else {"cropper_boxes"})
         return self._settings.model_dump(mode="json", exclude=apart)
 
     def models(self) -> dict[str, str]:

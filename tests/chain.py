@@ -49,7 +49,7 @@ def recipe_for(source: Path, **over) -> Recipe:
         "retrieve": {"k": 3},
     }
     for key, value in over.items():
-        data[key] = {**data[key], **value} if isinstance(value, dict) else value
+        data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
     return Recipe.model_validate(data)
 
 

@@ -29,6 +29,7 @@ pipeline/cli/test_crop.py: pipeline.app.crop_files inputs outputs resume; procro
 pipeline/cli/test_crop.py: pipeline.app.crop_files crop_photos entries
 pipeline/cli/test_doctor.py: pipeline.app machine_checks; stages.backends catalogue smoke_test
 procrop_model/faces/test_detector.py: stages.backends.vision faces
+stages/backends/base/test_plugin_models.py: stages.backends.base plugin_settings
 pipeline/cli/test_eval.py: pipeline.app calibrate_scorers; pipeline.app.public_sets convert
 pipeline/cli/test_eval.py: pipeline.app result_stamp; pipeline.app.public_sets cad_writer to_shards
 pipeline/cli/test_eval.py: pipeline.app.cropper evaluate evaluate_public_set evaluation_report evaluation_request measured_models

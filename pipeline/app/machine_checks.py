@@ -5,12 +5,16 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.core.processor import usable_cores
+
+if TYPE_CHECKING:
+    from stages.backends.base.plugin_code import PluginCode
 
 LEAST = {"torch": "2.11", "diffusers": "0.35", "transformers": "4.56"}
 MODELS_EXTRA = ("segment-anything", "timm")
@@ -119,6 +123,11 @@ def check_gpu_roles(roles: Collection[str], *, has_gpu: bool) -> list[Check]:
     found = f"none, but this recipe is for a GPU ({', '.join(sorted(roles))}): run it on a machine with one, or choose "
     # A scorer or an encoder of this size is slow on a processor; a painter takes minutes a canvas.
     return [Check("GPU", f"{found}embedded models ('procrop-data models')", "outpainter" not in roles)]
+
+
+def check_plugins(plugins: "Mapping[str, PluginCode]") -> list[Check]:
+    """Package, version, address and digest of the code of other packages that a recipe runs, by the key that names it."""
+    return [Check("plug-in", f"{key}: {code.text()}") for key, code in plugins.items()]
 
 
 def has_gpu() -> bool:

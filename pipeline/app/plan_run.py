@@ -123,14 +123,14 @@ def _rates(given: Sequence[str], stages: "Sequence[Stage]") -> dict[str, float]:
 def _digests(stage: "Stage") -> dict[str, str]:
     """Digests of a stage's models by role; a run can be planned before their weights are on this machine."""
     try:
-        return stage.models()
+        return stage.digests()
     except ModelError:
         return {f"of {stage.name}": "not on this machine yet (see 'procrop-data doctor')"}
 
 
 def _forecast(planned: "PlannedRun", *, photos: int, fleet: "Fleet") -> "tuple[Forecast, PlannedSize]":
     from pipeline.app.plan_fleet import PlannedSize
-    from pipeline.planning.cost_model import REFERENCE, REFERENCE_KEPT, Size, forecast, rates_of
+    from pipeline.planning.cost_model import REFERENCE, REFERENCE_KEPT, UNKNOWN, Size, forecast, rates_of
     from stages.photos.source_readers import list_inputs
 
     recipe, run = planned.recipe, planned.run
@@ -140,7 +140,7 @@ def _forecast(planned: "PlannedRun", *, photos: int, fleet: "Fleet") -> "tuple[F
     variants = recipe.outpaint.variants * (1 - held_out) + recipe.outpaint.held_out_variants * held_out
     rates = {stage.name: rates_of(run.receipts(stage.name)) if run else None for stage in planned.stages}
     for name, samples_a_second in planned.rates.items():
-        rates[name] = (1 / samples_a_second, (rates[name] or REFERENCE[verb_of(name)])[1])
+        rates[name] = (1 / samples_a_second, (rates[name] or REFERENCE.get(verb_of(name), UNKNOWN))[1])
     painted, kept = (run.receipts("outpaint"), run.receipts("filter")) if run else ([], [])
     share = sum(r.n_kept for r in kept) / max(1, sum(r.n_in for r in painted)) if kept else REFERENCE_KEPT
     size = Size(count, round(count * variants), share)

@@ -41,9 +41,9 @@ def open_session(config: str, work: str, overrides: Sequence[str] | None, *, sta
     store = open_store(work)
     plan = load_plan(store)
     recipe = recipe_for(config, overrides or [], plan)
-    body = recipe.model_dump(mode="json")
+    stages, body = stages_of(recipe), recipe.model_dump(mode="json")
     frozen = freeze_plan(store, Plan(recipe.name, recipe.seed, recipe.work_shards, body), start=start)
-    return Session(recipe, Run(store, frozen), stages_of(recipe))
+    return Session(recipe, Run(store, frozen), stages)
 
 
 def with_plan(session: Session, plan: "Plan") -> Session:

@@ -121,6 +121,14 @@ class TableRows(Protocol):
     def __call__(self, stage: str, shard: int, record: type[R], /) -> list[R]: ...
 
 
+class PluginSource(Protocol):
+    """The code of a stage of another package."""
+
+    @property
+    def digest(self) -> str:
+        """Package, version, and a hash of its source."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """What a stage may read while it works on one shard.
@@ -176,6 +184,8 @@ class Stage(ABC, Generic[P]):
     prologue_needed / epilogue_needed: whether it works over all shards before or after its own.
     regroups: its shards are not the run's work shards; it reads upstream through its prologue only.
     reads_shared: files of other stages' prologues that its own prologue reads, as ``stage/file``.
+    plugin: code of a stage of another package; its digest is part of the stage's recipe.
+    hidden_by: upstream stages whose dropped samples it does not see, in whatever table it reads.
     """
 
     name: str
@@ -191,6 +201,8 @@ class Stage(ABC, Generic[P]):
     epilogue_needed: bool = False
     regroups: bool = False
     reads_shared: tuple[str, ...] = ()
+    plugin: PluginSource | None = None
+    hidden_by: tuple[str, ...] = ()
 
     @property
     def verb(self) -> str:
@@ -209,6 +221,10 @@ class Stage(ABC, Generic[P]):
     def models(self) -> dict[str, str]:
         """Role -> digest of each model that shapes the output."""
         return {}
+
+    def digests(self) -> dict[str, str]:
+        """``models``, and under ``plug-in`` the digest of the stage's own code where that is of another package."""
+        return self.models() if self.plugin is None else {**self.models(), "plug-in": self.plugin.digest}
 
     @abstractmethod
     def tasks(self, shard: Shard) -> list[Task[P]]:

@@ -61,7 +61,7 @@ def _libraries() -> dict[str, str]:
 
 def _models(stage: Stage) -> dict[str, str]:
     try:
-        return {f"model of {stage.name}: {role}": digest for role, digest in stage.models().items()}
+        return {f"model of {stage.name}: {role}": digest for role, digest in stage.digests().items()}
     except ModelError as error:
         return {f"model of {stage.name}": f"{MISSING} ({error})"}
 

@@ -24,6 +24,7 @@ REFERENCE: dict[str, tuple[float, float]] = {
     "embed": (0.001, 30_000),
     "retrieve": (0.001, 410),
 }
+UNKNOWN = (0.0, 0.0)  # of the stages of plug-ins
 REFERENCE_KEPT = 0.79  # of canvases, by the same run: 52 of 66
 FILES_A_SHARD = 3  # tar, table and receipt
 
@@ -136,7 +137,7 @@ def forecast(
     costs = []
     for name, shards in stages.items():
         own = measured.get(name)
-        seconds, written = own or REFERENCE[verb_of(name)]
+        seconds, written = own or REFERENCE.get(verb_of(name), UNKNOWN)
         samples = samples_of(name, size)
         costs.append(
             Cost(name, samples, shards, round(samples * seconds, 3), round(samples * written), own is not None)

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -52,6 +53,10 @@ def mistake_text(model: type[BaseModel], error: ValidationError) -> str:
     key, last = _key(steps), steps[-1]
     if kind == "value_error":  # our own sentence, of a validator
         return ": ".join([*filter(None, [key]), str(first["ctx"]["error"])])
+    if kind == "plugin":  # in the settings of a plug-in, whose class is known only since the recipe names it
+        return f"{key}: plug-in '{first['input'] if isinstance(first['input'], str) else first['input']['kind']}': " + (
+            mistake_text(first["ctx"]["settings"], first["ctx"]["error"])
+        )
     if kind == "extra_forbidden":
         return _unknown_key(model, steps)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -75,7 +80,15 @@ def _unknown_key(model: type[BaseModel], steps: Sequence[_Step]) -> str:
 def _wrong_kind(key: str, annotation: object, given: object) -> str:
     kinds = kinds_of(annotation)
     kind = given.get("kind") if isinstance(given, Mapping) else given
-    return f"{key} = {_without_users(repr(kind))}: give {any_of(kinds)}{did_you_mean(str(kind), kinds)}"
+    kinds += [name for role, name in _plugins() if role == key.rpartition(".")[2]]
+    hint = did_you_mean(str(kind), kinds)
+    return f"{key} = {_without_users(repr(kind))}: give {any_of(kinds)}{hint}, or a plug-in as package.module:Name"
+
+
+def _plugins() -> list[tuple[str, str]]:
+    """(role, kind) of the plug-ins that are installed."""
+    names = (point.name.partition(".") for point in entry_points(group="procrop_data.backends"))
+    return [(role, kind) for role, _, kind in names]
 
 
 def _close_choice(step: _Step, given: object) -> str:

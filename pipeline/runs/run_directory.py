@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import DamagedDataError, MissingUpstreamError, ProcropError
 from pipeline.core.records import PLACE_OF_SOURCE
 from pipeline.core.seeds import digest_of
-from pipeline.core.stage import R, Rows, Shard, Stage, Tables, verb_of
+from pipeline.core.stage import KEPT, R, Rows, Shard, Stage, Tables, verb_of
 from pipeline.runs.plan import Plan
 from pipeline.runs.receipts import Receipt, StageRecipe
 from pipeline.shards import parquet
@@ -186,7 +186,16 @@ class Run:
 
         def rows(name: str, record: type[R]) -> list[R]:
             _require_declared(stage, name, parquet.columns_of(record))
-            return list(rows_of(name, record))
+            keys = hidden()
+            return [row for row in rows_of(name, record) if not keys or getattr(row, "key", "") not in keys]
+
+        @cache
+        def hidden() -> frozenset[str]:
+            """Keys that a stage of ``hidden_by`` dropped."""
+            columns = ["key", "status"]
+            tables = [self._decoded(*table(name), columns) for name in stage.hidden_by]
+            dropped = [each.filter(pc.not_equal(each["status"], KEPT))["key"].to_pylist() for each in tables]
+            return frozenset(key for keys in dropped for key in keys)
 
         @cache
         def places(name: str) -> tuple[str, dict[str, _ImagePlace]]:
@@ -281,4 +290,4 @@ def _require_declared(stage: Stage, upstream: str, columns: Iterable[str] | None
 
 def recipe_of(stage: Stage) -> StageRecipe:
     """The recipe of a stage as receipts record it."""
-    return {"version": stage.version, "settings": stage.settings(), "models": stage.models()}
+    return {"version": stage.version, "settings": stage.settings(), "models": stage.digests()}

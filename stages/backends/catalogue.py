@@ -10,6 +10,7 @@ from typing import TypedDict, get_args
 from pipeline.core.json_types import Json, JsonObject
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.checkpoint_files import files_of, locate
+from stages.backends.base.plugin_code import BACKENDS, PluginCode, PluginError, installed_plugins
 from stages.backends.needed_files import PUBLISHED_GB, files_of_backend, problem_of
 from stages.backends.registry import ModelSettings
 
@@ -78,7 +79,22 @@ def all_backends() -> list[Backend]:
             for kind in get_args(settings.model_fields["kind"].annotation):
                 if kind not in ("off", "none"):
                     backends.append(_backend(role, kind, settings))
-    return backends
+    return [*backends, *(_plugin(name, code) for name, code in installed_plugins(BACKENDS))]
+
+
+def _plugin(name: str, code: PluginCode) -> Backend:
+    """An entry point; one that cannot be used has the reason in place of its package."""
+    role, _, kind = name.partition(".")
+    package = f"plug-in {' '.join(code.distribution)} ({code.address})"
+    try:
+        if role not in ModelSettings.model_fields:
+            raise PluginError(
+                f"its name '{name}' is not ROLE.KIND with a role among {', '.join(ModelSettings.model_fields)}"
+            )
+        licence = str(getattr(code.load(), "licence", "")) or "see its package"
+    except PluginError as error:
+        return Backend(role, kind, f"{package}: {error}", "unknown", 0.0, False)
+    return Backend(role, kind, package, licence, 0.0, True)
 
 
 def _backend(role: str, kind: str, settings: type[BackendSettings]) -> Backend:

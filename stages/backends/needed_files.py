@@ -10,6 +10,7 @@ from pipeline.core.json_types import Json
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.checkpoint_backend import CheckpointSettings
 from stages.backends.base.checkpoint_files import SAFE, TABLES, is_file_name, is_hub_id, locate
+from stages.backends.base.plugin_models import PluginSettings
 from stages.backends.outpainters.diffusion.families import FAMILIES
 from stages.backends.registry import ModelSettings
 
@@ -134,6 +135,8 @@ def _is_published(settings: BackendSettings, model: str) -> bool:
 
 def _names(settings: BackendSettings) -> Iterator[tuple[str, str]]:
     """(setting, value) of each checkpoint that a backend names."""
+    if isinstance(settings, PluginSettings) and not isinstance(settings, CheckpointSettings):
+        return  # what a parameter of its constructor means is not known
     values: Mapping[str, object] = dict(settings)
     unused = {"safety_model"} if values.get("safety") is False else set[str]()
     if settings.kind in ("nima", "chat"):  # the names of a timm network and of a server's model

@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from pipeline.core.settings import Settings
 from stages.backends.base.backend_settings import BackendSettings
-from stages.backends.base.protocols import Captioner, Composer, Encoder, FaceFinder, Outpainter, Scorer, Segmenter
+from stages.backends.base.plugin_models import PluginModel, PluginSettings, pluggable
+from stages.backends.base.protocols import (
+    Captioner,
+    Composer,
+    Encoder,
+    FaceFinder,
+    Model,
+    Outpainter,
+    Scorer,
+    Segmenter,
+)
 from stages.backends.captioners.chat import ChatCaptionerSettings
 from stages.backends.captioners.hub import HubCaptionerSettings
 from stages.backends.captioners.template import CaptionSettings
@@ -42,24 +52,42 @@ class NoComposerSettings(BackendSettings):
 class ModelSettings(Settings):
     """Which model plays each role: its ``kind``, by default the first of the role's, and the settings of that kind."""
 
-    captioner: Annotated[CaptionSettings | HubCaptionerSettings | ChatCaptionerSettings, BY_KIND] = CaptionSettings()
+    captioner: Annotated[
+        SerializeAsAny[CaptionSettings | HubCaptionerSettings | ChatCaptionerSettings], BY_KIND, pluggable("captioner")
+    ] = CaptionSettings()
     outpainter: Annotated[
-        PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings | SmallDiffusionSettings,
+        SerializeAsAny[
+            PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings | SmallDiffusionSettings
+        ],
         BY_KIND,
+        pluggable("outpainter"),
     ] = PatchDiffusionSettings()
-    segmenter: Annotated[U2NetSettings | SamSegmenterSettings, BY_KIND] = U2NetSettings()
-    scorer: Annotated[CompositionScorerSettings | AestheticSettings | EnsembleSettings, BY_KIND] = (
-        CompositionScorerSettings()
+    segmenter: Annotated[SerializeAsAny[U2NetSettings | SamSegmenterSettings], BY_KIND, pluggable("segmenter")] = (
+        U2NetSettings()
     )
-    encoder: Annotated[Lite0Settings | SamEncoderSettings | HubEncoderSettings, BY_KIND] = Lite0Settings()
-    composer: Annotated[NoComposerSettings | SamComposerSettings, BY_KIND] = NoComposerSettings()
-    faces: Annotated[BlazeFaceSettings | NoFacesSettings, BY_KIND] = BlazeFaceSettings()
+    scorer: Annotated[
+        SerializeAsAny[CompositionScorerSettings | AestheticSettings | EnsembleSettings], BY_KIND, pluggable("scorer")
+    ] = CompositionScorerSettings()
+    encoder: Annotated[
+        SerializeAsAny[Lite0Settings | SamEncoderSettings | HubEncoderSettings], BY_KIND, pluggable("encoder")
+    ] = Lite0Settings()
+    composer: Annotated[SerializeAsAny[NoComposerSettings | SamComposerSettings], BY_KIND, pluggable("composer")] = (
+        NoComposerSettings()
+    )
+    faces: Annotated[SerializeAsAny[BlazeFaceSettings | NoFacesSettings], BY_KIND, pluggable("faces")] = (
+        BlazeFaceSettings()
+    )
 
     def of_role(self, role: str) -> BackendSettings:
         """Settings of the model that plays a role; KeyError for a role that does not exist."""
         settings = dict(self)[role]
         assert isinstance(settings, BackendSettings)
         return settings
+
+    @property
+    def plugins(self) -> dict[str, PluginSettings]:
+        """Role -> settings of the models that come from other packages."""
+        return {role: chosen for role, chosen in dict(self).items() if isinstance(chosen, PluginSettings)}
 
     @property
     def gpu_roles(self) -> frozenset[str]:
@@ -106,7 +134,11 @@ class Models:
     def credits(self) -> list[tuple[str, str, str]]:
         """(role, name, licence) of each model, for the dataset's card."""
         built = {field.name: getattr(self, field.name) for field in fields(self)}
-        return [(role, model.name, model.licence) for role, model in built.items() if model is not None]
+        return [(role, _name(model), model.licence) for role, model in built.items() if model is not None]
+
+
+def _name(model: Model) -> str:
+    return f"{model.name} (plug-in {model.code.label})" if isinstance(model, PluginModel) else model.name
 
 
 def models_of(settings: ModelSettings) -> Models:

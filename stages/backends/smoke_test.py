@@ -15,6 +15,7 @@ from pipeline.core.processor import usable_cores
 from pipeline.core.resources import bundled
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.devices import pick_device
+from stages.backends.base.plugin_models import PluginSettings
 from stages.backends.base.protocols import Declined, Encoded, Floats, Image, Model, PaintRequest, Prompts
 from stages.backends.catalogue import Measurement, remember_measurement
 from stages.backends.registry import Models, ModelSettings, models_of
@@ -112,6 +113,10 @@ def _tried(role: str, settings: BackendSettings, model: Model, make_sample: Call
         rate = 1 / max(1e-6, time.perf_counter() - started)
     except (ProcropError, SampleError, ImportError, ValueError, RuntimeError) as error:
         return Trial(role, model.name, False, " ".join(str(error).split()) or type(error).__name__)
+    except Exception as error:
+        if not isinstance(settings, PluginSettings):
+            raise
+        return Trial(role, model.name, False, " ".join(f"{type(error).__name__}: {error}".split()))
     grown = (psutil.Process().memory_info().rss - before) / 2**20
     memory = cuda() if cuda else max(0.0, grown)
     device = pick_device(settings.runs_on)

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from pipeline.core.errors import ModelError
 from pipeline.core.seeds import digest_of
 from stages.backends.base.backend_settings import BackendSettings
 from stages.backends.base.picture import LazyPicture, Maps, MaskGrid
+from stages.backends.base.plugin_models import pluggable
 from stages.backends.base.protocols import Floats, Image, Scorer
 from stages.backends.scorers.aesthetic import AestheticSettings
 from stages.backends.scorers.composition import CompositionScorer, CompositionScorerSettings
@@ -33,9 +34,14 @@ class EnsembleSettings(BackendSettings):
     """
 
     kind: Literal["ensemble"]
-    members: tuple[Annotated[AestheticSettings | CompositionScorerSettings, Field(discriminator="kind")], ...] = Field(
-        min_length=1
-    )
+    members: tuple[
+        Annotated[
+            SerializeAsAny[AestheticSettings | CompositionScorerSettings],
+            Field(discriminator="kind"),
+            pluggable("scorer"),
+        ],
+        ...,
+    ] = Field(min_length=1)
     weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
     calibration: str = "calibration.json"
     keep: int = Field(0, ge=0)
