@@ -92,10 +92,21 @@ def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def pairwise_ious(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU [N, M] of boxes [N, 4] with others [M, 4], xyxy; 0 for a box without area."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas, more = (np.clip(rows[:, 2:] - rows[:, :2], 0, None).prod(1) for rows in (boxes, others))
-    ious: NDArray[np.float64] = shared / np.maximum(areas[:, None] + more[None] - shared, 1e-9)
+    """IoU [N, M] of boxes [N, 4] with others [M, 4], xyxy; 0 for a box without area.
+
+    Side by side: operations along a last axis of 2 or 4 numbers take ten times as long.
+    """
+    left, top, right, bottom = np.ascontiguousarray(boxes.T)[:, :, None]  # [N, 1] each
+    lefts, tops, rights, bottoms = np.ascontiguousarray(others.T)[:, None]  # [1, M] each
+    shared = np.maximum(np.minimum(right, rights) - np.maximum(left, lefts), 0)  # [N, M]
+    shared *= np.maximum(np.minimum(bottom, bottoms) - np.maximum(top, tops), 0)
+    union = _areas(left, top, right, bottom) + _areas(lefts, tops, rights, bottoms) - shared
+    ious: NDArray[np.float64] = shared / np.maximum(union, 1e-9)
     return ious
+
+
+def _areas(
+    left: NDArray[np.float64], top: NDArray[np.float64], right: NDArray[np.float64], bottom: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    areas: NDArray[np.float64] = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    return areas
