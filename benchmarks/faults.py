@@ -1,121 +1,120 @@
-"""Kill a run at random moments, over and over, until it is done: nothing lost, nothing doubled, every byte as undisturbed.
+"""Disturb runs in seven ways on four kinds of store: nothing is lost, nothing doubled, nothing wrong is certified.
 
-``kill -9`` of the whole process group, of one worker alone, or SIGTERM, after a random time over the length of a run. A run
-that was killed is started again, and killed again, up to five times; then it is left to end, and compared.
+    procrop-data bench faults [--disturbances 500] [--kills 20] [--seed 0]
+
+The disturbances happen within this process, to runs of three tiny stages; two writers of one shard make different bytes. After
+each, the run is brought to its end, and repaired if a file was damaged. ``--kills`` then kills whole processes of a larger run.
 """
 
 import argparse
-import os
 import random
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
+from benchmarks.fault_check import Verdict, bring_to_the_end
+from benchmarks.fault_kills import rehearse
+from benchmarks.fault_kinds import KINDS, happens
+from benchmarks.fault_stores import HDFS, LOCAL, NFS, S3, STORES, Place, place_of
 from benchmarks.harness import finish, result
-from benchmarks.kill_tally import Tally, reference_of, say
-from benchmarks.stand_ins import make_photos
+from benchmarks.kill_tally import say
 
-ROOT = Path(__file__).resolve().parents[1]
-PHOTOS = 8
-KILLS_A_RUN = 5
-LONGEST_S = 300.0
-GROUP, WORKER, TERM = "group", "worker", "term"
+SHARES = {LOCAL: 10, NFS: 10, S3: 1, HDFS: 3}  # a request takes longer than a system call
+
+
+@dataclass
+class FaultTally:
+    """What came of the disturbances, by (kind, store). seconds: of each."""
+
+    count: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: Counter[tuple[str, str]] = field(default_factory=Counter)
+    doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wrong: Counter[tuple[str, str]] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    repaired: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, cell: tuple[str, str], verdict: Verdict) -> None:
+        """Count one disturbance."""
+        self.count[cell] += 1
+        self.lost[cell] += verdict.lost
+        self.doubled[cell] += verdict.doubled
+        self.wrong[cell] += verdict.wrong
+        self.repaired += verdict.repaired
+        self.broken += [f"{cell}: {word}" for word in verdict.broken]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every run ended as an undisturbed one."""
+        bad = (self.lost.total(), self.doubled.total(), self.wrong.total(), len(self.broken))
+        return bad == (0, 0, 0, 0)
+
+    def table(self) -> str:
+        """Disturbances by kind and store, with lost/doubled/wrong where there are any."""
+        lines = [f"{'':<14}" + "".join(f"{store:>8}" for store in STORES)]
+        for kind in KINDS:
+            cells = [(kind, store) for store in STORES]
+            lines.append(f"{kind:<14}" + "".join(f"{self._cell(cell):>8}" for cell in cells))
+        return "\n".join(lines)
+
+    def _cell(self, cell: tuple[str, str]) -> str:
+        if not happens(*cell):
+            return "-"
+        bad = (self.lost[cell], self.doubled[cell], self.wrong[cell])
+        return f"{self.count[cell]}" + ("" if not any(bad) else "!" + "/".join(map(str, bad)))
+
+
+def disturb(disturbances: int, seed: int, stores: Sequence[str] = STORES) -> FaultTally:
+    """So many disturbances, spread over kinds and stores; the same for the same seed, but for the threads' moments."""
+    tally, cells = FaultTally(), _cells(disturbances, stores)
+    for kind in stores:
+        with place_of(kind) as place:
+            mine = [cell for cell in cells if cell[1] == kind]
+            for number, cell in enumerate(mine):
+                _one(place, number, cell, random.Random(f"{seed} {number} {cell}"), tally)
+            say(f"{kind}: {len(mine)} disturbances")
+    return tally
+
+
+def _cells(disturbances: int, stores: Sequence[str]) -> list[tuple[str, str]]:
+    """Kind and store of each disturbance."""
+    turns = [(kind, store) for store in stores for kind in KINDS if happens(kind, store) for _ in range(SHARES[store])]
+    return [turns[number * len(turns) // disturbances % len(turns)] for number in range(disturbances)]
+
+
+def _one(place: Place, number: int, cell: tuple[str, str], dice: random.Random, tally: FaultTally) -> None:
+    began, name = time.perf_counter(), f"run-{number:04d}"
+    actors = KINDS[cell[0]](place, name, dice)
+    tally.add(cell, bring_to_the_end(place, name, actors))
+    tally.seconds.append(time.perf_counter() - began)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="bench faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--disturbances", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=20, help="of whole processes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=60, help="stop after so many, with the kills done by then")
+    parser.add_argument("--minutes", type=float, default=60, help="stop the kills after so many")
     options = parser.parse_args(arguments)
+    tally = disturb(options.disturbances, options.seed)
+    print(tally.table())
+    for line in tally.broken:
+        print(line)
     with tempfile.TemporaryDirectory(prefix="procrop-faults-") as home:
-        tally = rehearse(Path(home), options.kills, options.seed, options.minutes)
+        kills = rehearse(Path(home), options.kills, options.seed, options.minutes)
     finish(
         result(
-            "faults", "seconds a run with its kills", {"ours": tally.seconds}, higher_is_better=False,
-            env={"cache": "warm", "workers": 2, "photographs": PHOTOS}, kills=tally.total, by_kind=tally.kills,
-            lost=tally.lost, doubled=tally.doubled, different_files=tally.different, unended=tally.unended,
-            digests_equal=tally.clean,
+            "faults", "seconds a disturbance", {"ours": tally.seconds}, higher_is_better=False,
+            env={"stores": ", ".join(STORES)}, disturbances=tally.count.total(), lost=tally.lost.total(),
+            doubled=tally.doubled.total(), certified_wrong=tally.wrong.total(), broken=len(tally.broken),
+            repaired=tally.repaired, process_kills=kills.total, kills_by_kind=kills.kills, kills_clean=kills.clean,
+            digests_equal=tally.clean and kills.clean,
         )
     )  # fmt: skip
-    if not tally.clean:
+    if not (tally.clean and kills.clean):
         sys.exit(1)
-
-
-def rehearse(home: Path, kills: int, seed: int, minutes: float) -> Tally:
-    """Kill until ``kills`` of them have hit a living run, or the time is over."""
-    source, draw, tally = home / "photos", random.Random(seed), Tally({GROUP: 0, WORKER: 0, TERM: 0})
-    make_photos(source, PHOTOS, (320, 240))
-    started = time.monotonic()
-    if _start(source, home / "undisturbed").wait(LONGEST_S) != 0:
-        raise RuntimeError("the undisturbed run failed")
-    tally.length = time.monotonic() - started
-    undisturbed = reference_of(source, home / "undisturbed")
-    say(f"undisturbed: {tally.length:.1f} s, {len(undisturbed[0])} files, {sum(undisturbed[1].values())} rows")
-    while tally.total < kills and time.monotonic() - started < minutes * 60:
-        work = home / f"run-{tally.runs:04d}"
-        begun = time.monotonic()
-        ended = _harass(source, work, min(KILLS_A_RUN, kills - tally.total), draw, tally)
-        tally.seconds.append(time.monotonic() - begun)
-        tally.runs += 1
-        if not ended:
-            tally.unended += 1
-            say(f"run {tally.runs} did not end: see {shutil.copytree(work, tempfile.mkdtemp() + '/work')}")
-        else:
-            tally.compare(source, work, undisturbed)
-        shutil.rmtree(work)
-        say(f"{tally.total} of {kills} kills, {tally.runs} runs: lost {tally.lost}, doubled {tally.doubled}, "
-            f"different files {tally.different}")  # fmt: skip
-    return tally
-
-
-def _harass(source: Path, work: Path, kills: int, draw: random.Random, tally: Tally) -> bool:
-    """One run, killed and started anew until it is done; whether it ended well."""
-    for number in range(kills):
-        process, started = _start(source, work), time.monotonic()
-        kind = draw.choice((GROUP, GROUP, WORKER, TERM))
-        try:
-            process.wait(draw.uniform(0, tally.length))
-        except subprocess.TimeoutExpired:
-            tally.kills[kind] += _strike(process, kind)
-        # After a worker's death the run must end by itself; after SIGTERM, with 130 and soon.
-        code = process.wait(LONGEST_S)
-        if code == 0:
-            if number == 0:
-                tally.length = time.monotonic() - started  # on a shared machine a run takes now this long, now that
-            return True
-        if code not in (130, -signal.SIGKILL, -signal.SIGTERM):
-            return False
-    return _start(source, work).wait(LONGEST_S) == 0
-
-
-def _strike(process: subprocess.Popen[bytes], kind: str) -> int:
-    """How many kills that was: 0 when there was nothing left to kill."""
-    if kind == GROUP:
-        os.killpg(process.pid, signal.SIGKILL)
-        return 1
-    if kind == TERM:
-        process.send_signal(signal.SIGTERM)
-        return 1
-    try:
-        workers = [
-            child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
-        ]
-        random.Random(process.pid).choice(workers).kill()
-    except (psutil.Error, IndexError):
-        return 0
-    return 1
-
-
-def _start(source: Path, work: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "benchmarks.fault_run", str(source), str(work)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, start_new_session=True, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)

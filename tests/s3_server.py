@@ -67,6 +67,7 @@ def proxy(upstream: str) -> Iterator[tuple[str, Faults]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for the acknowledgement of its header
         timeout = 30
 
         def log_message(self, *args) -> None:
@@ -184,6 +185,7 @@ def s3_server(patch) -> Iterator[tuple[str, Faults, "object"]]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    patch.setattr("werkzeug.serving.WSGIRequestHandler.disable_nagle_algorithm", True)
     patch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)  # so that a small file can go up in parts
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server.start()

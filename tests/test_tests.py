@@ -19,7 +19,7 @@ faults/test_bad_input.py: pipeline.core errors settings; pipeline.runs plan
 faults/test_bad_photos.py: pipeline.core resources
 faults/test_failed_samples.py: pipeline.engine shard_runner
 pipeline/app/bundled_model/test_train.py: pipeline.app.bundled_model photograph_list
-pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources; pipeline.runs final_shard_diff
+pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources training_lock; pipeline.runs final_shard_diff
 pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names tar
 pipeline/checks/test_verify.py: pipeline.app verify_run
 pipeline/checks/test_verify.py: pipeline.checks byte_audit receipt_audit repair; pipeline.cli verify; pipeline.storage open_store
@@ -48,7 +48,7 @@ pipeline/planning/test_wall_clock.py: pipeline.cli plan
 pipeline/report/test_page.py: pipeline.report album canvases charts cropper flow leaks overview paint reader rejects scores
 pipeline/report/test_page.py: pipeline.report seam section strip; pipeline.shards contact_sheet
 pipeline/shards/test_dataset.py: pipeline.shards write_shard
-pipeline/storage/test_object_store.py: pipeline.storage base fsspec_client retry stale_uploads
+pipeline/storage/test_object_store.py: pipeline.storage base fsspec_client retry s3 stale_uploads
 pipeline/storage/test_webhdfs.py: pipeline.storage hdfs
 procrop_model/datasets/test_readers.py: procrop_model.datasets cad checks cpc fcdb flms gaicd labelled registry sacd tree
 procrop_model/evaluation/test_baselines.py: procrop_model.evaluation smartcrop

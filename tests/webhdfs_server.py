@@ -98,6 +98,7 @@ def webhdfs_server() -> Iterator[tuple[str, Tree]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for the acknowledgement of its header
 
         def log_message(self, *args) -> None:
             pass

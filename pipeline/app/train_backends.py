@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.app.progress_bar import progress_bar
+from pipeline.app.training_lock import training_lock
 from pipeline.core.errors import UsageError
 from pipeline.core.resources import bundled
 
@@ -68,7 +69,7 @@ def train_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> "Score
 
     photos = _photo_folder(request.photos)
     torch.set_num_threads(1)  # the bundled weights were made so; more threads change the last bits
-    with progress_bar("train-scorer", quiet) as progress:
+    with training_lock(Path(request.out)), progress_bar("train-scorer", quiet) as progress:
         return train_composition_scorer(
             photos,
             Path(request.out),
@@ -97,7 +98,7 @@ def recalibrate_scorer_model(request: ScorerRequest, *, quiet: bool = False) -> 
     splits = {row.key: row.split for row in rows}
     canvases = ((canvas, splits[canvas.key]) for canvas in Canvases(tables, len(splits)))
     torch.set_num_threads(1)
-    with progress_bar("train-scorer", quiet) as progress:
+    with training_lock(Path(request.out)), progress_bar("train-scorer", quiet) as progress:
         return recalibrate(
             Path(request.out), canvases, U2NetSegmenter(), request.seed,
             progress=lambda step, done, total: progress(done, total, name=step),
@@ -116,7 +117,7 @@ def train_outpainter_model(request: OutpainterRequest, *, quiet: bool = False) -
     settings = OutpainterTraining(
         seed=request.seed, steps=request.steps, size=request.size, width=request.width, batch=request.batch
     )
-    with progress_bar("train-outpainter", quiet) as progress:
+    with training_lock(Path(request.out)), progress_bar("train-outpainter", quiet) as progress:
         return train_small_outpainter(
             photos, Path(request.out), settings, device=request.device, resume=request.resume, progress=progress
         )

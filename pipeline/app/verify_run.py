@@ -82,6 +82,18 @@ def repair_session(
     return repair(run, session.stages, verification, RepairTools(executor, display))
 
 
+def sweep_session(session: Session) -> "list[Finding]":
+    """Remove files that writers of this program left and no receipt names; gives a note on each. None while a run is active."""
+    from pipeline.checks.orphans import sweep_orphans
+    from pipeline.checks.receipt_audit import NOTE, Finding
+
+    paths = sweep_orphans(session.run, session.stages)
+    return [
+        Finding(NOTE, path, "no receipt named it: left by a writer that died or lost its shard", "removed")
+        for path in paths
+    ]
+
+
 def _require_same_photos(session: Session, display: "Display") -> None:
     """Raise RefusedError if the photographs changed: ingest can only be repaired from those that it was made from."""
     from stages.photos.source_scan import scan_sources

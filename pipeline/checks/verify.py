@@ -132,15 +132,21 @@ def _strays(run: Run, stages: Sequence[Stage], audit: ReceiptAudit) -> Iterator[
         yield Finding(NOTE, f"locks/{name}", "a shard is held, so a run may be active", fix)
 
 
+_REMEDY = "finish its shard, let 'procrop-data verify --repair' remove it if it is a run's, or move it away"
+
+
 def _stray(path: str) -> Iterator[Finding]:
     if ".partial." in path:
         yield Finding(
-            NOTE, path, "left by a writer that was killed", "no reader uses it; delete it when no run is active"
+            NOTE,
+            path,
+            "left by a writer that was killed",
+            "no reader uses it; 'procrop-data verify --repair' removes it",
         )
     elif "/journal/" in path:
         yield Finding(NOTE, path, "journal of a shard that is not done", "the next run resumes from it")
     elif "/" in path and not _is_receipt(path):
-        yield Finding(NOTE, path, "no receipt names it", "no reader uses it; move it away, or finish its shard")
+        yield Finding(NOTE, path, "no receipt names it", f"no reader uses it; {_REMEDY}")
 
 
 def _is_receipt(path: str) -> bool:

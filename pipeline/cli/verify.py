@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from pipeline.checks.verify import Verification
 
 Repair = Annotated[
-    bool, typer.Option("--repair", help="Make damaged and stale shards again; their stages are completed.")
+    bool,
+    typer.Option(
+        "--repair",
+        help="Make damaged and stale shards again (their stages are completed), and remove what dead writers left.",
+    ),
 ]
 Paths = Annotated[list[str], typer.Argument(help="Folders, globs or tars.", metavar="PATH...")]
 
@@ -44,7 +48,7 @@ def verify_command(
 
 
 def _verify(request: VerifyRequest, output: OutputOptions) -> None:
-    from pipeline.app.verify_run import check_session, repair_session
+    from pipeline.app.verify_run import check_session, repair_session, sweep_session
 
     session = open_existing(request.work)
     result = check_session(session, request.workers, quiet=output.silent)
@@ -53,6 +57,10 @@ def _verify(request: VerifyRequest, output: OutputOptions) -> None:
         repaired = [finding for finding in result.findings if finding.severity != "note"]
         _print_findings(repaired, output)
         repaired += repair_session(session, result, request.workers, quiet=output.silent)
+    swept = sweep_session(session) if request.repair else []
+    if repaired or swept:
+        _print_findings(swept, output)
+        repaired += swept
         result = check_session(open_existing(request.work), request.workers, quiet=output.silent)
     if output.json:
         findings = [finding.as_json() for finding in repaired]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from pipeline.core.errors import HeldError, MissingUpstreamError, RefusedError
+from pipeline.core.errors import MissingUpstreamError, RefusedError
 from pipeline.core.release_memory import give_back
 from pipeline.core.seeds import digest_of
 from pipeline.core.stage import Stage, verb_of
@@ -103,10 +103,4 @@ def _do(stage: Stage, run: Run, step: str, inputs: dict[str, str], make: Callabl
         seconds={step: round(time.perf_counter() - started, 4)}, host=socket.gethostname(),
         run=run.plan.identity, columns=columns, environment=census(),
     )  # fmt: skip
-    lock.check()
-    if not run.store.create(path, receipt.encode()):
-        other = run.receipt_at(path)
-        if other is None or (other.fingerprint, other.outputs) != (receipt.fingerprint, outputs):
-            raise HeldError(
-                f"the {step} of {stage.name} was committed by another process at the same time: run it again"
-            )
+    publisher.commit(receipt)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol, runtime_checkable
 
-from pipeline.core.errors import RefusedError
+from pipeline.core.errors import HeldError, RefusedError
 from pipeline.core.stage import Stage, verb_of
 from pipeline.engine.completion import Retry, ShardState, no_retry, reopen, reopen_outdated, shard_state
 from pipeline.engine.ready_shards import ReadyShards, segments
@@ -15,6 +15,7 @@ from pipeline.engine.run_level_steps import run_epilogue, run_prologue
 from pipeline.runs.final_shard_diff import Changes, compare, last_manifest, manifest_of, sweep
 from pipeline.runs.receipts import Receipt, difference
 from pipeline.runs.run_directory import SOURCES, Run, receipt_path, recipe_of
+from pipeline.storage.locks import live_locks
 
 MOVES = "lineage.json"  # folders that are being moved aside, [from, to] each; gone when all are
 
@@ -198,6 +199,7 @@ def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:
     for other in chain:
         if stale & set(other.upstream):
             stale.add(other.name)
+    _require_idle(run, stale)
     number = len(run.store.names("lineage")) + 1
     folders = set(stale)
     for name in stale:
@@ -206,6 +208,16 @@ def _move_aside(stage: Stage, run: Run, chain: Sequence[Stage]) -> None:
     moves = [[folder, f"lineage/{number:03d}/{folder}"] for folder in sorted(folders) if run.store.exists(folder)]
     run.store.write(MOVES, json.dumps(moves).encode())
     _finish_moves(run)
+
+
+def _require_idle(run: Run, stages: Iterable[str]) -> None:
+    """Raise HeldError when another process works on one of the stages: its files would be moved from under it."""
+    for name in sorted(stages):
+        for lock, owner in live_locks(run.store, f"{name.replace('/', '-')}-"):
+            raise HeldError(
+                f"'{run.store.url}/locks/{lock}.json' is held by {owner}: wait for it, or stop it, before the files of {name} "
+                "are moved aside"
+            )
 
 
 def _finish_moves(run: Run) -> None:

@@ -2,14 +2,12 @@
 
 import contextlib
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.core.errors import (
-    HeldError,
     InterruptedRunError,
     ProcropError,
     SampleError,
@@ -21,14 +19,13 @@ from pipeline.core.stage import FAILED, Outcome, Rows, Shard, SplitStage, Stage,
 from pipeline.engine.completion import receipt_holds
 from pipeline.engine.environment_digest import census
 from pipeline.engine.prefetch import BatchHooks, prefetched
+from pipeline.engine.shard_commit import ShardAttempt
 from pipeline.runs.crash_list import crashed_path, outcome_of, read_crashed
-from pipeline.runs.final_shard_diff import announce
 from pipeline.runs.journal import Journal, Ownership
-from pipeline.runs.publish import FinishedFiles, Publisher, finished_files
-from pipeline.runs.receipts import Receipt, counts
-from pipeline.runs.run_directory import Run, receipt_path, recipe_of
+from pipeline.runs.receipts import Receipt
+from pipeline.runs.run_directory import Run, recipe_of
 from pipeline.shards import parquet
-from pipeline.storage.locks import Lock, shard_lock
+from pipeline.storage.locks import LOCK_TIMING, Lock, LockTiming, shard_lock
 
 # What a sample may fail with. The rest (ImportError, TypeError, KeyError ...) is a bug or a broken machine and stops the run.
 SAMPLE_ERRORS = (SampleError, OSError, ValueError, ArithmeticError, RuntimeError)
@@ -58,6 +55,7 @@ class Control:
         max_consecutive_failures: failed samples in a row that stop the run.
         overlap: prepare the next micro-batch meanwhile; a crash may then belong to that one.
         device: recorded in the receipt.
+        lock_timing: of the shard's lock.
     """
 
     report: Callable[[Event], None] = lambda event: None
@@ -66,6 +64,7 @@ class Control:
     max_consecutive_failures: int = 100
     overlap: bool = True
     device: str = "cpu"
+    lock_timing: LockTiming = LOCK_TIMING
 
 
 class OutcomeSink(Protocol):
@@ -109,7 +108,7 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
     Raises InterruptedRunError after the current micro-batch when it should stop, TooManyFailuresError, MissingUpstreamError,
     StorageError, HeldError when another process holds the shard.
     """
-    with shard_lock(run.store, stage.name, number) as lock:
+    with shard_lock(run.store, stage.name, number, control.lock_timing) as lock:
         clock, processor = [time.perf_counter()], time.process_time()
         inputs = run.inputs_of(stage, number)
         done = run.receipt(stage.name, number)
@@ -127,40 +126,27 @@ def run_shard(stage: Stage, run: Run, number: int, control: Control) -> Receipt:
             clock.append(time.perf_counter())
             lock.check()
             run.store.ensure()
-            committed = _commit_files(stage, run, shard, sink, inputs, lock)
-        clock.append(time.perf_counter())
-        seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
-        receipt = _receipt(stage, run, shard, inputs, committed, sink.rows)
-        processor = round(time.process_time() - processor, 4)
-        receipt = replace(
-            receipt, seconds=seconds, processor_seconds=processor, device=control.device, environment=census()
-        )
-        if not run.store.create(receipt_path(stage.name, number), receipt.encode()):
-            receipt = _receipt_of_other_process(run, receipt)
+            attempt = ShardAttempt(stage, run, shard, inputs, lock)
+            receipt = attempt.place(sink.rows, sink if isinstance(sink, Journal) else None)
+            clock.append(time.perf_counter())
+            seconds = {name: round(clock[i + 1] - clock[i], 4) for i, name in enumerate(("read", "compute", "write"))}
+            processor = round(time.process_time() - processor, 4)
+            receipt = attempt.commit(
+                replace(
+                    receipt, seconds=seconds, processor_seconds=processor, device=control.device, environment=census()
+                )
+            )
         sink.discard()
         if crashing:
             run.store.remove(crashed_path(stage.name, number))
         return receipt
 
 
-def _receipt_of_other_process(run: Run, ours: Receipt) -> Receipt:
-    """The receipt of another process that committed the same shard at the same time; it serves when its files are the same.
-
-    Raises HeldError when they are not.
-    """
-    other = run.receipt(ours.stage, ours.shard)
-    if other is not None and (other.fingerprint, other.outputs) == (ours.fingerprint, ours.outputs):
-        return other
-    raise HeldError(
-        f"{ours.stage} shard {ours.shard} was committed by another process at the same time: run the same command again"
-    )
-
-
 def _open_sink(stage: Stage, run: Run, number: int, identity: str, lock: Lock) -> OutcomeSink:
     if not stage.extensions:
         return RowSink()
     folder = run.store.scratch_folder() / stage.name / "journal"
-    return Journal(folder, number, identity, Ownership(lock.token, lock.seized_from, lock.check_soon))
+    return Journal(folder, number, identity, Ownership(lock.token, lock.check_soon, lock.check))
 
 
 def _check_keys(tasks: Sequence[Task], stage: str) -> None:
@@ -244,44 +230,3 @@ def attempt(stage: Stage, tasks: Sequence[Task], shard: Shard) -> list[Outcome]:
     if [outcome.key for outcome in outcomes] != [task.key for task in tasks]:
         raise ProcropError(f"{stage.name} returned other keys than it was given; this is a bug, please report it")
     return outcomes
-
-
-def _commit_files(
-    stage: Stage, run: Run, shard: Shard, sink: OutcomeSink, inputs: dict[str, str], lock: Lock
-) -> FinishedFiles:
-    """Put the files in place. Those outside of the stage's folder are announced first, so that a sweep finds them whatever
-    happens before the receipt.
-    """
-    finished = finished_files(stage, shard, sink.rows, sink if isinstance(sink, Journal) else None)
-    if any(not path.startswith(f"{stage.name}/") for path in finished.outputs):
-        announce(run, _receipt(stage, run, shard, inputs, finished, sink.rows))
-    publisher = Publisher(run.store, lock, receipt_path(stage.name, shard.number))
-    for path, data in finished.files.items():
-        publisher.put(path, data, finished.outputs[path], move=True)
-    return finished
-
-
-def _receipt(
-    stage: Stage, run: Run, shard: Shard, inputs: dict[str, str], committed: FinishedFiles, rows: Rows
-) -> Receipt:
-    n_kept, rejected, failed = counts((row["status"], row["reason"]) for row in rows)
-    unknown = set(rejected) - set(stage.reasons)
-    if unknown:
-        raise ProcropError(
-            f"{stage.name} rejected with unlisted reasons {sorted(unknown)}; this is a bug, please report it"
-        )
-    return Receipt(
-        stage=stage.name,
-        shard=shard.number,
-        shards=shard.count,
-        recipe=recipe_of(stage),
-        inputs=inputs,
-        outputs=committed.outputs,
-        columns=committed.columns,
-        n_in=len(rows),
-        n_kept=n_kept,
-        n_rejected=rejected,
-        n_failed=failed,
-        host=socket.gethostname(),
-        run=run.plan.identity,
-    )

@@ -1,7 +1,6 @@
 """Writes the page: all sections in order, one template, one file."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipeline.core.replace_file import replacing
 from pipeline.core.stage import Stage
 from pipeline.core.units import duration_text
 from pipeline.report.album import Album
@@ -88,8 +88,5 @@ def _environment() -> Environment:
 
 def _write(path: Path, text: str) -> None:
     """Write aside and rename, so that a reader never sees a partial page."""
-    with storage_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.partial.{os.getpid()}")
+    with storage_errors(str(path)), replacing(path) as aside:
         aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.core.errors import DamagedDataError
+from pipeline.core.replace_file import replacing
 from pipeline.core.seeds import digest_of
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import Run, step_receipt_path
@@ -65,28 +66,22 @@ def _receipts(run: Run, stage: str) -> list[Receipt]:
 def _link(cached: Path, to: Path) -> None:
     if to.is_file() and to.samefile(cached):
         return
-    to.parent.mkdir(parents=True, exist_ok=True)
-    aside = to.with_name(f"{to.name}.partial.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    os.link(cached, aside)
-    os.replace(aside, to)
+    with replacing(to) as aside:
+        os.link(cached, aside)
 
 
 def _download(run: Run, path: str, info: FileInfo, cached: Path, progress: Callable[[int], None]) -> None:
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    aside = cached.with_name(f"{cached.name}.partial.{os.getpid()}")
     digest = hashlib.sha256()
     try:
-        with open(aside, "wb") as file:
+        with replacing(cached) as aside, open(aside, "wb") as file:
             for start in range(0, info["size"], CHUNK):
                 data = run.store.read_range(path, start, min(CHUNK, info["size"] - start))
                 digest.update(data)
                 file.write(data)
                 progress(len(data))
-        if digest.hexdigest() != info["sha256"]:
-            raise DamagedDataError(f"'{run.store.url}/{path}' is not what its receipt says: see 'procrop-data verify'")
-        os.replace(aside, cached)
+            if digest.hexdigest() != info["sha256"]:
+                raise DamagedDataError(
+                    f"'{run.store.url}/{path}' is not what its receipt says: see 'procrop-data verify'"
+                )
     except FileNotFoundError as error:
         raise DamagedDataError(f"'{run.store.url}/{path}' is gone: see 'procrop-data verify'") from error
-    finally:
-        aside.unlink(missing_ok=True)

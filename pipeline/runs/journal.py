@@ -46,13 +46,13 @@ class Ownership:
 
     Args:
         token: of the shard's lock; part of the file names, so that no two owners append to one file.
-        seized_from: token of an owner that may still wake: its files are copied, not taken over.
         check: raises when the lock was lost; called before each micro-batch is written.
+        confirm: the same by a look at the lock itself; called before the journals of others are removed.
     """
 
     token: str = ""
-    seized_from: str = ""
     check: Callable[[], None] = lambda: None
+    confirm: Callable[[], None] = lambda: None
 
 
 class Journal:
@@ -73,7 +73,7 @@ class Journal:
             self.tar_path, self._lines_path = folder / f"{stem}.tar", folder / f"{stem}.jsonl"
             self.rows: Rows = []
             self.batches = 0
-            _take_over(folder, shard, identity, owner, self._lines_path)
+            _take_over(folder, shard, identity, self._lines_path, owner.confirm)
             recovered = _recover(self._lines_path, identity)
             length, lines_length = recovered.tar_length, recovered.lines_length
             self._tar = HashedFile(self.tar_path, length)
@@ -152,6 +152,24 @@ class _Recovered:
     tar_length: int = 0
     lines_length: int = 0
     digest: str = ""
+    owners: list[str] = field(default_factory=list)  # in the order that they wrote in, the present one last
+
+    def continues(self, entry: _Entry) -> bool:
+        """Whether a record is the next one, and not of an owner that another one has followed."""
+        owner = entry.get("owner", "")
+        return (
+            entry.get("batch", self.batches) == self.batches
+            and entry["end"] >= self.tar_length
+            and owner not in self.owners[:-1]
+        )
+
+    def add(self, entry: _Entry) -> None:
+        """Take the next record."""
+        self.rows += entry["rows"]
+        self.batches += 1
+        self.tar_length, self.digest = entry["end"], entry.get("sha256", "")
+        if (owner := entry.get("owner", "")) not in self.owners:
+            self.owners.append(owner)
 
 
 def _recover(lines: Path, identity: str) -> _Recovered:
@@ -164,29 +182,27 @@ def _recover(lines: Path, identity: str) -> _Recovered:
         if entry is None or (index == 0 and entry != {"identity": identity}):
             break
         if index > 0:
-            continues = entry.get("batch", found.batches) == found.batches and entry["end"] >= found.tar_length
-            if not continues or entry["end"] > tar_size:
+            if not found.continues(entry) or entry["end"] > tar_size:
                 break
-            found.rows += entry["rows"]
-            found.batches += 1
-            found.tar_length, found.digest = entry["end"], entry.get("sha256", "")
+            found.add(entry)
         found.lines_length += len(line)
     return found
 
 
-def _take_over(folder: Path, shard: int, identity: str, owner: Ownership, lines: Path) -> None:
-    """Make the furthest journal of the shard this owner's, and remove the others.
+def _take_over(folder: Path, shard: int, identity: str, lines: Path, confirm: Callable[[], None]) -> None:
+    """Copy the furthest journal of the shard for this owner, and remove the others.
 
-    The files of an owner that may wake are copied: what it then appends, it appends to files that nobody reads.
+    They are copied because their owners may wake: what those then append, they append to files that nobody reads. Those that
+    are removed were listed before the lock was confirmed: the journal of an owner after this one is not among them.
     """
-    pattern = re.compile(rf"{shard:06d}(-(?P<token>[0-9a-z]+))?\.jsonl")
+    pattern = re.compile(rf"{shard:06d}(-[0-9a-z]+)?\.jsonl")
     others = [path for path in sorted(folder.iterdir()) if pattern.fullmatch(path.name) and path != lines]
     best = max(others, key=lambda path: _recover(path, identity).batches, default=None)
     if best is not None and not lines.exists() and _recover(best, identity).batches:
-        token = pattern.fullmatch(best.name)["token"]  # type: ignore[index]
-        take = shutil.copyfile if owner.seized_from and token in (owner.seized_from, None) else os.replace
-        take(best.with_suffix(".tar"), lines.with_suffix(".tar"))
-        take(best, lines)
+        shutil.copyfile(best.with_suffix(".tar"), lines.with_suffix(".tar"))
+        shutil.copyfile(best, lines)
+    if others:
+        confirm()
     for path in others:
         path.with_suffix(".tar").unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """Writes one shard atomically: hashed while it is written, flushed, renamed; gives its index."""
 
-import os
-import socket
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
+from pipeline.core.replace_file import replacing
 from pipeline.shards.hashing_file import HashedFile
 from pipeline.shards.index import ShardIndex
 from pipeline.shards.tar_writer import TarWriter
@@ -21,22 +21,14 @@ def write_shard(tar: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -
 
     Raises UsageError for a name that breaks the shard rules, StorageError when the disk is full or lost.
     """
-    temporary = tar.with_name(f"{tar.name}.partial.{socket.gethostname()}.{os.getpid()}")
     with storage_errors(str(tar)):
-        file = HashedFile(temporary)
-        try:
+        with replacing(tar) as aside, closing(HashedFile(aside)) as file:
             writer = TarWriter(file)
             for key, parts in samples:
                 for extension, data in parts.items():
                     writer.add(f"{key}.{extension}", data)
             writer.finish()
             file.sync()
-        except BaseException:
-            file.close()
-            temporary.unlink()
-            raise
-        file.close()
-        os.replace(temporary, tar)
         fsync_folder(tar.parent)
     info: FileInfo = {"size": writer.offset, "sha256": file.hexdigest()}
     return info, ShardIndex.of(writer.places, writer.offset, str(tar))

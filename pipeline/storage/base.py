@@ -141,6 +141,18 @@ class Store(Protocol):
         """Delete a file or folder, if it exists."""
         ...
 
+    def etag(self, path: str) -> str:
+        """What identifies the bytes under a name, for the next two; empty where the store has no such thing, or no such file."""
+        ...
+
+    def remove_if(self, path: str, etag: str) -> None:
+        """Delete a file, on stores with etags only while it has this one."""
+        ...
+
+    def replace_if(self, path: str, data: bytes, etag: str) -> bool:
+        """Replace a file, on stores with etags only while it has this one; False when it has not."""
+        ...
+
     def move(self, path: str, to: str) -> None:
         """Rename a file or folder."""
         ...

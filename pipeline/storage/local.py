@@ -106,8 +106,20 @@ class LocalStore:
     def write(self, path: str, data: bytes) -> None:
         with storage_errors(f"{self.url}/{path}"):
             temporary = self._write_temporary(path, data)
-            os.replace(temporary, self.local(path))
-            fsync_folder(self.local(path).parent)
+            self._rename(temporary, self.local(path))
+
+    @staticmethod
+    def _rename(source: Path, target: Path) -> None:
+        """Give a complete file its name, replacing one of that name."""
+        same = os.stat(source)
+        try:
+            os.replace(source, target)
+        except FileNotFoundError:
+            if not target.exists() or not os.path.samestat(
+                os.stat(target), same
+            ):  # else NFS did it, and its answer was lost
+                raise
+        fsync_folder(target.parent)
 
     def create(self, path: str, data: bytes) -> bool:
         with storage_errors(f"{self.url}/{path}"):
@@ -122,7 +134,7 @@ class LocalStore:
             if os.stat(temporary).st_nlink < 2:  # else NFS made the link, and its answer was lost
                 return False
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         fsync_folder(self.local(path).parent)
         return True
 
@@ -146,14 +158,11 @@ class LocalStore:
         target = self.local(path)
         with storage_errors(f"{self.url}/{path}"):
             self._make_parent(target)
-            os.replace(local, target)
-            fsync_folder(target.parent)
+            self._rename(local, target)
 
     def copy_in(self, local: Path, path: str) -> None:
         with open(local, "rb") as file, storage_errors(f"{self.url}/{path}"):
-            temporary = self._write_temporary(path, file)
-            os.replace(temporary, self.local(path))
-            fsync_folder(self.local(path).parent)
+            self._rename(self._write_temporary(path, file), self.local(path))
 
     def exists(self, path: str) -> bool:
         exists = self.local(path).exists()
@@ -178,12 +187,21 @@ class LocalStore:
             else:
                 target.unlink(missing_ok=True)
 
+    def etag(self, path: str) -> str:
+        return ""  # ``guard`` excludes the others
+
+    def remove_if(self, path: str, etag: str) -> None:
+        self.remove(path)
+
+    def replace_if(self, path: str, data: bytes, etag: str) -> bool:
+        self.write(path, data)
+        return True
+
     def move(self, path: str, to: str) -> None:
         removable(path, self.url)
         with storage_errors(f"{self.url}/{to}"):
             self._make_parent(self.local(to))
-            os.replace(self.local(path), self.local(to))
-            fsync_folder(self.local(to).parent)
+            self._rename(self.local(path), self.local(to))
 
     @contextmanager
     def guard(self, path: str) -> Iterator[bool]:

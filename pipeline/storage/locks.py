@@ -67,8 +67,6 @@ class Lock:
         timing: heartbeat and timeouts.
         token: identifies this owner.
         lost: whether another process has taken the lock over.
-        seized_from: token of an owner on another machine that this one took the lock over from, and that may still wake; empty
-            when there was none.
     """
 
     store: Store
@@ -76,7 +74,6 @@ class Lock:
     timing: LockTiming
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     lost: bool = False
-    seized_from: str = ""
 
     def check(self) -> None:
         """Raise RefusedError when the lock was taken over, as after a long sleep of this machine."""
@@ -99,16 +96,15 @@ class Lock:
     def beat(self) -> None:
         """Write a heartbeat; note when the lock was taken over."""
         with self.store.guard(self.path):
-            if self.is_ours():
-                self.store.write(self.path, self.body())
-            else:
-                self.lost = True
+            etag = self.store.etag(self.path)
+            self.lost = not (self.is_ours() and self.store.replace_if(self.path, self.body(), etag))
 
     def release(self) -> None:
         """Remove the lock, if it is still ours."""
         with self.store.guard(self.path):
+            etag = self.store.etag(self.path)
             if self.is_ours():
-                self.store.remove(self.path)
+                self.store.remove_if(self.path, etag)
 
     def is_ours(self) -> bool:
         """Whether the lock file still names this owner."""
@@ -163,8 +159,6 @@ def _acquire(lock: Lock) -> None:
         suspect = holder is not None and _is_suspect(holder, timing)
         if holder is None or _is_dead(holder) or (suspect and time.monotonic() - since > timing.watch):
             if _take(lock, holder):
-                if holder is not None and not _is_dead(holder):
-                    lock.seized_from = holder.get("token", "") or "unknown"
                 return
         elif not suspect and time.monotonic() > deadline:
             after = (
@@ -185,15 +179,14 @@ def _take(lock: Lock, seen: Holder | None) -> bool:
     """Write our lock where there was none, or over the stale one that was ``seen``; False when another process was first."""
     store = lock.store
     with store.guard(lock.path) as exclusive:
-        if seen is None:
-            if store.create(lock.path, lock.body()):
-                return True
-            if _read(store, lock.path) is not None:
-                return False  # another owner's; an unreadable lock counts as none
-        elif _read(store, lock.path) != seen:
+        if seen is None and store.create(lock.path, lock.body()):
+            return True
+        etag = store.etag(lock.path)
+        if _read(store, lock.path) != seen:  # an unreadable lock counts as none
             return False
-        store.write(lock.path, lock.body())
-        if not exclusive:  # two processes may get here; the last writer has the lock
+        if not store.replace_if(lock.path, lock.body(), etag):
+            return False
+        if not (exclusive or etag):  # two processes may get here; the last writer has the lock
             time.sleep(lock.timing.settle)
         return lock.is_ours()
 

@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.core.errors import StorageError, UsageError
+from pipeline.core.errors import StorageError
 from pipeline.core.seeds import digest_of
 from pipeline.storage.base import Upload, inside, private_folder, removable
-from pipeline.storage.fsspec_client import GCS, HADOOP, S3, call_store, open_filesystem, protocol_of
+from pipeline.storage.fsspec_client import GCS, S3, call_store, open_filesystem, protocol_of
 from pipeline.storage.hdfs import HadoopFiles, WebHdfsFiles
-from pipeline.storage.retry import cause_chain, error_code
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -26,20 +25,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 EXCLUSIVE_CREATE = (*S3, *GCS, "memory")  # protocols whose client has mode="create": fails when the file exists
-PART = 32 << 20  # bytes of a part of a multipart upload; S3 allows 10,000 parts, so files of up to 320 GiB
 CREATES = 4  # tries of a create whose rival goes away before it can be read
-PARTS_AT_ONCE = 4  # uploads of parts in parallel: at most 128 MiB of a file are in memory
-
-
-def remote_store(url: str) -> "RemoteStore":
-    """The store of a URL. Raises UsageError for one that cannot be reached from here; no request is made yet."""
-    if protocol_of(url) == "hdfs":
-        raise UsageError(
-            f"'{url}' cannot be a run directory: Arrow has no way to create a file there only where there is none, so two "
-            "processes could commit one shard; use webhdfs:// (photographs may be read from hdfs://)"
-        )
-    kind = {**dict.fromkeys(S3, S3Store), **dict.fromkeys(HADOOP, HadoopStore)}.get(protocol_of(url), RemoteStore)
-    return kind(url)
 
 
 class RemoteStore:
@@ -167,6 +153,16 @@ class RemoteStore:
         except FileNotFoundError:
             return
 
+    def etag(self, path: str) -> str:
+        return ""
+
+    def remove_if(self, path: str, etag: str) -> None:
+        self.remove(path)
+
+    def replace_if(self, path: str, data: bytes, etag: str) -> bool:
+        self.write(path, data)
+        return True
+
     def move(self, path: str, to: str) -> None:
         """Copy every file, then delete every file: an interrupted move can be repeated and loses nothing."""
         start, goal = self._path(removable(path, self.url)).strip("/"), self._path(to)
@@ -189,55 +185,6 @@ class RemoteStore:
 
     def abort(self, upload: Upload) -> None:
         """Only S3 keeps the parts of unfinished uploads."""
-
-
-class S3Store(RemoteStore):
-    """S3 and compatible stores. Large files are multipart uploads, whose parts stay (and cost) when the process is killed."""
-
-    def _cat(self, path: str) -> bytes:
-        data: bytes = self._fs.cat_file(
-            path, max_concurrency=1
-        )  # parallel ranges would need one more request for the size
-        return data
-
-    def copy_in(self, local: Path, path: str) -> None:
-        """Raises StorageError; the parts of a failed upload are aborted."""
-        self._put(local, path, mode="overwrite")
-
-    def _put_new(self, local: Path, path: str) -> None:
-        self._put(local, path, mode="create")
-
-    def _put(self, local: Path, path: str, *, mode: str) -> None:
-        options = {"chunksize": PART, "max_concurrency": PARTS_AT_ONCE, "mode": mode}
-        self._request(
-            path, lambda: self._fs.put_file(str(local), self._path(path), **options), also_transient=_was_aborted
-        )
-
-    def unfinished(self) -> list[Upload]:
-        bucket, prefix, _ = self._fs.split_path(f"{self._root}/")
-        uploads: list[Upload] = []
-        position: dict[str, str] = {}
-        while True:
-            list_page = partial(self._fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **position)
-            page = self._request("", list_page)
-            for entry in page.get("Uploads", []):
-                if entry["Key"].startswith(prefix):  # some compatible servers ignore the prefix
-                    uploads.append(Upload(entry["Key"].removeprefix(prefix), entry["UploadId"], entry["Initiated"]))
-            if not page.get("IsTruncated"):
-                return uploads
-            position = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
-
-    def abort(self, upload: Upload) -> None:
-        bucket, key, _ = self._fs.split_path(self._path(upload.path))
-        try:
-            self._request(upload.path, lambda: self._fs.abort_mpu(bucket, key, upload.number))
-        except FileNotFoundError:
-            return  # completed meanwhile
-
-
-def _was_aborted(error: Exception) -> bool:
-    """Whether another process aborted this upload as stale: it must be started again."""
-    return any(error_code(one) == "NoSuchUpload" for one in cause_chain(error))
 
 
 class HadoopStore(RemoteStore):

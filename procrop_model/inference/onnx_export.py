@@ -4,7 +4,6 @@ Live retrieval stays outside the graphs, in numpy and faiss: ``features.onnx`` g
 """
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import ModelError, UsageError
+from pipeline.core.replace_file import replacing
 from pipeline.core.resources import file_digest
 from procrop_model.inference.onnx_engine import FORMAT, VERSION
 from procrop_model.model_folder.save_load import SavedModel
@@ -161,9 +161,8 @@ def export_cropper(saved: SavedModel, out: Path, progress: Progress | None = Non
         },
         "trained": saved.trained,
     }
-    partial = out / "config.json.partial"
-    partial.write_text(json.dumps(about, indent=1), "utf-8")
-    os.replace(partial, out / "config.json")
+    with replacing(out / "config.json") as aside:
+        aside.write_text(json.dumps(about, indent=1), "utf-8")
     return about
 
 
@@ -195,13 +194,11 @@ def _graphs(saved: SavedModel) -> list[_Graph]:
 
 
 def _write(graph: _Graph, path: Path) -> None:
-    partial = path.with_suffix(".onnx.partial")
     axes = {name: {axis: torch.export.Dim.DYNAMIC for axis in free} for name, (_, free) in graph.inputs.items()}
-    with torch.no_grad(), warnings.catch_warnings():
+    with replacing(path) as aside, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter about its own insides
         torch.onnx.export(
-            graph.module.eval(), tuple(example for example, _ in graph.inputs.values()), str(partial),
+            graph.module.eval(), tuple(example for example, _ in graph.inputs.values()), str(aside),
             input_names=list(graph.inputs), output_names=list(graph.outputs), opset_version=OPSET,
             dynamic_shapes=tuple(axes.values()), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
-    os.replace(partial, path)

@@ -1,7 +1,6 @@
 """The saved model: a self-contained folder of ``config.json``, ``model.safetensors`` and ``references/``."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from pipeline.core.errors import ModelError
 from pipeline.core.json_types import JsonObject
+from pipeline.core.replace_file import replacing
 from procrop_model.model_folder.build_network import build_network
 from procrop_model.model_folder.cropper_config import FORMAT, VERSION, read_cropper_config
 from procrop_model.network.config import CropperConfig
@@ -59,9 +59,8 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     references.save(folder / "references")
-    partial = folder / "model.safetensors.partial"
-    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(partial))
-    os.replace(partial, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as aside:
+        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(aside))
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -70,9 +69,8 @@ def save_model(
         "weights": file_digest(str(folder / "model.safetensors")),
         "trained": trained,
     }
-    partial = folder / "config.json.partial"
-    partial.write_text(json.dumps(about, indent=1), "utf-8")
-    os.replace(partial, folder / "config.json")
+    with replacing(folder / "config.json") as aside:
+        aside.write_text(json.dumps(about, indent=1), "utf-8")
 
 
 def load_model(folder: Path | str) -> SavedModel:

@@ -1,7 +1,6 @@
 """A smaller copy of a trained cropper: weights in half precision, and fewer references that still cover the others."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from pipeline.core.errors import UsageError
+from pipeline.core.replace_file import replacing
 from pipeline.core.resources import file_digest
 from procrop_model.model_folder.save_load import load_model
 from procrop_model.retrieval.database import ReferenceDatabase
@@ -43,9 +43,8 @@ def slim_model(source: Path, out: Path, references: int) -> None:
     save_file(weights, str(out / "model.safetensors"))
     (out / "trained_on.npy").write_bytes((source / "trained_on.npy").read_bytes())
     about["weights"] = file_digest(str(out / "model.safetensors"))
-    partial = out / "config.json.partial"
-    partial.write_text(json.dumps(about, indent=1), "utf-8")
-    os.replace(partial, out / "config.json")
+    with replacing(out / "config.json") as aside:
+        aside.write_text(json.dumps(about, indent=1), "utf-8")
 
 
 def spread_rows(vectors: NDArray[np.float32], count: int) -> list[int]:

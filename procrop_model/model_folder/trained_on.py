@@ -5,7 +5,6 @@ different photographs are equal for one in 10^12 among ten million.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ModelError
+from pipeline.core.replace_file import replacing
 
 FILE = "trained_on.npy"
 DIGEST = re.compile("[0-9a-f]{16}")  # what a mark is made of, at the start of a key
@@ -27,11 +27,8 @@ def save_photos(folder: Path, keys: Iterable[str], start: Path | None = None) ->
     marks = np.array([_mark(key) for key in set(keys)], np.uint64)
     before = None if start is None else _marks(start)
     marks = np.unique(marks if before is None else np.concatenate([marks, before]))
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{FILE}.partial"
-    with partial.open("wb") as file:
+    with replacing(folder / FILE) as aside, aside.open("wb") as file:
         np.save(file, marks, allow_pickle=False)
-    os.replace(partial, folder / FILE)
 
 
 def photos_known(folder: Path, keys: Iterable[str]) -> set[str] | None:

@@ -9,17 +9,15 @@ from typing import Any
 import torch
 
 from pipeline.core.errors import ModelError
+from pipeline.core.replace_file import replacing
 
 
 def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Replaces the checkpoint atomically. state: tensors, numbers, strings and containers of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as aside, aside.open("wb") as file:
         torch.save(dict(state), file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

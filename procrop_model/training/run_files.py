@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.core.errors import RefusedError
 from pipeline.core.json_types import JsonObject
+from pipeline.core.replace_file import replacing
 from procrop_model.training.training_report import EpochRow, TrainingSummary, html_report, plot_history
 
 
@@ -59,6 +60,5 @@ class RunFolder:
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a UTF-8 file in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
+    with replacing(path) as aside:
+        aside.write_text(text, "utf-8")

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.core.errors import DamagedDataError
+from pipeline.core.replace_file import replacing
 from pipeline.core.seeds import seed_for
 from procrop_model.network.backbone import Extractor
 from procrop_model.network.config import CropperConfig
@@ -115,7 +116,5 @@ def taught_loss(logits: Tensor, batch: TaughtBatch) -> Tensor:
 
 def write_taught(path: Path, rows: list[dict[str, object]]) -> None:
     """Writes a table in one step. rows: ``photo``, ``image`` (encoded bytes) and ``logits`` of all typical crops of each view."""
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), partial)
-    partial.replace(path)
+    with replacing(path) as aside:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), aside)

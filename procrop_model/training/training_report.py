@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from pipeline.core.json_types import Json, JsonObject
+from pipeline.core.replace_file import replacing
 from procrop_model.training.data_sources import DataCounts
 
 EpochRow = Mapping[str, float]  # epoch from 0, "loss/NAME" (means, unweighted), val_iou, learning_rate
@@ -56,9 +57,8 @@ def plot_history(history: Sequence[EpochRow], path: Path) -> None:
     else:
         scores.text(0.5, 0.5, "no validation split", ha="center", transform=scores.transAxes)
     scores.set(xlabel="epoch", ylabel="IoU of the top crop on the val split", ylim=(0, 1))
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, dpi=110, format="png")
-    partial.replace(path)
+    with replacing(path) as aside:
+        figure.savefig(aside, dpi=110, format="png")
 
 
 def html_report(summary: TrainingSummary, settings: JsonObject, history: Sequence[EpochRow], plot: bytes) -> str:

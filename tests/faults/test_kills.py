@@ -1,4 +1,4 @@
-"""Random kills of a whole run, as ``bench faults`` does two hundred times, and signals that end one well."""
+"""Random kills of a whole run, as ``bench faults`` makes more of, and signals that end one well."""
 
 import os
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fault_kills import rehearse
 from benchmarks.fault_run import digests
-from benchmarks.faults import rehearse
 from benchmarks.stand_ins import make_photos
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pipeline.app.progress import Display
+from pipeline.app.refresh_sources import refresh_sources
 from pipeline.core.errors import UsageError
 from pipeline.core.records import Photo
+from pipeline.engine.shard_runner import Control, run_shard
 from pipeline.shards import parquet
 from stages.photos.list_access import ListAccess
-from stages.photos.source_scan import scan_sources
+from stages.photos.source_scan import photo_key, scan_sources
 from stages.photos.split_assignment import split_of
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
@@ -104,10 +107,27 @@ def test_a_file_that_vanishes_between_scan_and_ingest_is_a_row(trouble, tmp_path
         if any(x["uri"] == "photo 2.jpg" for x in session.run.rows("ingest", r.shard))
     )
     session.run.store.remove(f"ingest/{receipt.shard:06d}.receipt.json")
-    from pipeline.engine.shard_runner import Control, run_shard
-
     redone = run_shard(session.stages[0], session.run, receipt.shard, Control())
     assert redone.n_rejected["unreadable"] >= 1
+
+
+def test_a_file_replaced_after_it_was_listed_is_not_stored(tmp_path):
+    """Its key is of the bytes that were listed: under it, no others are stored. The next run takes the new ones."""
+    folder, work = make_photos(tmp_path / "src", 3), tmp_path / "work"
+    session = session_for(recipe_for(folder), work)
+    refresh_sources(session, Display(quiet=True))
+    shutil.copy(make_photos(tmp_path / "other", 5, seed=7) / "photo 4.jpg", folder / "photo 1.jpg")
+    rows = [row for shard in range(3) for row in ingest_shard(session, shard)]
+    assert {row["uri"] for row in rows if row["status"] == "kept"} == {"photo 0.jpg", "photo 2.jpg"}
+    (changed,) = [row for row in rows if row["reason"] == "changed"]
+    assert changed["status"] == "failed" and "photo 1.jpg is not what was listed" in changed["detail"]
+    kept = {row["uri"]: row["key"] for row in ingest(folder, work) if row["status"] == "kept"}
+    assert len(kept) == 3 and kept["photo 1.jpg"] == photo_key((folder / "photo 1.jpg").read_bytes())
+
+
+def ingest_shard(session, shard):
+    run_shard(session.stages[0], session.run, shard, Control())
+    return session.run.rows("ingest", shard)
 
 
 def test_empty_and_missing_inputs_are_one_line(tmp_path):

@@ -14,10 +14,9 @@ from pipeline.app.cropper.scored_photographs import scored_photographs
 from pipeline.app.progress_bar import progress_bar
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_session, require_local_output, save_recipe
+from pipeline.app.training_lock import training_lock
 from pipeline.core.errors import MissingUpstreamError
 from pipeline.core.processor import device_for, slow_precision, usable_cores
-from pipeline.storage.local import LocalStore
-from pipeline.storage.locks import shard_lock
 
 if TYPE_CHECKING:
     from procrop_model.training.train import TrainConfig
@@ -102,7 +101,7 @@ def _locked(home: Path) -> Iterator[None]:
     if not _is_main_process():
         yield
         return
-    with shard_lock(LocalStore(home), "train", "run"):
+    with training_lock(home):
         yield
 
 

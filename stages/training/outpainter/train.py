@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 
 from pipeline.core.errors import RefusedError, UsageError
 from pipeline.core.json_types import Json
+from pipeline.core.replace_file import replacing
 from pipeline.core.seeds import digest_of, seed_for
 from stages.backends.base.devices import pick_device
 from stages.backends.base.protocols import Image, PaintRequest
@@ -114,9 +115,8 @@ def train_small_outpainter(
     _save(out, fitting)
     report = _report(out, fitting, groups, photos, where)
     write_outpainter_card(out, report, _samples(out, groups["held_out"], settings.seed))
-    aside = out / f"{REPORT}.partial"
-    aside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    aside.replace(out / REPORT)
+    with replacing(out / REPORT) as aside:
+        aside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / CHECKPOINT).unlink()
     return report
 

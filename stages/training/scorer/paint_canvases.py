@@ -1,6 +1,5 @@
 """Photographs on painted canvases, as the recipe makes them; finished canvases are kept, so that a training can resume."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from pipeline.core.geometry import BoxPx
+from pipeline.core.replace_file import replacing
 from pipeline.core.seeds import digest_of, seed_for
 from stages.backends.base.protocols import Declined, Floats, Image, Outpainter, PaintRequest, Segmenter
 from stages.canvases.placement import Placement, PlacementSettings, place
@@ -97,11 +97,9 @@ def _sized(mask: Floats, box: Sequence[int]) -> Floats:
 
 
 def _write(file: Path, canvas: Image) -> None:
-    """Write to another name and rename, so that the file is complete whenever it exists."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".partial")
-    Pillow.fromarray(canvas).save(aside, "PNG")
-    os.replace(aside, file)
+    """The file is complete whenever it exists."""
+    with replacing(file) as aside:
+        Pillow.fromarray(canvas).save(aside, "PNG")
 
 
 def _read(file: Path) -> Image:

@@ -18,14 +18,16 @@ from pipeline.app.takedown_leftovers import leftovers
 from pipeline.core.errors import DamagedDataError, HeldError, RefusedError, UsageError
 from pipeline.core.seeds import shard_of
 from pipeline.engine import runner
+from pipeline.engine.shard_runner import Control, run_shard
 from pipeline.runs.final_shard_diff import RETIRED, Changes, compare, retire
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.run_directory import receipt_path
 from pipeline.storage.base import describe
+from pipeline.storage.locks import shard_lock
 from procrop_model.retrieval.entries import Entries, Reference
 from stages.publishing.shard_assignment import assign_shards
 from tests.chain import kept_rows, make_photos, recipe_for, run_chain, session_for
-from tests.faults.poison import run_in
+from tests.faults.poison import Poisoned, run_in
 
 
 def members(path):
@@ -250,6 +252,19 @@ def test_folders_half_moved_aside_are_moved_on(tmp_path, monkeypatch):
     assert [run.store.read(f"lineage/001/{folder}/x.bin") for folder, _ in moves] == [f.encode() for f, _ in moves]
     assert not any(run.store.exists(folder) for folder, _ in moves) and not run.store.exists(runner.MOVES)
     runner._finish_moves(run)
+
+
+def test_files_are_not_moved_from_under_a_run_at_work(tmp_path):
+    run, before = run_in(tmp_path / "work"), Poisoned()
+    for shard in range(2):
+        run_shard(before, run, shard, Control())
+    changed = Poisoned()
+    changed.version = 2
+    with shard_lock(run.store, "poisoned", 1), pytest.raises(HeldError, match=r"is held by process.*moved aside"):
+        runner.open_stage(changed, run, runner.Options(accept_change=True), [changed])
+    assert run.store.names("lineage") == [] and len(run.receipts("poisoned")) == 2
+    runner.open_stage(changed, run, runner.Options(accept_change=True), [changed])
+    assert run.store.names("lineage/001/poisoned") and run.receipts("poisoned") == []
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):

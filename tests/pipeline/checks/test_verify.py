@@ -356,6 +356,11 @@ def test_the_command_ends_with_five_for_damage_and_repairs_it(small):
     code, out, err = call("verify", "--repair", "--workers", 1)
     assert code == 0 and "damage: ingest/000001.tar" in out and "(after repair)" in out, err
     assert digests(work) == before
+    left = f"ingest/000001.tar.partial.{'0' * 32}"
+    (work / left).write_bytes(b"x")
+    assert call("verify")[0] == 0 and (work / left).exists()
+    code, out, _ = call("verify", "--repair", "--workers", 1)
+    assert code == 0 and f"note: {left}: " in out and not (work / left).exists()
     (work / "sources.parquet").unlink()
     assert call("verify")[0] == 5 and call("verify", "--repair", "--workers", 1)[0] == 0
     assert digests(work) == before

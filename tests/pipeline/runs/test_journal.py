@@ -129,7 +129,7 @@ def test_a_new_owner_goes_on_in_files_of_its_own(half_done):
 def test_an_owner_that_wakes_writes_to_nobodys_file(half_done):
     """A sleeps, B takes over and goes on, A wakes and appends: B's rows and bytes are as if A had never woken."""
     sleeper = Journal(half_done, 7, "identity", A)
-    with closing(Journal(half_done, 7, "identity", Ownership("bbbb", seized_from="aaaa"))) as mine:
+    with closing(Journal(half_done, 7, "identity", B)) as mine:
         assert mine.batches == 2
         sleeper.append([outcome("k1"), outcome("k2")])
         mine.append([outcome("d")])
@@ -154,10 +154,36 @@ def test_a_record_that_does_not_continue_the_last_is_refused(half_done):
             path.replace(half_done / path.name.replace("-x", ""))
 
 
-def test_nothing_is_written_once_the_lock_is_lost(half_done):
-    def lost():
-        raise RefusedError("taken over")
+def test_an_owner_that_another_followed_writes_no_more(half_done):
+    """A, B, A: the last record is of an owner that woke after it was followed."""
+    with closing(Journal(half_done, 7, "identity", A)) as journal:
+        journal.append([outcome("d")])
+    with closing(Journal(half_done, 7, "identity", B)) as journal:
+        journal.append([outcome("e")])
+    for path in half_done.glob("000007-bbbb.*"):
+        path.replace(half_done / path.name.replace("bbbb", "aaaa"))
+    with closing(Journal(half_done, 7, "identity", A)) as journal:
+        journal.append([outcome("f")])
+    with closing(Journal(half_done, 7, "identity", Ownership("cccc"))) as journal:
+        assert [row["key"] for row in journal.rows] == ["a", "b", "c", "d", "e"]
 
+
+def test_who_lost_the_lock_removes_no_journal(half_done):
+    """B took over and works; A wakes as it opens its journal."""
+    with closing(Journal(half_done, 7, "identity", B)) as mine:
+        with pytest.raises(RefusedError, match="taken over"):
+            Journal(half_done, 7, "identity", Ownership("aaaa", confirm=lost))
+        mine.append([outcome("d")])
+        mine.finish()
+        with tarfile.open(half_done / "000007-bbbb.tar") as tar:
+            assert [info.name for info in tar] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
+def lost():
+    raise RefusedError("taken over")
+
+
+def test_nothing_is_written_once_the_lock_is_lost(half_done):
     with closing(Journal(half_done, 7, "identity", Ownership("dddd", check=lost))) as journal:
         before = (half_done / "000007-dddd.jsonl").read_bytes()
         with pytest.raises(RefusedError, match="taken over"):

@@ -1,16 +1,14 @@
 """A writer that sleeps, loses its lock and wakes replaces nothing; what died before its receipt is in nobody's way."""
 
 from contextlib import ExitStack
-from dataclasses import replace
 from threading import Event, Thread
 
 import pytest
 
 from pipeline.core.errors import HeldError, RefusedError
-from pipeline.engine import shard_runner
+from pipeline.engine import shard_commit
 from pipeline.engine.shard_runner import Control, run_shard
 from pipeline.runs.publish import Publisher
-from pipeline.storage import locks
 from pipeline.storage.base import describe
 from pipeline.storage.locks import LOCK_TIMING, Lock, shard_lock
 from pipeline.storage.open_store import open_store
@@ -68,7 +66,7 @@ class Other(Poisoned):
 def test_files_under_a_receipt_stay_when_a_sleeper_wakes(tmp_path, monkeypatch):
     """A sleeps after its last look at the lock; B takes over and commits; A wakes: B's files and receipt are as they were."""
     run, asleep, wake = run_in(tmp_path / "work"), Event(), Event()
-    finished = shard_runner.finished_files
+    finished = shard_commit.finished_files
 
     def slow(stage, shard, rows, journal):
         if stage.version == 1:
@@ -76,7 +74,7 @@ def test_files_under_a_receipt_stay_when_a_sleeper_wakes(tmp_path, monkeypatch):
             wake.wait(30)
         return finished(stage, shard, rows, journal)
 
-    monkeypatch.setattr(shard_runner, "finished_files", slow)
+    monkeypatch.setattr(shard_commit, "finished_files", slow)
     ended = []
 
     def sleeper():
@@ -97,13 +95,3 @@ def test_files_under_a_receipt_stay_when_a_sleeper_wakes(tmp_path, monkeypatch):
     assert isinstance(ended[0], RefusedError) and run.receipt("poisoned", 0) == receipt
     assert {path: run.store.read(path) for path in receipt.outputs} == before
     assert all(describe(data) == receipt.outputs[path] for path, data in before.items())
-
-
-def test_a_takeover_from_an_owner_that_may_wake_is_marked(tmp_path):
-    store = open_store(str(tmp_path))
-    old = {"host": "elsewhere", "pid": 1, "token": "sleeper", "beat": 0.0}
-    store.write("locks/x-000000.json", locks.json.dumps(old).encode())
-    with shard_lock(store, "x", 0, replace(LOCK_TIMING, watch=0.05)) as lock:
-        assert lock.seized_from == "sleeper"
-    with shard_lock(store, "x", 0) as lock:
-        assert lock.seized_from == ""

@@ -137,6 +137,25 @@ def test_a_link_whose_answer_was_lost_is_ours(tmp_path, monkeypatch):
     assert store.names("a") == ["lock", "tar"]
 
 
+def test_a_rename_whose_answer_was_lost_was_made(tmp_path, monkeypatch):
+    """NFS renames, loses its answer and tries again: the temporary name is gone then, and the file is in place."""
+    store, replace = open_store(str(tmp_path / "run")), os.replace
+    store.write("a/x", b"one")
+
+    def lossy(source, target):
+        replace(source, target)
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr(os, "replace", lossy)
+    store.write("a/x", b"two")
+    store.move("a/x", "b/x")
+    assert store.read("b/x") == b"two" and store.names("a") == []
+    monkeypatch.setattr(os, "replace", lambda source, target: os.unlink(source) or replace(source, target))
+    with pytest.raises(FileNotFoundError):
+        store.write("b/x", b"three")
+    assert store.read("b/x") == b"two"
+
+
 def test_a_rival_that_goes_away_leaves_the_name(tmp_path, monkeypatch):
     """The owner of a lock releases it between our create, which finds it, and our look at it."""
     store = open_store(f"memory://{tmp_path.name}")

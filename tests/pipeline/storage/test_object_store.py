@@ -12,7 +12,7 @@ from threading import Event
 import pytest
 
 from pipeline.core.errors import StorageError, UsageError
-from pipeline.storage import object_store, retry, stale_uploads
+from pipeline.storage import locks, retry, s3, stale_uploads
 from pipeline.storage.locks import shard_lock
 from pipeline.storage.open_store import open_store
 from pipeline.storage.stale_uploads import abort_stale_uploads
@@ -101,6 +101,48 @@ def test_a_create_whose_answer_was_lost_is_still_ours(store, server):
     assert faults.spoilt["lost"] == 1 and not store.create("receipt.json", b"theirs")
 
 
+def test_a_file_that_changed_is_neither_replaced_nor_removed(store, server):
+    """What a writer saw before it slept may be another's file when it wakes."""
+    _, faults, _ = server
+    store.write("a/x.json", b"old")
+    seen = store.etag("a/x.json")
+    store.write("a/x.json", b"of another")
+    assert not store.replace_if("a/x.json", b"late", seen)
+    store.remove_if("a/x.json", seen)
+    assert store.read("a/x.json") == b"of another"
+    seen = store.etag("a/x.json")
+    faults.first("lost", "PUT", "x.json")
+    assert store.replace_if("a/x.json", b"new", seen) and store.read("a/x.json") == b"new"
+    store.remove_if("a/x.json", store.etag("a/x.json"))
+    assert not store.exists("a/x.json") and store.etag("a/x.json") == ""
+    store.remove_if("a/x.json", seen)
+    assert not store.replace_if("a/x.json", b"late", seen)
+
+
+def test_a_heartbeat_that_was_overtaken_loses_the_lock(store):
+    """The owner sleeps between its look at the lock and its heartbeat; another takes the lock over meanwhile."""
+    with shard_lock(store, "x", 0) as lock:
+        is_ours = lock.is_ours
+
+        def slept():
+            held = is_ours()
+            store.write(lock.path, b'{"token": "other", "host": "elsewhere", "pid": 1, "beat": 1e12}')
+            return held
+
+        lock.is_ours = slept
+        lock.beat()
+        lock.release()
+        assert lock.lost and b"other" in store.read(lock.path)
+
+
+def test_a_stale_lock_has_one_taker(store):
+    store.write("locks/x-000000.json", b'{"token": "dead", "host": "elsewhere", "pid": 1, "beat": 0}')
+    seen = locks._read(store, "locks/x-000000.json")
+    with ThreadPoolExecutor(6) as pool:
+        takers = [locks.Lock(store, "locks/x-000000.json", locks.LOCK_TIMING) for _ in range(6)]
+        assert sorted(pool.map(lambda lock: locks._take(lock, seen), takers)) == [False] * 5 + [True]
+
+
 def test_what_is_forbidden_or_missing_is_asked_for_once(store, server):
     _, faults, _ = server
     faults.seen.clear()
@@ -121,7 +163,7 @@ def test_errors_that_stay_end_in_one_line(store, server):
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
-    monkeypatch.setattr(object_store, "PART", 64 << 10)
+    monkeypatch.setattr(s3, "PART", 64 << 10)
     path = tmp_path / "large.tar"
     path.write_bytes(b"procrop-" * (22 << 10))
     return path
@@ -170,9 +212,9 @@ def test_what_a_killed_upload_left_is_swept(store, server):
 UPLOAD = """
 import sys
 from pathlib import Path
-from pipeline.storage import object_store
-object_store.PART = 64 << 10
-object_store.remote_store(sys.argv[1]).copy_in(Path(sys.argv[2]), "a/large.tar")
+from pipeline.storage import open_store, s3
+s3.PART = 64 << 10
+open_store.remote_store(sys.argv[1]).copy_in(Path(sys.argv[2]), "a/large.tar")
 """
 
 
