@@ -50,7 +50,7 @@ def test_what_dead_writers_left_is_removed(run):
     assert verify_run(run, STAGES).sound and sweep_orphans(run, STAGES) == []
 
 
-def test_files_of_a_shard_that_is_not_done_are_left_by_an_attempt(run):
+def test_files_of_a_shard_without_receipt_are_removed(run):
     run.store.remove("paint/000001.receipt.json")
     assert sweep_orphans(run, STAGES) == ["paint/000001.parquet", "paint/000001.tar"]
     assert run.store.exists("paint/000000.tar")
