@@ -45,11 +45,7 @@ setup-models: $(READY) ## add SAM's own checkpoints, NIMA and timm backbones
 setup-dev: $(READY_DEV) ## add what tests, checks and benchmarks need
 
 demo: setup ## photographs to dataset to cropper to report, about 5 minutes
-	$(RUN) run --config demo --work $(DEMO_WORK)
-	$(RUN) train --work $(DEMO_WORK)
-	$(RUN) eval --work $(DEMO_WORK)
-	$(RUN) report --work $(DEMO_WORK)
-	@echo "look at $(DEMO_WORK)/report/index.html; the dataset is $(DEMO_WORK)/dataset, the cropper $(DEMO_WORK)/models/cropper/cropper"
+	$(RUN) demo --work $(DEMO_WORK)
 
 outpaint: setup ## ingest, perceive, caption, outpaint
 	$(RUN) run --until outpaint $(AT)

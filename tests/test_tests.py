@@ -43,7 +43,8 @@ pipeline/engine/executors/ray/test_executor.py: pipeline.engine.executors shard_
 pipeline/engine/executors/ray/test_executor.py: pipeline.engine.executors.ray actor_pool mailbox shard_actor
 pipeline/engine/test_completion.py: pipeline.engine run_level_steps
 pipeline/engine/test_crash_isolation.py: pipeline.engine.executors local process_worker; pipeline.runs crash_list
-pipeline/planning/test_wall_clock.py: pipeline.app plan_fleet plan_run
+pipeline/planning/test_wall_clock.py: pipeline.app plan_run; pipeline.app.plans plan_fleet
+pipeline/app/plans/test_before_work.py: pipeline.app.plans photo_count run_forecast
 pipeline/planning/test_wall_clock.py: pipeline.cli plan
 pipeline/report/test_page.py: pipeline.report album canvases charts cropper flow leaks overview paint reader rejects scores
 pipeline/report/test_page.py: pipeline.report seam section strip; pipeline.shards contact_sheet

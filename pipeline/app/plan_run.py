@@ -1,20 +1,28 @@
-"""``plan``: what a run would do and cost. It reads, lists and multiplies; it writes nothing."""
+"""``plan``: what a run would do and cost. It reads, lists and multiplies, and writes nothing to the run directory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.app.plans.photo_count import given_photos, listed_photos
+from pipeline.app.plans.run_forecast import forecast_run
 from pipeline.app.recipe_for_run import recipe_for
 from pipeline.app.worker_count import worker_count
 from pipeline.core.errors import ModelError, UsageError
-from pipeline.core.stage import verb_of
 
 if TYPE_CHECKING:
-    from pipeline.app.plan_fleet import FleetSimulation, PlannedRun, PlannedSize
+    from pipeline.app.plans.before_work import Foreseen
+    from pipeline.app.plans.plan_fleet import FleetSimulation, PlannedRun, PlannedSize
+    from pipeline.app.progress import Display
     from pipeline.core.stage import Stage
     from pipeline.planning.cost_model import Forecast
     from pipeline.planning.wall_clock import Fleet, Limit, WallClockForecast
     from stages.recipe import Recipe
+
+
+# (factor, seconds of starts) of the least and the most time. Guesses are rates of another machine without other work.
+GUESSED = ((0.7, 15.0), (4.0, 90.0))
+MEASURED = ((0.8, 10.0), (1.5, 60.0))
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class PlanRequest:
         gpus: GPUs, with one worker each, for the stages whose models use one.
         gpu_price: of one GPU with its worker per hour.
         rate: ``STAGE=SAMPLES_A_SECOND`` of one GPU.
+        measure: make a few canvases of the photographs to measure this machine.
         simulate: simulate the run on 1 to 1,000 workers.
         lost: simulated times per hour that a worker is pre-empted or fails.
         away: simulated seconds until a lost worker begins to start again.
@@ -50,6 +59,7 @@ class PlanRequest:
     gpus: int = 0
     gpu_price: float = 0.0
     rate: Sequence[str] = ()
+    measure: bool = False
     simulate: bool = False
     lost: float = 0.05
     away: float = 300.0
@@ -60,7 +70,14 @@ class PlanRequest:
 class PlanReport:
     """The planned run with its size, costs and wall-clock times.
 
-    models: digests by role. simulated: empty without simulation. currency: of all amounts.
+    Args:
+        planned, size, forecast, fleet, clock, assumptions, limits: see their classes.
+        models: digests by role.
+        simulated: empty without simulation.
+        findings: what would stop the run or surprise its user.
+        seconds: least and most wall-clock seconds.
+        currency: of all amounts.
+        guessed: whether no rate was measured, neither by this run nor by ``measure``.
     """
 
     planned: "PlannedRun"
@@ -72,12 +89,16 @@ class PlanReport:
     assumptions: list[str]
     limits: "list[Limit]"
     simulated: "list[FleetSimulation]"
+    findings: "list[Foreseen]"
+    seconds: tuple[float, float]
+    guessed: bool
     currency: str
 
 
-def plan_run(request: PlanRequest) -> PlanReport:
+def plan_run(request: PlanRequest, display: "Display") -> PlanReport:
     """Plan a run. Raises UsageError for a bad recipe, source or rate."""
-    from pipeline.app.plan_fleet import PlannedRun, simulate_fleets, wall_clock_of
+    from pipeline.app.plans.before_work import Foreseen, findings_before
+    from pipeline.app.plans.plan_fleet import Losses, PlannedRun, sensible_work_shards, simulate_fleets, wall_clock_of
     from pipeline.planning.wall_clock import Fleet
     from pipeline.runs.plan import load_plan
     from pipeline.storage.open_store import open_store
@@ -88,19 +109,55 @@ def plan_run(request: PlanRequest) -> PlanReport:
     drawn = ("outpaint.variants", "outpaint.held_out_variants") if request.variants else ()
     overrides = [*request.overrides, *(f"{name}={request.variants}" for name in drawn)]
     recipe = recipe_for(request.config, overrides, plan)
-    stages = stages_of(recipe)
-    planned = PlannedRun(recipe, stages, store, plan, _rates(request.rate, stages))
     workers = worker_count(request.workers) if request.workers or not request.gpus else request.gpus
     fleet = Fleet(workers, request.gpus, request.price, request.gpu_price)
-    forecast, size = _forecast(planned, photos=request.photos, fleet=fleet)
+    photos = given_photos(recipe, request.photos) if request.photos else listed_photos(recipe)
+    own_shards = recipe.work_shards
+    if plan is None and not any(text.startswith("work_shards=") for text in overrides):
+        recipe = recipe.model_copy(update={"work_shards": sensible_work_shards(recipe, photos.total, fleet)})
+    stages = stages_of(recipe)
+    planned = PlannedRun(recipe, stages, store, plan, _rates(request.rate, stages), _sample(request, recipe, display))
+    forecast, size = forecast_run(planned, photos, fleet)
     clock, assumptions, limits = wall_clock_of(planned, forecast, size, fleet)
-    simulated = (
-        simulate_fleets(planned, forecast, fleet, lost=request.lost, away=request.away, start=request.start)
-        if request.simulate
-        else []
-    )
+    simulated = []
+    if request.simulate:
+        with display.counting("simulated fleets") as tick:
+            losses = Losses(request.lost, request.away, request.start)
+            simulated = simulate_fleets(planned, forecast, fleet, losses, tick)
     models = {role: digest for stage in stages for role, digest in _digests(stage).items()}
-    return PlanReport(planned, size, models, forecast, fleet, clock, assumptions, limits, simulated, request.currency)
+    findings = findings_before(planned, stages, photos, forecast)
+    if planned.recipe.work_shards != own_shards:
+        findings.append(
+            Foreseen(f"counted with work_shards={recipe.work_shards}, not the recipe's {own_shards}: give it to 'run'")
+        )
+    measured = sum(cost.seconds for cost in forecast.costs if cost.measured) / 3600
+    guessed = measured < 0.5 * forecast.worker_hours
+    least, most = GUESSED if guessed else MEASURED
+    seconds = (least[0] * clock.hours * 3600 + least[1], most[0] * clock.hours * 3600 + most[1])
+    return PlanReport(
+        planned,
+        size,
+        models,
+        forecast,
+        fleet,
+        clock,
+        assumptions,
+        limits,
+        simulated,
+        findings,
+        seconds,
+        guessed,
+        request.currency,
+    )
+
+
+def _sample(request: PlanRequest, recipe: "Recipe", display: "Display") -> dict[str, tuple[float, float]]:
+    if not request.measure:
+        return {}
+    from pipeline.app.measured_sample import measure_rates
+
+    display.message("--measure: making a few canvases of the first photographs, which takes a minute or more")
+    return measure_rates(recipe, display)
 
 
 def _rates(given: Sequence[str], stages: "Sequence[Stage]") -> dict[str, float]:
@@ -126,34 +183,3 @@ def _digests(stage: "Stage") -> dict[str, str]:
         return stage.digests()
     except ModelError:
         return {f"of {stage.name}": "not on this machine yet (see 'procrop-data doctor')"}
-
-
-def _forecast(planned: "PlannedRun", *, photos: int, fleet: "Fleet") -> "tuple[Forecast, PlannedSize]":
-    from pipeline.app.plan_fleet import PlannedSize
-    from pipeline.planning.cost_model import REFERENCE, REFERENCE_KEPT, UNKNOWN, Size, forecast, rates_of
-    from stages.photos.source_readers import list_inputs
-
-    recipe, run = planned.recipe, planned.run
-    listed = list(list_inputs(recipe.ingest.source, recipe.ingest.lists)) if not photos else []
-    count = photos or min(len(listed), recipe.ingest.limit or len(listed))
-    held_out = _held_out_share(recipe, [item.credits.get("split", "") for item in listed])
-    variants = recipe.outpaint.variants * (1 - held_out) + recipe.outpaint.held_out_variants * held_out
-    rates = {stage.name: rates_of(run.receipts(stage.name)) if run else None for stage in planned.stages}
-    for name, samples_a_second in planned.rates.items():
-        rates[name] = (1 / samples_a_second, (rates[name] or REFERENCE.get(verb_of(name), UNKNOWN))[1])
-    painted, kept = (run.receipts("outpaint"), run.receipts("filter")) if run else ([], [])
-    share = sum(r.n_kept for r in kept) / max(1, sum(r.n_in for r in painted)) if kept else REFERENCE_KEPT
-    size = Size(count, round(count * variants), share)
-    shards = {stage.name: stage.shards(recipe.work_shards) for stage in planned.stages}
-    costs = forecast(shards, rates, size, workers=fleet.workers, price=fleet.price)
-    return costs, PlannedSize(count, size.canvases, round(size.canvases * share), recipe.build.shards)
-
-
-def _held_out_share(recipe: "Recipe", splits: Sequence[str]) -> float:
-    """Share of photographs outside the train split. splits: from the credits; empty where the recipe's shares decide."""
-    shares = recipe.ingest.splits
-    by_hash = 1 - shares.get("train", 0.0) / sum(shares.values())
-    known = [split for split in splits if split]
-    if not splits:
-        return by_hash
-    return (sum(split != "train" for split in known) + by_hash * (len(splits) - len(known))) / len(splits)

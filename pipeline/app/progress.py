@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +16,7 @@ from pipeline.core.escaping import printable
 from pipeline.core.units import duration_text
 from pipeline.engine.runner import StageResult
 from pipeline.engine.shard_runner import Event
+from pipeline.planning.whole_run import Expected, WholeRun
 from pipeline.runs.receipts import Receipt
 from pipeline.runs.status import DroppedSample
 
@@ -33,6 +34,7 @@ class StageProgress:
         bar: its bar, on a terminal.
         done: shards that are committed.
         counts: samples by outcome (kept, rejected, failed).
+        samples: expected in the shards to process; 0 where nothing is known.
         started: monotonic time of its begin, in seconds.
         shared: whether another stage ran at the same time.
         last: monotonic time of its last committed shard, in seconds; 0 before the first.
@@ -43,6 +45,7 @@ class StageProgress:
     bar: TaskID | None = None
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    samples: int = 0
     started: float = field(default_factory=time.monotonic)
     shared: bool = False
     last: float = 0.0
@@ -71,7 +74,9 @@ StageSummary = TypedDict(
 
 
 class Display:
-    """Shows the progress of a run, in which several stages may be active. Bars count work shards, the text counts samples.
+    """Shows the progress of a run, in which several stages may be active. Bars count samples; one more bar is the whole run.
+
+    A block ``with display:`` keeps the bars from the first stage to the last, with one estimate of the time left.
 
     Args:
         quiet: show nothing at all.
@@ -83,56 +88,93 @@ class Display:
         self._bars: Progress | None = None
         self._stages: dict[str, StageProgress] = {}
         self._last_line = time.monotonic()
+        self._whole = WholeRun({})
+        self._whole_bar: TaskID | None = None
+        self._keep_bars = False
+        self._idle: list[str] = []
+
+    def __enter__(self) -> "Display":
+        self._keep_bars = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._keep_bars = False
+        self._stop_bars()
+
+    def expect(self, stages: Mapping[str, Expected]) -> None:
+        """The stages to come, in order, with what is expected of each."""
+        self._whole = WholeRun(stages)
 
     def begin(self, stage: str, todo: int, total: int) -> None:
         """A stage starts, with ``todo`` of its ``total`` shards to process."""
         others = list(self._stages.values())
-        progress = self._stages[stage] = StageProgress(stage, todo)
+        samples = self._whole.begin(stage, todo / total if total else 0.0)
+        progress = self._stages[stage] = StageProgress(stage, todo, samples=samples)
         for one in [*others, *([progress] if others else [])]:
             one.shared = True
         self._last_line = progress.started
         if todo and self._console.is_terminal and not self._quiet:
             self._bars = self._bars or self._new_bars()
-            progress.bar = self._bars.add_task(stage, total=todo, text="")
+            progress.bar = self._bars.add_task(self._whole.title(stage), total=samples or None, text="")
 
     def _new_bars(self) -> Progress:
         columns = (
-            TextColumn("{task.description:<16}"),
-            BarColumn(24),
-            TextColumn("{task.completed}/{task.total} shards"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description:<36}"),
+            BarColumn(16),
+            TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[text]}"),
         )
         bars = Progress(*columns, console=self._console, transient=True)
         bars.start()
+        self._whole_bar = bars.add_task("all stages", total=1.0, text="") if self._whole.known else None
         return bars
+
+    def _stop_bars(self) -> None:
+        if self._bars:
+            self._bars.stop()
+        self._bars = None
 
     def on_event(self, event: Event) -> None:
         """A micro-batch is done."""
         progress = self._stages.setdefault(event.stage, StageProgress(event.stage, 0))
         progress.counts.update(kept=event.kept, rejected=event.rejected, failed=event.failed)
+        self._whole.advance(event.stage, event.kept + event.rejected + event.failed)
         if self._bars and progress.bar is not None:
-            self._bars.update(progress.bar, text=progress.text())
+            self._bars.update(progress.bar, completed=sum(progress.counts.values()), text=progress.text())
+            if self._whole_bar is not None:
+                self._bars.update(self._whole_bar, completed=self._whole.share, text=self._whole.left_text())
         elif not self._quiet and time.monotonic() - self._last_line > PLAIN_EVERY_S:
             self._last_line = time.monotonic()
             for one in self._stages.values():
                 if one.counts and one.done < one.total:
-                    self._console.print(f"{one.stage:<16} {one.done:,}/{one.total:,} shards  {one.text()}")
+                    self._console.print(f"{self._plain_line(one)}", soft_wrap=True)
+
+    def _plain_line(self, progress: StageProgress) -> str:
+        done = sum(progress.counts.values())
+        of = f" of about {progress.samples:,}" if progress.samples else ""
+        left = self._whole.left_text()
+        return (
+            f"{self._whole.title(progress.stage)}: {done:,}{of} samples, {progress.text()}{f', {left}' if left else ''}"
+        )
 
     def shard_done(self, receipt: Receipt) -> None:
         """A shard is committed."""
         progress = self._stages.setdefault(receipt.stage, StageProgress(receipt.stage, 0))
         progress.done += 1
         progress.last = time.monotonic()
-        if self._bars and progress.bar is not None:
-            self._bars.advance(progress.bar)
 
     def end(self, result: StageResult) -> None:
-        """A stage is complete: prints one line about it."""
+        """A stage is complete: prints one line about it, or one line about several of which nothing was to do."""
         progress = self._stages.pop(result.stage, None) or StageProgress(result.stage, 0)
-        if self._bars and not self._stages:
-            self._bars.stop()
-            self._bars = None
+        self._whole.end(result.stage)
+        if self._bars and progress.bar is not None:
+            self._bars.update(progress.bar, visible=False)
+        if not self._stages and not self._keep_bars:
+            self._stop_bars()
+        if not result.done_now and not result.changes:
+            self._idle.append(result.stage)
+            return
+        self._print_idle()
         summary = summary_of(result)
         duration = progress.duration_text() if result.done_now else "already done"
         reasons = ", ".join(f"{name} {n:,}" for name, n in {**summary["rejected"], **summary["failed"]}.items())
@@ -142,6 +184,23 @@ class Display:
         self._console.print(Text(line).append(duration, "dim"), soft_wrap=True)
         for line in result.changes.lines():
             self._console.print(f"  {printable(line)}", soft_wrap=True)
+
+    def _print_idle(self) -> None:
+        if self._idle:
+            self._console.print(f"already done: {', '.join(self._idle)}", soft_wrap=True)
+        self._idle = []
+
+    def finished(self, results: Sequence[StageResult]) -> None:
+        """All stages are complete: says in one line if nothing was to do."""
+        if not results or any(result.done_now or result.changes for result in results):
+            self._print_idle()
+            return
+        self._idle = []
+        last = summary_of(results[-1])
+        stages = "stage" if len(results) == 1 else f"{len(results)} stages"
+        self.message(
+            f"nothing to do: {stages} done before, {last['kept']:,} of {last['in']:,} samples kept by {last['stage']}"
+        )
 
     def lost_files(self, rows: Sequence[DroppedSample]) -> None:
         """Print a table of the input files that gave no photograph, cut to about one screen."""
@@ -155,7 +214,9 @@ class Display:
             self._console.print(f"and {len(rows) - LOST_SHOWN:,} more: procrop-data status --failed")
 
     def processor_time(self, results: Sequence[StageResult]) -> None:
-        """Print what each stage took of the processors for one painted canvas, if any was painted."""
+        """Print what each stage took of the processors for one painted canvas, if any was painted now."""
+        if not any(result.done_now for result in results):
+            return
         canvases = sum(r.n_in for result in results if result.stage == "outpaint" for r in result.receipts)
         for result in results if canvases else ():
             seconds = summary_of(result)["processor_seconds"]
@@ -176,7 +237,7 @@ class Display:
 
     def message(self, text: str) -> None:
         """Print one line."""
-        self._console.print(printable(text))
+        self._console.print(printable(text), soft_wrap=True)
 
 
 def summary_of(result: StageResult) -> StageSummary:

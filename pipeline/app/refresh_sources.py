@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.app.progress import Display
@@ -46,8 +45,8 @@ def refresh_sources(session: Session, display: Display, *, accept_takedown: bool
     shares = {str(name): share for name, share in settings.splits.items()}
     splits = splits_for_empty(scan.photographs(), shares, run.plan.run_seed, run.plan.splits)
     scan = scan.with_splits(splits)
-    for line in _split_lines(scan, splits, shares):
-        display.message(line)
+    if splits and splits != run.plan.splits:
+        display.message(_moved(scan, splits))
     fresh, gone = scan.digest, 0
     if fresh != run.plan.sources_digest or not run.store.exists(f"{SOURCES}.parquet"):
         gone = _gone(run, scan.sources)
@@ -62,16 +61,10 @@ def refresh_sources(session: Session, display: Display, *, accept_takedown: bool
     return gone
 
 
-def _split_lines(scan: "SourceList", splits: Mapping[str, str], shares: Mapping[str, float]) -> list[str]:
-    """What a user should know of the splits: which photographs were moved into one that had none, and which stay empty."""
-    if not splits and len(scan) > len(shares):
-        return []
-    names = {source.uri: splits[source.key] for source in scan if source.key in splits}
-    moved = ", ".join(f"'{uri}' is {name}" for uri, name in names.items())
-    chosen = f"{moved}, so that each split has a photograph; a column 'split' in credits.csv chooses others"
-    photos = list(islice(scan.photographs(), len(shares)))
-    few = [f"only {len(photos)} photographs: they cannot fill {', '.join(shares)}, so 'train' or 'eval' may lack one"]
-    return [*([chosen] if moved else []), *(few if len(photos) < sum(share > 0 for share in shares.values()) else [])]
+def _moved(scan: "SourceList", splits: Mapping[str, str]) -> str:
+    """Which photographs were moved into a split that had none."""
+    moved = ", ".join(f"'{source.uri}' is {splits[source.key]}" for source in scan if source.key in splits)
+    return f"{moved}, so that each split has a photograph; a column 'split' in credits.csv chooses others"
 
 
 def _refuse_many(gone: int, before: int, source: str) -> None:

@@ -8,7 +8,7 @@ from pipeline.app.crop_files.crop_photos import crop_file
 from pipeline.app.crop_files.inputs import find_model
 from pipeline.app.result_stamp import is_made_from, key_of, mark
 from pipeline.app.session import Session, local_folder, open_existing
-from pipeline.core.errors import SampleError
+from pipeline.core.errors import SampleError, UsageError
 from pipeline.core.records import Source
 from pipeline.core.resources import file_digest
 from pipeline.runs.run_directory import SOURCES
@@ -38,6 +38,10 @@ def write_run_report(request: ReportRequest) -> Path:
     from pipeline.report import write_report
 
     session = open_existing(request.work)
+    if not any(session.run.receipts(stage.name) for stage in session.stages):
+        raise UsageError(
+            f"nothing to report on in '{request.work}': no stage has made anything; 'procrop-data run' starts"
+        )
     root = local_folder(session, [])
     page = Path(request.out) if request.out else root / "report" / "index.html"
     crops = root / "report" / "crops"

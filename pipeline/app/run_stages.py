@@ -102,12 +102,15 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
     Raises UsageError, ModelError, MissingUpstreamError and RefusedError; nothing is written before the request is checked.
     """
     from pipeline.app.execute import ExecutionRequest, execute, require_executor
+    from pipeline.app.plans.before_work import check_before_work
+    from pipeline.app.plans.plan_fleet import PlannedRun
     from pipeline.engine.runner import Options
+    from pipeline.planning.whole_run import Expected
     from pipeline.storage.stale_uploads import abort_stale_uploads
 
     overrides = [*request.overrides, *recipe_overrides(request)]
     start = not request.stage or request.with_upstream or request.stage == "ingest"
-    session = open_session(request.config, request.work, overrides, start=start)
+    session = open_session(request.config, request.work, overrides, start=False)
     stages = requested_stages(session, request)
     execution = ExecutionRequest(
         stages, request.executor, request.address, request.workers, accept_takedown=request.accept_takedown
@@ -116,9 +119,18 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
     require_executor(execution, options)
     if "build" in stages:
         _require_readable(session.recipe.build.exclude_near)
+    forecast = check_before_work(
+        PlannedRun(session.recipe, session.stages, session.run.store, session.run.plan), stages, display.message,
+        list_input=not (request.executor == "array" and session.run.plan.sources),
+    )  # fmt: skip
+    display.expect(
+        {cost.stage: Expected(cost.samples, cost.seconds) for cost in forecast.costs if cost.stage in stages}
+    )
+    session = open_session(request.config, request.work, overrides, start=start)
     abort_stale_uploads(session.run.store)
     done = execute(session, execution, options, display)
     save_recipe(done.session)
+    display.finished(done.results)
     for line in _too_few_shards(done.session, done.results):
         display.message(line)
     return RunReport(
@@ -151,10 +163,8 @@ def spoilt_stages(results: "Sequence[StageResult]", most: float) -> list[str]:
 
 def _too_few_shards(session: Session, results: "Sequence[StageResult]") -> list[str]:
     """One line if there were fewer samples than the recipe allows final shards. Raises UsageError if it wants exactly so many."""
-    wanted, built = (
-        session.recipe.build,
-        [receipt for result in results if result.stage == "build" for receipt in result.receipts],
-    )
+    wanted = session.recipe.build
+    built = [receipt for result in results if result.stage == "build" for receipt in result.receipts]
     tars = sum(path.endswith(".tar") for receipt in built for path in receipt.outputs)
     if len(built) < wanted.shards or tars == wanted.shards:
         return []

@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -12,6 +14,7 @@ from pipeline.cli import (
     config,
     convert,
     crop,
+    demo,
     doctor,
     eval,
     export,
@@ -21,6 +24,7 @@ from pipeline.cli import (
     train,
     verify,
 )
+from pipeline.cli.command_groups import OrderedCommands, group_commands
 from pipeline.core.errors import InterruptedRunError, ProcropError
 from pipeline.core.escaping import printable
 from pipeline.storage.base import storage_errors
@@ -31,13 +35,30 @@ Exit codes: 0 done; 2 wrong usage or configuration; 3 done, with failed samples 
 (changed configuration, wrong directory, lock held, disk full); 5 damaged data found; 130 interrupted (safe to run again).
 """
 
-app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=OrderedCommands, help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 COMMANDS = (
-    run, plan, config, crop, export, train, eval, convert, status, verify,
+    run, demo, plan, config, crop, export, train, eval, convert, status, verify,
     audit, doctor, bench,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)
+group_commands(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"procrop-data {version('procrop-data')}")
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

@@ -139,7 +139,8 @@ def _run(request: RunRequest, output: OutputOptions) -> None:
     from pipeline.app.run_stages import run_stages_of
 
     display = Display(quiet=output.silent)
-    report = run_stages_of(request, display)
+    with display:
+        report = run_stages_of(request, display)
     for line in report.leftovers:
         display.message(line)
     if report.waits_for:

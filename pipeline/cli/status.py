@@ -140,7 +140,14 @@ def _print_funnel(name: str, work: str, stages: "Sequence[StageStatus]") -> None
 
 def _print_samples(rows: "Sequence[DroppedSample]") -> None:
     for row in rows:
-        print(f"{row['stage']}\t{row['status']}\t{row['reason']}\t{row['key']}\t{printable(row['detail'])}")
+        print(
+            f"{row['stage']}\t{row['status']}\t{row['reason']}\t{printable(row['file'] or row['key'])}\t{_cause(row)}"
+        )
+
+
+def _cause(row: "DroppedSample") -> str:
+    """The detail without the file's name, which stands before it."""
+    return printable(row["detail"].removeprefix(f"{row['file']}: "))
 
 
 def report_command(work: Work = "work", out: Out = "", quiet: Quiet = False) -> None:

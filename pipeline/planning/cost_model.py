@@ -25,6 +25,7 @@ REFERENCE: dict[str, tuple[float, float]] = {
     "retrieve": (0.001, 410),
 }
 UNKNOWN = (0.0, 0.0)  # of the stages of plug-ins
+REFERENCE_SIDE = 512  # long side of the canvases of the reference
 REFERENCE_KEPT = 0.79  # of canvases, by the same run: 52 of 66
 FILES_A_SHARD = 3  # tar, table and receipt
 
@@ -100,6 +101,14 @@ class Forecast:
         }
 
 
+def reference_rates(long_side: int) -> dict[str, tuple[float, float]]:
+    """Seconds and bytes a sample by verb for canvases of another size: painting and images grow with the area."""
+    share = (long_side / REFERENCE_SIDE) ** 2
+    painting, written = REFERENCE["outpaint"]
+    build, copied = REFERENCE["build"]
+    return {**REFERENCE, "outpaint": (painting * share, written * share), "build": (build, copied * share)}
+
+
 def rates_of(receipts: Sequence[Receipt]) -> tuple[float, float] | None:
     """Seconds and bytes a sample from receipts, or None when they hold no samples."""
     samples = sum(receipt.n_in for receipt in receipts)
@@ -132,12 +141,17 @@ def forecast(
     *,
     workers: int,
     price: float,
+    long_side: int = REFERENCE_SIDE,
 ) -> Forecast:
-    """Costs of ``stages`` (name -> shards); ``measured`` rates by name replace the reference where there are some."""
+    """Costs of ``stages`` (name -> shards); ``measured`` rates by name replace the reference where there are some.
+
+    long_side: of the canvases, for the reference.
+    """
+    reference = reference_rates(long_side)
     costs = []
     for name, shards in stages.items():
         own = measured.get(name)
-        seconds, written = own or REFERENCE.get(verb_of(name), UNKNOWN)
+        seconds, written = own or reference.get(verb_of(name), UNKNOWN)
         samples = samples_of(name, size)
         costs.append(
             Cost(name, samples, shards, round(samples * seconds, 3), round(samples * written), own is not None)

@@ -31,6 +31,7 @@ REQUESTS: dict[str, tuple[float, float]] = {
 MAIN_BYTES, MAIN_BYTES_A_PHOTO = 217_000_000, 553
 REFERENCE_BYTES = 2 * 320 * (1 + 64)  # a vector and 64 tokens of 320 channels in fp16, as the embedded encoder gives
 FILES_A_SHARD = 3
+PHOTOS_A_SHARD = 1000  # of a work shard: half an hour to an hour and a half of work, so little to lose, and few files
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from pipeline.core.records import Boxes, Canvas, Crops, Neighbours, Proposals, Source
 from pipeline.report.album import MEDIUM, THUMB, Picture
-from pipeline.report.reader import sample_rows
+from pipeline.report.leaks import left_out
+from pipeline.report.reader import first_of_each_photo, sample_rows
 from pipeline.report.section import CanvasPicture, Material, Section
 
-STORIES, SHEET, RETRIEVALS = 4, 24, 6
+STORIES, SHEET, WORST, RETRIEVALS = 4, 16, 8, 6
 REFERENCES = 3
 
 
@@ -50,13 +51,14 @@ class Retrieval(CanvasPicture):
 
 
 def story_section(material: Material) -> Section:
-    """A few photos from start to end: photo, canvas, proposals, kept crops."""
-    reader, title = material.reader, "From photograph to crops"
-    kept = reader.kept("filter", Crops)
+    """A few photos from start to end: photo, canvas, proposals, kept crops. They are among the best by the filter's scores."""
+    title, kept = "From photograph to crops", _in_dataset(material)
     if not kept:
         return Section("stories", title, missing="No canvas has its verdict yet", command=material.command("filter"))
     rich = [crops for crops in kept if len(crops.boxes) > 2] or kept
-    stories = [story for row in sample_rows(rich, STORIES, "stories") if (story := _story(material, row)) is not None]
+    stories = [
+        story for row in first_of_each_photo(_ranked(rich), STORIES) if (story := _story(material, row)) is not None
+    ]
     data = [{"key": story.key, "title": story.title, "scores": story.scores} for story in stories]
     return Section("stories", title, data=data, view={"stories": stories})
 
@@ -91,18 +93,36 @@ def _title(source: Source | None) -> str:
     return (source.title or source.uri if source else "") or "untitled"
 
 
+def _in_dataset(material: Material) -> list[Crops]:
+    """Canvases that the filter kept, without those whose photograph ``build`` left out: the samples that the card counts."""
+    gone = left_out(material)
+    return [crops for crops in material.reader.kept("filter", Crops) if crops.photo not in gone]
+
+
+def _ranked(rows: Sequence[Crops]) -> list[Crops]:
+    """Best first, by the score of the photo's rectangle on its canvas; its limit is ``filter.canvas_quantile``."""
+    return sorted(rows, key=lambda crops: (-(crops.scores[0] if crops.scores else 0.0), crops.key))
+
+
 def sheet_section(material: Material) -> Section:
-    """Kept canvases, chosen by hash."""
-    reader, title = material.reader, "Kept canvases"
-    kept = reader.kept("filter", Crops)
-    if not reader.has("filter"):
+    """Kept canvases: the best, and the worst, so that the limits of the filter can be set."""
+    judged, title = material.reader.has("filter"), "Kept canvases"
+    kept = _in_dataset(material)
+    if not judged:
         kept, title = _without_verdict(material), "Painted canvases, not judged yet"
     if not kept:
         return Section("sheet", title, missing="No canvas was kept yet", command=material.command("filter"))
-    chosen = sample_rows(kept, SHEET, "sheet")
-    cells = [cell for crops in chosen if (cell := canvas_view(material, crops, MEDIUM)) is not None]
-    data = {"judged": reader.has("filter"), "shown": [cell.key for cell in cells], "crops": _crop_counts(kept)}
-    return Section("sheet", title, data=data, view={"cells": cells})
+    ranked = _ranked(kept)
+    best = first_of_each_photo(ranked, SHEET) if judged else sample_rows(kept, SHEET, "sheet")
+    worst = [crops for crops in ranked[: -WORST - 1 : -1] if crops not in best] if judged else []
+    cells, last = (
+        [cell for crops in rows if (cell := canvas_view(material, crops, MEDIUM)) is not None] for rows in (best, worst)
+    )
+    data = {
+        "judged": judged, "canvases": len(kept), "shown": [cell.key for cell in cells], "worst": [cell.key for cell in last],
+        "crops": _crop_counts(kept),
+    }  # fmt: skip
+    return Section("sheet", title, data=data, view={"cells": cells, "worst": last})
 
 
 def _without_verdict(material: Material) -> list[Crops]:

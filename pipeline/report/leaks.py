@@ -50,6 +50,11 @@ def leaks_section(material: Material) -> Section:
     return Section("leaks", title, data=data, view=view, empty=not leaks and not unreadable)
 
 
+def left_out(material: Material) -> set[str]:
+    """Keys of the photographs that ``build`` left out; none before it began."""
+    return {leak["photo"] for leak in _read(material).get("leaks", [])}
+
+
 def _read(material: Material) -> LeakReport:
     run = material.reader.run
     receipt = run.receipt_at(step_receipt_path("build", "prologue"))

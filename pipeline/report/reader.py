@@ -161,9 +161,8 @@ def photo_of(key: str) -> str:
     return key.split("-")[0]
 
 
-def sample_rows(rows: Iterable[KeyedT], count: int, purpose: str) -> list[KeyedT]:
-    """``count`` rows chosen by hash of their keys, of different photos as far as possible."""
-    ranked = sorted(rows, key=lambda row: (seed_for(0, f"report/{purpose}", row.key), row.key))
+def first_of_each_photo(ranked: Sequence[KeyedT], count: int) -> list[KeyedT]:
+    """``count`` rows in their order, of different photos as far as possible."""
     seen: Counter[str] = Counter()
     turns = []
     for index, row in enumerate(ranked):
@@ -171,3 +170,9 @@ def sample_rows(rows: Iterable[KeyedT], count: int, purpose: str) -> list[KeyedT
         turns.append((seen[photo], index))
         seen[photo] += 1
     return [ranked[index] for _, index in sorted(turns)[:count]]
+
+
+def sample_rows(rows: Iterable[KeyedT], count: int, purpose: str) -> list[KeyedT]:
+    """``count`` rows chosen by hash of their keys, of different photos as far as possible."""
+    ranked = sorted(rows, key=lambda row: (seed_for(0, f"report/{purpose}", row.key), row.key))
+    return first_of_each_photo(ranked, count)

@@ -1,24 +1,27 @@
 """Progress of a run and outcomes of its samples, from receipts; tables are read only to list single samples."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypedDict
 
 from pipeline.core.json_types import Json
 from pipeline.core.stage import FAILED, REJECTED, Stage
 from pipeline.runs.receipts import Receipt
-from pipeline.runs.run_directory import Run, step_receipt_path
+from pipeline.runs.run_directory import SOURCES, Run, step_receipt_path
+from pipeline.shards import parquet
 
 STEPS = ("prologue", "epilogue")
 
 
 class DroppedSample(TypedDict):
-    """A rejected or failed sample."""
+    """A rejected or failed sample. file: address of the photograph that it is, or was made of."""
 
     stage: str
     shard: int
     key: str
+    file: str
     status: str
     reason: str
     detail: str
@@ -122,6 +125,7 @@ def rejected_samples(run: Run, stages: Sequence[Stage]) -> Iterator[DroppedSampl
 
 
 def _samples(run: Run, stages: Sequence[Stage], status: str) -> Iterator[DroppedSample]:
+    files = cache(lambda: _files_by_key(run))
     for stage in stages:
         for receipt in run.receipts(stage.name):
             if not (receipt.n_failed if status == FAILED else receipt.n_rejected):
@@ -129,9 +133,24 @@ def _samples(run: Run, stages: Sequence[Stage], status: str) -> Iterator[Dropped
             for row in run.rows(stage.name, receipt.shard, ["key", "status", "reason", "detail"]):
                 if row["status"] == status:
                     yield DroppedSample(
-                        stage=stage.name, shard=receipt.shard, key=row["key"], status=status, reason=row["reason"],
-                        detail=row["detail"],
+                        stage=stage.name, shard=receipt.shard, key=row["key"], file=file_of(row["key"], files()), status=status,
+                        reason=row["reason"], detail=row["detail"],
                     )  # fmt: skip
+
+
+def _files_by_key(run: Run) -> dict[str, str]:
+    """Addresses of the input files by the key of their photograph."""
+    if not run.store.exists(f"{SOURCES}.parquet"):
+        return {}
+    table = parquet.decode_table(run.store.read(f"{SOURCES}.parquet"), ["key", "uri"])
+    return dict(zip(table["key"].to_pylist(), table["uri"].to_pylist(), strict=True))
+
+
+def file_of(key: str, files: Mapping[str, str]) -> str:
+    """The photograph's file; of a canvas with its number, which its key ends with."""
+    photo, _, number = key.partition("-")
+    file = files.get(photo, "")
+    return f"{file} (canvas {int(number) + 1})" if file and number.isdigit() else file
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -27,6 +27,7 @@ SMALL_SHARD, LARGE_SHARD = 100_000_000, 1_000_000_000
 class _Row:
     """The columns of a final sample that the card sums up."""
 
+    key: str
     photo: str
     photo_box: list[int]
     crops: list[list[float]]
@@ -83,16 +84,20 @@ def card_files(name: str, stage: str, tables: Tables, models: Models) -> Iterato
 
 
 def _contents(stage: str, receipts: Sequence[ShardReceipt], tables: Tables) -> Contents:
-    """Goes through the tables of all shards once; examples are evenly spread over the samples."""
+    """Goes through the tables of all shards once; examples are the canvases whose photo scores best, one of each photo."""
     contents = Contents()
-    step = max(1, sum(r.n_kept for r in receipts) // EXAMPLES)
+    best: dict[str, tuple[float, str, str, _Row]] = {}  # by photo
     for receipt in receipts:
+        tar = next((path for path in receipt.outputs if path.endswith(".tar")), "")
         rows = tables.rows(stage, receipt.shard, _Row)
-        for row in rows[-contents.total % step :: step][: EXAMPLES - len(contents.examples)]:
-            tar = next(path for path in receipt.outputs if path.endswith(".tar"))
-            data = tables.read_range(tar, row.image_offset, row.image_size)
-            contents.examples.append((data, row.photo_box, row.crops[1:]))
+        for row in rows:
+            found = (row.scores[0], row.key, tar, row)
+            best[row.photo] = max(found, best.get(row.photo, found), key=lambda one: one[:2])
+        best = dict(sorted(best.items(), key=lambda item: item[1][:2])[-EXAMPLES:])
         contents.add(rows)
+    for _, _, tar, row in sorted(best.values(), key=lambda one: one[:2], reverse=True):
+        data = tables.read_range(tar, row.image_offset, row.image_size)
+        contents.examples.append((data, row.photo_box, row.crops[1:]))
     return contents
 
 

@@ -1,6 +1,7 @@
 """Evaluate a cropper beside its baselines: on a run's held-out canvases, or on a public cropping set."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.core.errors import MissingUpstreamError, UsageError
 from pipeline.core.resources import file_digest
 
 if TYPE_CHECKING:
+    from pipeline.app.session import Session
     from procrop_model.training.samples import CanvasSet
 
 FITTED = 48  # train canvases that the margin of the saliency box is fitted on
@@ -41,7 +43,7 @@ def _evaluate_ablation(request: EvaluationRequest, folder: Path, *, quiet: bool)
     from pipeline.app.cropper.ablation import AblationTraining, ablate, parts_of
     from procrop_model.evaluation.evaluate_run import evaluate
 
-    session = open_session(request.config, request.work, None)
+    session = open_session(request.config, request.work, None, start=False)
     split = request.split or "test"
     parts = parts_of(request.ablate)
     root = local_folder(session)
@@ -64,10 +66,11 @@ def _evaluate_canvases(request: EvaluationRequest, folder: Path, *, quiet: bool)
     """The run's own held-out canvases; the result of one model on one dataset is stored and reused."""
     from pipeline.app.cropper.evaluation_report import write_files
 
-    session = open_session(request.config, request.work, None)
+    session = open_session(request.config, request.work, None, start=False)
     split = request.split or "test"
     if not session.run.receipts("build"):
         raise MissingUpstreamError("eval needs the dataset: run 'procrop-data run' first, or name a public --dataset")
+    _require_split(session, split)
     root = local_folder(session, ["build"])
     home = root / "models" / "cropper"
     home.mkdir(parents=True, exist_ok=True)
@@ -79,6 +82,21 @@ def _evaluate_canvases(request: EvaluationRequest, folder: Path, *, quiet: bool)
         mark(path, key)
     stored: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return stored
+
+
+def _require_split(session: "Session", split: str) -> None:
+    """Raise UsageError, before any model is loaded, if the dataset has no sample of the split."""
+    counts: Counter[str] = Counter()
+    for receipt in session.run.receipts("build"):
+        for path in receipt.outputs:
+            if path.endswith(".tar"):
+                counts[path.rsplit("/", 1)[-1].split("-")[-2]] += receipt.n_kept
+    if not counts[split]:
+        found = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        raise UsageError(
+            f"the dataset has no sample of the split '{split}' ({found}): add photographs, give more a '{split}' in the column "
+            "'split' of credits.csv, or measure another with --split"
+        )
 
 
 def _measure(folder: Path, dataset: Path, split: str, *, device: str, quiet: bool) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ def train_cropper(request: TrainRequest, *, quiet: bool = False) -> TrainReport 
 
     Raises UsageError, MissingUpstreamError, RefusedError, and InterruptedRunError after SIGINT or SIGTERM.
     """
-    session = open_session(request.config, request.work, request.overrides)
+    session = open_session(request.config, request.work, request.overrides, start=False)
     settings = session.recipe.train
     require_local_output(session, request.out)
     root = _training_data(session)

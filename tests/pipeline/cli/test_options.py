@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli import audit, bench, config, convert, crop, doctor, export, plan, run, status, train, verify
+from pipeline.cli import audit, bench, config, convert, crop, demo, doctor, export, plan, run, status, train, verify
 from pipeline.cli import eval as evaluation
 from pipeline.cli.app import app
 from pipeline.cli.options import OutputOptions
@@ -37,6 +37,7 @@ STAGES = (
 )
 COMMANDS = {
     **{name: Case(run, "_run") for name in ("run", *STAGES)},
+    "demo": Case(demo, "_demo"),
     "plan": Case(plan, "_plan"),
     "crop": Case(crop, "_crop", ("photo.jpg",)),
     "export": Case(export, "_export"),
@@ -77,6 +78,7 @@ VALUES = {
     "photos": (["--photos", "a/folder"], {"photos": "a/folder"}),
     "batch": (["--batch", "5"], {"batch": 5}),
     "size": (["--size", "80"], {"size": 80}),
+    "measure": (["--measure"], {"measure": True}),
     "shards": (["--shards", "9"], {"shards": 9}),
     "canvases": (["--canvases", "12"], {"canvases": 12}),
     # run and the stages

@@ -98,3 +98,15 @@ def test_a_lost_file_or_another_input_is_to_do(tmp_path):
     assert shards_to_do(by_name["outpaint"], run) == [2]
     assert shards_to_do(by_name["refine/round-01"], run) == [1]  # what it was made from is not done
     assert shards_to_do(by_name["refine/round-02"], run) == [] and SHARDS == 3
+
+
+def test_failed_samples_are_named_by_their_file(work, program):
+    code, out, _ = program("status", "--failed", "-w", work)
+    assert (code, out) == (0, "")
+
+
+def test_a_refused_command_leaves_nothing_behind(program, tmp_path):
+    for command in ("train", "eval", "report"):
+        code, _, said = program(command, "-w", tmp_path / "none", "--quiet")
+        assert code == 2 and said.count("\n") == 1, said
+    assert not (tmp_path / "none").exists()

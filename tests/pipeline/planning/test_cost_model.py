@@ -57,4 +57,6 @@ def test_the_command_tells_and_writes_nothing(tmp_path):
 def test_the_bundled_photographs_are_counted_without_a_number(tmp_path):
     done = subprocess.run([PROGRAM, "plan", "--work", tmp_path / "w"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "33 photographs, 418 canvases" in done.stdout and "reference" in done.stdout
+    assert (
+        "33 photographs: 22 to train x 16" in done.stdout and "418 canvases" in done.stdout and "a guess" in done.stdout
+    )

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -13,12 +14,15 @@ from typer.testing import CliRunner
 
 from benchmarks.rehearsal import recipe_for
 from benchmarks.stand_ins import make_photos, stand_ins
+from pipeline.app.plans.plan_fleet import Losses, require_an_end
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import refresh_sources
 from pipeline.app.session import Session
 from pipeline.cli.app import app
+from pipeline.core.errors import UsageError
 from pipeline.engine.runner import Options, run_stages
 from pipeline.engine.shard_runner import Control, run_shard
+from pipeline.planning.cluster_simulation import SimulatedStage
 from pipeline.planning.cost_model import Cost, Size, forecast
 from pipeline.planning.wall_clock import GPU, REQUESTS, Fleet, limits, requests_of, single_steps, wall_clock_forecast
 from pipeline.runs.plan import Plan, freeze_plan
@@ -127,3 +131,24 @@ def test_a_plan_has_units_and_requests_only_of_a_remote_store(tmp_path):
     assert "requests to the store" in remote and "request" not in local
     assert re.search(r"of work, .* on \d+ workers?, [\d.]+ MB in \d+ files, [\d.]+ EUR at 0.50 EUR an hour", local)
     assert re.search(r"by the clock .* EUR in all\n", local) and not re.search(r"\d{5}", local.split("models:")[0])
+
+
+def plan_json(*words: str) -> dict:
+    done = subprocess.run([PROGRAM, "plan", "--photos", "10000000", "--json", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_plan_chooses_work_shards_and_ends(tmp_path):
+    started = time.monotonic()
+    printed = plan_json("--simulate", "--gpus", "256", "--work", str(tmp_path / "none"))
+    assert printed["work_shards"] == 10_000 and len(printed["simulated"]) == 5
+    assert any("work_shards=10000, not the recipe's 16" in found["text"] for found in printed["findings"])
+    assert time.monotonic() - started < 60  # beside other tests; alone 3 s
+
+
+def test_a_shard_that_is_never_done_is_refused():
+    steps = [SimulatedStage("perceive", 16, 100 * 3600.0)]
+    with pytest.raises(UsageError, match=r"a shard of perceive takes 100 h.*give work_shards=320"):
+        require_an_end(steps, Losses(lost=0.05, away=300, start=60), 16)
+    require_an_end([SimulatedStage("outpaint", 16, 100 * 3600.0, batch=5.0)], Losses(0.05, 300, 60), 16)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from pipeline.runs.status import failed_samples, funnel, ranges, rejected_samples
+from pipeline.runs.status import failed_samples, file_of, funnel, ranges, rejected_samples
 from tests.canned import SHARDS, canned_run
+from tests.chain import make_photos, recipe_for, run_chain, session_for
+from tests.fakes import FakeOutpainter
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_samples_are_listed_with_stage_shard_and_reason(finished):
     failure, *others = failed_samples(run, stages)
     assert [row["stage"] for row in others] == ["refine/round-01", "refine/round-02"]
     assert failure["stage"] == "propose" and failure["detail"] == "ValueError: no subject"
-    assert set(failure) == {"stage", "shard", "key", "status", "reason", "detail"}
+    assert set(failure) == {"stage", "shard", "key", "file", "status", "reason", "detail"}
     reasons = [(row["stage"], row["reason"]) for row in rejected_samples(run, stages)]
     assert reasons.count(("filter", "low_score")) == 3
     assert ("outpaint", "blank") in reasons and ("ingest", "duplicate") in reasons
@@ -64,3 +66,14 @@ def test_samples_are_listed_with_stage_shard_and_reason(finished):
 )
 def test_ranges_are_what_array_jobs_take(numbers, words):
     assert ranges(numbers) == words
+
+
+def test_samples_are_named_by_the_file_of_their_photograph(tmp_path):
+    session = session_for(
+        recipe_for(make_photos(tmp_path / "src", 3)), tmp_path / "work", outpainter=FakeOutpainter(0.0)
+    )
+    (tmp_path / "src" / "bad.jpg").write_bytes(b"no picture")
+    run_chain(session, until="filter")
+    rows = list(rejected_samples(session.run, session.stages))
+    assert {row["file"] for row in rows if row["stage"] == "ingest"} == {"bad.jpg"}
+    assert file_of("ab12-03", {"ab12": "a.jpg"}) == "a.jpg (canvas 4)" and file_of("ab12", {"ab12": "a.jpg"}) == "a.jpg"

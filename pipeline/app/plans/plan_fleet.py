@@ -1,13 +1,16 @@
 """``plan`` for workers and GPUs: wall-clock time, its assumptions, the limits that a run passes, and simulated fleets."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline.core.errors import UsageError
 from pipeline.core.stage import Stage, verb_of
 from pipeline.planning.cluster_simulation import SimulatedFleet, SimulatedStage, simulate, spread_of
 from pipeline.planning.cost_model import REFERENCE, Forecast
 from pipeline.planning.wall_clock import (
+    PHOTOS_A_SHARD,
     Fleet,
     Limit,
     WallClockForecast,
@@ -28,6 +31,9 @@ USES = {
     "captioner": ("caption",), "outpainter": ("outpaint",), "segmenter": ("perceive",), "scorer": ("refine",),
     "encoder": ("perceive",), "faces": ("perceive",),
 }  # fmt: skip
+MOST_SHARDS = 100_000
+MOST_REDONE = 3.0  # a shard that is lost so often on average before it is done is never done: e^3 attempts and more
+MOST_STEPS = 1_500_000  # shards that are simulated, over all stages and fleets: about 7 s
 SPREAD = 0.3  # standard deviation of the logarithm of the seconds of a shard, if no receipts give it
 
 
@@ -41,18 +47,25 @@ class PlannedRun:
         store: of the run directory.
         plan: stored in the run directory; None for a new one.
         rates: samples per second of one GPU by stage, given by the user.
+        sample: seconds and bytes a sample by stage, of a few canvases that were made to measure them.
     """
 
     recipe: "Recipe"
     stages: list[Stage]
     store: Store
     plan: Plan | None
-    rates: Mapping[str, float]
+    rates: Mapping[str, float] = field(default_factory=dict)
+    sample: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def run(self) -> Run | None:
         """The run directory, if it exists."""
         return Run(self.store, self.plan) if self.plan else None
+
+    @property
+    def started(self) -> bool:
+        """Whether the run has listed its photographs, and its number of work shards is frozen."""
+        return self.plan is not None and self.plan.sources > 0
 
     @property
     def on_gpu(self) -> set[str]:
@@ -63,12 +76,14 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedSize:
-    """Number of photographs, painted canvases, kept canvases and final shards."""
+    """Number of photographs, of those that are held out, of painted and kept canvases, of final shards and of work shards."""
 
     photos: int
+    held_out: int
     canvases: int
     kept: int
     shards: int
+    work_shards: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,12 @@ class FleetSimulation:
     def as_json(self) -> dict[str, int | float | str]:
         """An entry of ``simulated`` in ``plan --json``."""
         return asdict(self)
+
+
+def sensible_work_shards(recipe: "Recipe", photos: int, fleet: Fleet) -> int:
+    """Work shards for a new run: the recipe's, or more where a shard would be too long, or too few for the workers."""
+    busy = min(4 * max(fleet.workers, fleet.gpus), photos // 8)
+    return min(max(recipe.work_shards, math.ceil(photos / PHOTOS_A_SHARD), busy), MOST_SHARDS)
 
 
 def wall_clock_of(
@@ -138,7 +159,8 @@ def _assumptions(planned: PlannedRun, forecast: Forecast, fleet: Fleet) -> list[
         )
     if not any(cost.measured for cost in forecast.costs):
         lines.append(
-            "no receipts: seconds and bytes a sample are those of the default recipe on a processor (docs/scale.md)"
+            "nothing was measured here: seconds and bytes a sample are those of the embedded models on two idle cores "
+            "(docs/scale.md); --measure makes a few canvases to know"
         )
     return lines
 
@@ -167,22 +189,38 @@ def _simulation_steps(planned: PlannedRun, forecast: Forecast, fleet: Fleet) -> 
     return steps
 
 
-def simulate_fleets(
-    planned: PlannedRun, forecast: Forecast, fleet: Fleet, *, lost: float, away: float, start: float
-) -> list[FleetSimulation]:
-    """Simulated runs on 1 to 1,000 workers of each kind, and on the number of workers at hand.
+@dataclass(frozen=True)
+class Losses:
+    """Losses of workers in a simulation.
 
     Args:
-        planned, forecast, fleet: what is simulated.
         lost: times per hour that a worker is pre-empted or fails.
         away: seconds until a lost worker begins to start again.
         start: seconds until a started worker has loaded its models.
     """
+
+    lost: float
+    away: float
+    start: float
+
+
+def simulate_fleets(
+    planned: PlannedRun, forecast: Forecast, fleet: Fleet, losses: Losses, tick: Callable[[], None]
+) -> list[FleetSimulation]:
+    """Simulated runs on 1 to 1,000 workers of each kind, and on the number of workers at hand. tick: called after each.
+
+    With very many shards, fewer fleets are simulated. Raises UsageError when a shard takes so long that it would never be done.
+    """
     steps = _simulation_steps(planned, forecast, fleet)
-    counts: Sequence[int] = sorted({*SIZES, max(fleet.workers, fleet.gpus)})
+    require_an_end(steps, losses, planned.recipe.work_shards)
+    own = max(fleet.workers, fleet.gpus)
+    fleets = max(1, MOST_STEPS // sum(step.shards for step in steps))
+    counts: Sequence[int] = sorted({own, *[size for size in SIZES[::-1] if size != own][: fleets - 1]})
     simulations = []
     for count in counts:
-        result = simulate(steps, SimulatedFleet(count, start=start, lost=lost, away=away), planned.recipe.seed)
+        simulated = SimulatedFleet(count, start=losses.start, lost=losses.lost, away=losses.away)
+        result = simulate(steps, simulated, planned.recipe.seed)
+        tick()
         simulations.append(
             FleetSimulation(
                 workers=count,
@@ -195,3 +233,15 @@ def simulate_fleets(
             )
         )
     return simulations
+
+
+def require_an_end(steps: Sequence[SimulatedStage], losses: Losses, work_shards: int) -> None:
+    """Raise UsageError for a stage whose shards are lost faster than they are done; a journal keeps what was done of one."""
+    for step in steps:
+        hours = step.seconds / 3600
+        if not step.batch and hours * losses.lost > MOST_REDONE:
+            fewer = min(MOST_SHARDS, math.ceil(work_shards * hours * losses.lost * 4))
+            raise UsageError(
+                f"--simulate: a shard of {step.name} takes {hours:,.0f} h, and a worker is lost {losses.lost:g} times an hour, so "
+                f"it would hardly ever be done: give work_shards={fewer}"
+            )
