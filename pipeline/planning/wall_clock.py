@@ -161,7 +161,8 @@ def _single_step(name: str, photos: int) -> float:
     """Seconds of a step by the reference; of one without, in proportion to the photographs."""
     laws = SINGLE.get(name, [(1.0, 1, 1.0)])
     seconds, at, power = laws[-1] if photos > ALL_PAIRS else laws[0]
-    return seconds * (max(photos, 1) / at) ** power
+    growth: float = (max(photos, 1) / at) ** power
+    return seconds * growth
 
 
 @dataclass(frozen=True)
