@@ -14,7 +14,7 @@ from pipeline.core.stage import KEPT, R, Rows, Shard, Stage, Tables, verb_of
 from pipeline.runs.plan import Plan
 from pipeline.runs.receipts import Receipt, StageRecipe
 from pipeline.shards import parquet
-from pipeline.storage.base import Store, checked
+from pipeline.storage.base import Store, checked, storage_errors
 
 SOURCES = "sources"
 
@@ -71,8 +71,10 @@ class Run:
 
     @cached_property
     def _sources(self) -> parquet.RowsByValue:
-        """Not decoded: a worker needs the rows of one shard at a time."""
-        return parquet.RowsByValue(self.store.read(f"{SOURCES}.parquet"), "shard")
+        """Neither decoded nor, on a disk, read as a whole: a worker needs the rows of one shard at a time."""
+        name, root = f"{SOURCES}.parquet", self.store.local_root
+        with storage_errors(self.store.url):
+            return parquet.RowsByValue(self.store.read(name) if root is None else root / name, "shard")
 
     def _sources_of(self, shard: int) -> pa.Table:
         """Input files that belong to a work shard, by key."""

@@ -8,6 +8,7 @@ import hashlib
 import io
 import types
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -135,25 +136,26 @@ def decode_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return _opened(data).read(columns, use_threads=False)
 
 
-def _opened(data: bytes) -> pq.ParquetFile:
-    """A Parquet file that is read by this thread only.
+def _opened(data: bytes | Path) -> pq.ParquetFile:
+    """A Parquet file that is read by this thread only; one on this machine is mapped, not read as a whole.
 
     With a buffer ahead, which is Arrow's default, a thread of Arrow's reads the data. When that thread drops the last reference
     to a Python file while the interpreter ends, it wants the interpreter's lock, and the process aborts ("terminate called without
     an active exception", exit code 134).
     """
-    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    source = pa.memory_map(str(data)) if isinstance(data, Path) else pa.BufferReader(data)
+    return pq.ParquetFile(source, pre_buffer=False)
 
 
 class RowsByValue:
     """Rows of a Parquet file by the value of a column of numbers. Its row groups are looked through once, not for each value.
 
     Args:
-        data: bytes of the file, which is sorted by the column, so that few groups hold a value.
+        data: bytes of the file, or its path; it is sorted by the column, so that few groups hold a value.
         column: its name.
     """
 
-    def __init__(self, data: bytes, column: str) -> None:
+    def __init__(self, data: bytes | Path, column: str) -> None:
         self._file, self._column = _opened(data), column
         place, about = self._file.schema_arrow.get_field_index(column), self._file.metadata
         known = [about.row_group(group).column(place).statistics for group in range(about.num_row_groups)]

@@ -64,9 +64,12 @@ def items(count, shards=7):
     return parquet.table_of([parquet.row_of(Outcome.kept(row)) for row in rows], parquet.schema_of(Item))
 
 
-def test_rows_of_a_value_come_from_the_groups_that_hold_it():
+@pytest.mark.parametrize("mapped", [False, True])
+def test_rows_of_a_value_come_from_the_groups_that_hold_it(tmp_path, mapped):
     table = items(60)
-    rows = parquet.RowsByValue(parquet.encode_table(table, rows_a_group=8), "shard")
+    data = parquet.encode_table(table, rows_a_group=8)
+    (tmp_path / "a.parquet").write_bytes(data)
+    rows = parquet.RowsByValue(tmp_path / "a.parquet" if mapped else data, "shard")
     for shard in range(9):
         wanted = [row for row in table.to_pylist() if row["shard"] == shard]
         assert rows.rows(shard).to_pylist() == wanted
