@@ -65,7 +65,7 @@ class Ingest(Stage[Source]):
     """Decodes and checks one input file a task; a file that needs no change is stored as it is, byte for byte."""
 
     name = "ingest"
-    version = 2
+    version = 3  # 2: profiles by their numbers; 3: a JPEG without its end mark is read
     upstream = ("sources",)
     record = Photo
     reasons = (
