@@ -1,14 +1,13 @@
 """Build: the final WebDataset shards, their metadata, index, checksums and card. Image bytes are copied, never re-encoded."""
 
-import io
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import pyarrow.compute as pc
 from pydantic import Field
 
@@ -19,11 +18,16 @@ from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
 from pipeline.storage.base import checked
 from stages.backends.base.protocols import Encoder, Scorer
-from stages.near_duplicates.build_leak_report import LEAKS, LeakFindings, build_leak_report, spread_over_shards
+from stages.near_duplicates.build_leak_report import LEAKS, build_leak_report
 from stages.near_duplicates.excluded_sets import excluded_digest
 from stages.near_duplicates.split_leaks import REASONS
-from stages.publishing.dataset_card import Models, card_files
-from stages.publishing.shard_assignment import RowsByShard, assign_shards
+from stages.publishing.dataset_facts import Models
+from stages.publishing.dataset_files import dataset_files
+from stages.publishing.final_sample import FinalSample, left_out_sample, sample_json, sample_labels
+from stages.publishing.licence_report import LICENCES
+from stages.publishing.licence_verdict import LicencePolicy, refused_photos
+from stages.publishing.licences import LICENCE_REASONS
+from stages.publishing.shard_assignment import LeftOut, RowsByShard, assign_shards, spread_over_shards
 
 NAMES = "names.json"
 
@@ -38,6 +42,8 @@ class BuildSettings(Settings):
         exclude_near: folders of test sets (or another input as ``ingest.source`` takes it); photographs near one of their pictures
             are left out.
         near_duplicates: leave out all but the largest of near photographs within a split; across splits they are always left out.
+        licence_policy: ``strict`` leaves out photographs of non-commercial, no-derivatives and unknown licences; ``warn`` names
+            them when it builds; ``list`` only counts them in the card.
     """
 
     name: str = Field("procrop", pattern=r"^[a-z0-9_]+$", max_length=40)
@@ -45,28 +51,7 @@ class BuildSettings(Settings):
     exact: bool = False
     exclude_near: tuple[str, ...] = ()
     near_duplicates: bool = True
-
-
-@dataclass(frozen=True)
-class FinalSample:
-    """One sample's JSON, and the row of the metadata table. Every key is always there and nothing is null (DESIGN 5)."""
-
-    key: str
-    photo: str
-    width: int
-    height: int
-    photo_box: list[int]
-    crops: list[list[float]]
-    scores: list[float]
-    origins: list[str]
-    prompt: str
-    negative_prompt: str
-    seed: int
-    outpainter: str
-    scorer: str
-    licence: str
-    author: str
-    source: str
+    licence_policy: LicencePolicy = "warn"
 
 
 @dataclass(frozen=True)
@@ -76,6 +61,7 @@ class _Credits:
     key: str
     author: str
     licence: str
+    licence_url: str
     source: str
 
 
@@ -102,7 +88,7 @@ class _Placed:
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """A canvas that is left out because its photo is a near-duplicate. reason: one of ``REASONS``."""
+    """A canvas that is left out because of its photo. reason: one of ``REASONS`` or ``LICENCE_REASONS``."""
 
     key: str
     reason: str
@@ -113,13 +99,13 @@ class Build(Stage[_Placed | _LeftOut]):
     """Writes the final shards. The prologue writes one small table a shard, so that a shard depends on its own samples only."""
 
     name = "build"
-    version = 2
+    version = 3  # 3: provenance in each canvas, licences
     upstream = ("ingest", "dedup", "outpaint", "filter")
     reads = MappingProxyType(
         {"ingest": (_Credits,), "dedup": (Signature,), "outpaint": (_StoredCanvas,), "filter": (Crops,)}
     )
     record = FinalSample
-    reasons = REASONS
+    reasons = (*REASONS, *LICENCE_REASONS)
     extensions = ("jpg", "json", "npy")
     micro_batch = 1024
     prologue_needed = True
@@ -134,7 +120,8 @@ class Build(Stage[_Placed | _LeftOut]):
         self._models = models
 
     def settings(self) -> JsonObject:
-        return self._settings.model_dump(mode="json", exclude={"exact"})  # it shapes no byte
+        settings = self._settings.model_dump(mode="json", exclude={"exact", "licence_policy"})  # they shape no byte
+        return {**settings, "strict_licences": self._settings.licence_policy == "strict"}
 
     def models(self) -> dict[str, str]:
         return {"scorer": self._scorer_word(), "encoder": self._encoder.digest}
@@ -152,49 +139,64 @@ class Build(Stage[_Placed | _LeftOut]):
     def prologue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
         """Which sample goes where, decided once over all work shards; the samples themselves are regrouped on disk."""
         parts = tables.shards("filter")
-        leaks = build_leak_report(tables, self._settings, self._encoder)
+        licences, refused = self._licences(tables, parts)
+        leaks = build_leak_report(tables, self._settings, self._encoder, refused)
+        left_out: LeftOut = {**refused, **{photo: (leak.reason, leak.detail) for photo, leak in leaks.by_photo.items()}}
         gone: list[tuple[str, str]] = []
         assigned = assign_shards(
-            (self._wanted(tables, part, leaks, gone) for part in parts),
+            (self._wanted(tables, part, left_out, gone) for part in parts),
             self._settings.shards, tables.run_seed, self._settings.name, exact=self._settings.exact,
         )  # fmt: skip
         yield NAMES, json.dumps(assigned.stems).encode()
         yield LEAKS, leaks.encode()
+        yield LICENCES, json.dumps([[*names, count] for names, count in sorted(licences.items())]).encode()
         schema = parquet.schema_of(_Placed)
         with tempfile.TemporaryDirectory() as folder:
             rows_by_shard = RowsByShard(Path(folder))
             for part, places in zip(parts, assigned.places, strict=True):
                 rows_by_shard.add(
                     (number, place, asdict(item))
-                    for (number, place), item in zip(places.tolist(), self._placed(tables, part, leaks), strict=True)
+                    for (number, place), item in zip(places.tolist(), self._placed(tables, part, left_out), strict=True)
                 )
             dropped = spread_over_shards(gone, len(assigned.stems))
             for number in range(self._settings.shards):
                 rows = rows_by_shard.take(number) if number < len(assigned.stems) else []
                 placed = [Outcome.kept(_Placed(**value)) for value in rows]
-                outcomes = [*placed, *leaks.rejects(dropped.get(number, ()))]
-                yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in outcomes], schema)
+                rejects = [Outcome.rejected(key, *left_out[photo]) for key, photo in sorted(dropped.get(number, ()))]
+                yield f"{number:06d}.parquet", parquet.encode([parquet.row_of(o) for o in [*placed, *rejects]], schema)
+
+    def _licences(self, tables: Tables, parts: Sequence[int]) -> tuple[Counter[tuple[str, str]], LeftOut]:
+        """Photographs with a canvas by (licence, address), and those that a strict policy leaves out."""
+        counts: Counter[tuple[str, str]] = Counter()
+        refused: LeftOut = {}
+        for part in parts:
+            used = set(tables.columns("filter", part, ["photo"])["photo"].to_pylist())
+            photos = [photo for photo in tables.rows("ingest", part, _Credits) if photo.key in used]
+            counts.update((photo.licence, photo.licence_url) for photo in photos)
+            if self._settings.licence_policy == "strict":
+                refused |= refused_photos((photo.key, photo.licence, photo.licence_url) for photo in photos)
+        return counts, refused
 
     @staticmethod
     def _wanted(
-        tables: Tables, part: int, leaks: LeakFindings, gone: list[tuple[str, str]]
+        tables: Tables, part: int, left_out: LeftOut, gone: list[tuple[str, str]]
     ) -> tuple[list[str], list[str]]:
-        """Keys and splits of a work shard's canvases; those of photos that leak go to ``gone`` with their photo."""
+        """Keys and splits of a work shard's canvases; those of photos that are left out go to ``gone`` with their photo."""
         canvases = tables.columns("outpaint", part, ["key", "split"])
         splits = dict(zip(canvases["key"].to_pylist(), canvases["split"].to_pylist(), strict=True))
         kept = tables.columns("filter", part, ["key", "photo"])
         pairs = list(zip(kept["key"].to_pylist(), kept["photo"].to_pylist(), strict=True))
-        gone += [pair for pair in pairs if pair[1] in leaks.by_photo]
-        keys = [key for key, photo in pairs if photo not in leaks.by_photo]
+        gone += [pair for pair in pairs if pair[1] in left_out]
+        keys = [key for key, photo in pairs if photo not in left_out]
         return keys, [splits[key] for key in keys]
 
-    def _placed(self, tables: Tables, part: int, leaks: LeakFindings) -> Iterator[_Placed]:
+    def _placed(self, tables: Tables, part: int, left_out: LeftOut) -> Iterator[_Placed]:
         """The samples of a work shard."""
         path = tables.path("outpaint", part)
         canvases = {canvas.key: canvas for canvas in tables.rows("outpaint", part, _StoredCanvas)}
         credits = {photo.key: photo for photo in tables.rows("ingest", part, _Credits)}
         for crops in tables.rows("filter", part, Crops):
-            if crops.photo in leaks.by_photo:
+            if crops.photo in left_out:
                 continue
             canvas = canvases[crops.key]
             text = sample_json(self._sample(canvas, crops, credits[crops.photo]))
@@ -249,26 +251,13 @@ class Build(Stage[_Placed | _LeftOut]):
     @staticmethod
     def _one(item: _Placed | _LeftOut, shard: Shard) -> Outcome:
         if isinstance(item, _LeftOut):
-            return Outcome.rejected(item.key, item.reason, item.detail)
+            return Outcome.rejected(item.key, item.reason, item.detail, left_out_sample(item.key))
         data = shard.read_range(item.path, item.offset, item.size)
         image = checked(data, item.sha256, f"'{item.key}' of '{item.path}'")
         sample = FinalSample(**json.loads(item.sample))
         files = {"jpg": image, "json": item.sample.encode(), "npy": sample_labels(sample)}
         return Outcome.kept(sample, files)
 
-    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes]]:
-        """Index, checksums and card, beside the tars."""
-        return card_files(self._settings.name, self.name, tables, self._models)
-
-
-def sample_json(sample: FinalSample) -> str:
-    """Fixed key order, floats always written as floats: HF infers types from the first rows."""
-    return json.dumps({f.name: getattr(sample, f.name) for f in fields(FinalSample)}, ensure_ascii=False)
-
-
-def sample_labels(sample: FinalSample) -> bytes:
-    """npy of float32 [n, 5]: x1, y1, x2, y2, score of each crop, the pseudo-label first."""
-    rows = [[*box, score] for box, score in zip(sample.crops, sample.scores, strict=True)]
-    sink = io.BytesIO()
-    np.save(sink, np.asarray(rows, np.float32).reshape(-1, 5), allow_pickle=False)
-    return sink.getvalue()
+    def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
+        """Index, checksums, credits and papers, beside the tars."""
+        return dataset_files(self._settings.name, self.name, tables, self._models)

@@ -37,6 +37,7 @@ DROP_REASONS: dict[str, DropReason] = {
     "duplicate": DropReason(
         "ingest", "the same picture as another file, exactly or nearly", "ingest.near_duplicate_bits"
     ),
+    "changed": DropReason("ingest", "the file is not the one that was listed", "run again"),
     "refused": DropReason("ingest", "a row of a list names a place that it may not reach", "ingest.lists"),
     "bad_caption": DropReason("caption", "the endpoint answered with an empty prompt", "run --retry-failed"),
     "caption_unreachable": DropReason("caption", "the endpoint did not answer", "run --retry-failed"),
@@ -66,4 +67,13 @@ DROP_REASONS: dict[str, DropReason] = {
     "near_test": DropReason("build", "similar to a picture of an --exclude-near folder"),
     "split_leak": DropReason("build", "similar to a photograph of a more protected split (test, then val)"),
     "near_duplicate": DropReason("build", "similar to a larger photograph of its split", "build.near_duplicates"),
+    "licence_non_commercial": DropReason(
+        "build", "the licence of the photograph allows no commercial use", "build.licence_policy"
+    ),
+    "licence_no_derivatives": DropReason(
+        "build", "the licence forbids works made of the photograph, which a canvas is", "build.licence_policy"
+    ),
+    "licence_unknown": DropReason(
+        "build", "the licence of the photograph is not stated or not understood", "build.licence_policy"
+    ),
 }

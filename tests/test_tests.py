@@ -97,7 +97,8 @@ stages/near_duplicates/test_split_leaks.py: stages.near_duplicates build_leak_re
 stages/photos/test_remote_readers.py: stages.photos source_scan
 stages/photos/test_url_list.py: stages.photos list_access web_reader
 stages/photos/test_source_readers.py: stages.photos archive_reader credits file_names local_files sidecar_credits
-stages/test_build.py: stages.publishing dataset_card
+stages/test_build.py: stages.publishing attribution contents croissant data_sheet dataset_files final_sample licence_report
+stages/publishing/test_dataset_card.py: stages.publishing dataset_facts
 stages/test_refine.py: stages.backends.proposers cropper
 stages/training/outpainter/test_train.py: stages.training.outpainter card fitting
 stages/training/scorer/test_train.py: stages.training.scorer canvas_examples card cross_validation paint_canvases report_text

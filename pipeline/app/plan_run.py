@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.core.stage import Stage
     from pipeline.planning.cost_model import Forecast
     from pipeline.planning.wall_clock import Fleet, Limit, WallClockForecast
+    from stages.publishing.licence_report import LicenceReport
     from stages.recipe import Recipe
 
 
@@ -77,6 +78,7 @@ class PlanReport:
         findings: what would stop the run or surprise its user.
         seconds: least and most wall-clock seconds.
         currency: of all amounts.
+        licences: of the listed photographs; None where only their number is given.
         guessed: whether no rate was measured, neither by this run nor by ``measure``.
     """
 
@@ -93,6 +95,7 @@ class PlanReport:
     seconds: tuple[float, float]
     guessed: bool
     currency: str
+    licences: "LicenceReport | None" = None
 
 
 def plan_run(request: PlanRequest, display: "Display") -> PlanReport:
@@ -102,6 +105,7 @@ def plan_run(request: PlanRequest, display: "Display") -> PlanReport:
     from pipeline.planning.wall_clock import Fleet
     from pipeline.runs.plan import load_plan
     from pipeline.storage.open_store import open_store
+    from stages.publishing.licence_report import licence_report
     from stages.recipe import stages_of
 
     store = open_store(request.work)
@@ -148,6 +152,7 @@ def plan_run(request: PlanRequest, display: "Display") -> PlanReport:
         seconds,
         guessed,
         request.currency,
+        licence_report(photos.licences) if photos.licences else None,
     )
 
 

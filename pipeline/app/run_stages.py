@@ -40,6 +40,7 @@ class RunRequest:
         shards: exactly so many final shards over all splits; None: the recipe's setting, which is the most that there may be.
         exact: exactly as many final shards as the recipe says.
         exclude_near: folders of pictures; photographs similar to one of them stay out of the final shards.
+        licence_policy: ``strict``, ``warn`` or ``list``; empty: the recipe's.
     """
 
     stage: str = ""
@@ -59,6 +60,7 @@ class RunRequest:
     shards: int | None = None
     exact: bool = False
     exclude_near: Sequence[str] = ()
+    licence_policy: str = ""
 
     def should_retry(self, receipt: "Receipt") -> bool:
         """Whether a finished shard has failed samples that are to be processed again."""
@@ -131,7 +133,7 @@ def run_stages_of(request: RunRequest, display: "Display") -> RunReport:
     done = execute(session, execution, options, display)
     save_recipe(done.session)
     display.finished(done.results)
-    for line in _too_few_shards(done.session, done.results):
+    for line in (*_too_few_shards(done.session, done.results), *_licence_warnings(done.session, done.results)):
         display.message(line)
     return RunReport(
         work=session.run.store.url,
@@ -178,6 +180,20 @@ def _too_few_shards(session: Session, results: "Sequence[StageResult]") -> list[
     return [f"{found} is the most that there may be: {tars} were written"]
 
 
+def _licence_warnings(session: Session, results: "Sequence[StageResult]") -> list[str]:
+    """One line for each kind of licence that limits who may use the final shards, unless the recipe does not want to know."""
+    from stages.publishing.licence_report import licences_of_run
+
+    built = any(result.stage == "build" and result.done_now for result in results)
+    report = licences_of_run(session.run.store) if built and session.recipe.build.licence_policy == "warn" else None
+    if report is None or not report.warnings:
+        return []
+    return [
+        f"licences: {'; '.join(report.warnings)}. {report.verdict} "
+        "--licence-policy strict leaves them out, --licence-policy list says nothing"
+    ]
+
+
 def requested_stages(session: Session, request: RunRequest) -> list[str]:
     """Names of the stages to run, in the recipe's order. Raises UsageError for an unknown ``until``.
 
@@ -221,6 +237,8 @@ def recipe_overrides(request: RunRequest) -> list[str]:
         text.startswith("build.exact=") for text in request.overrides
     ):
         overrides.append("build.exact=false")  # what an earlier --shards left in plan.json
+    if request.licence_policy:
+        overrides.append(f"build.licence_policy={request.licence_policy}")
     if request.exclude_near:
         _require_readable(request.exclude_near)
         overrides.append(f"build.exclude_near={json.dumps(list(request.exclude_near))}")

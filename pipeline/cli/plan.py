@@ -65,6 +65,7 @@ def _plan(request: PlanRequest, output: OutputOptions) -> None:
         print_json(
             {
                 "name": report.planned.recipe.name, **asdict(report.size), "models": report.models,
+                "licences": report.licences.counts if report.licences else {},
                 **report.forecast.as_json(), **report.clock.as_json(), "currency": report.currency, "gpus": report.fleet.gpus,
                 "guessed": report.guessed, "least_seconds": round(report.seconds[0]), "most_seconds": round(report.seconds[1]),
                 "findings": [
@@ -104,6 +105,8 @@ def _print_costs(report: "PlanReport") -> None:
         f"{size_text(total['bytes'])} in {counted(total['files'], 'file')}{_price(report)}; training comes after it",
         soft_wrap=True,
     )
+    if report.licences is not None:
+        console.print(f"{report.licences.line}. {report.licences.verdict}", soft_wrap=True, markup=False)
     models = ", ".join(f"{role} {digest}" for role, digest in sorted(report.models.items()))
     console.print(f"models: {models}", soft_wrap=True)
 

@@ -57,6 +57,12 @@ ExcludeNear = Annotated[
         "--exclude-near", help="Leave out photographs similar to a picture of this folder (a test set); repeatable."
     ),
 ]
+LicencePolicy = Annotated[
+    str,
+    typer.Option(
+        help="strict: leave out photographs of non-commercial, no-derivatives and unknown licences; warn: name them; list."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -74,14 +80,15 @@ def register(app: typer.Typer) -> None:
 def run_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", until: Until = "", workers: Workers = 0,
     executor: Executor = "local", address: Address = "", retry_failed: RetryFailed = False, reason: Reason = "",
-    exclude_near: ExcludeNear = None, exact: Exact = False, accept_change: AcceptChange = False,
+    exclude_near: ExcludeNear = None, licence_policy: LicencePolicy = "", exact: Exact = False,
+    accept_change: AcceptChange = False,
     accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Run all stages in order, from photographs to shards and neighbours."""
     request = RunRequest(
         until=until, config=config, work=work, overrides=overrides or (), workers=workers, executor=executor,
         address=address, retry_failed=retry_failed, reason=reason, exclude_near=exclude_near or (), exact=exact,
-        accept_change=accept_change, accept_takedown=accept_takedown,
+        licence_policy=licence_policy, accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip
     _run(request, OutputOptions(json=json, quiet=quiet))
 
@@ -121,7 +128,8 @@ def refine_command(
 def build_command(
     overrides: Overrides = None, config: Config = "", work: Work = "work", shards: Shards = None, exact: Exact = False,
     workers: Workers = 0,
-    executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, with_upstream: WithUpstream = False,
+    executor: Executor = "local", address: Address = "", exclude_near: ExcludeNear = None, licence_policy: LicencePolicy = "",
+    with_upstream: WithUpstream = False,
     accept_change: AcceptChange = False,
     accept_takedown: AcceptTakedown = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -129,7 +137,7 @@ def build_command(
     request = RunRequest(
         stage="build", config=config, work=work, overrides=overrides or (), shards=shards, exact=exact, workers=workers,
         executor=executor, address=address, exclude_near=exclude_near or (), with_upstream=with_upstream,
-        accept_change=accept_change, accept_takedown=accept_takedown,
+        licence_policy=licence_policy, accept_change=accept_change, accept_takedown=accept_takedown,
     )  # fmt: skip
     _run(request, OutputOptions(json=json, quiet=quiet))
 

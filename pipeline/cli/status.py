@@ -64,6 +64,7 @@ def status_command(
 
 def _status(request: StatusRequest, output: OutputOptions) -> None:
     from pipeline.runs.status import failed_samples, funnel, rejected_samples
+    from stages.publishing.licence_report import licences_of_run
 
     if (request.slurm or request.stage) and not request.missing:
         option = "--slurm" if request.slurm else "--stage"
@@ -82,12 +83,14 @@ def _status(request: StatusRequest, output: OutputOptions) -> None:
         else:
             _print_samples(rows)
         return
-    stages = funnel(session.run, session.stages)
+    stages, licences = funnel(session.run, session.stages), licences_of_run(session.run.store)
     if output.json:
         body = {"work": request.work, "name": session.recipe.name, "stages": [stage.as_json() for stage in stages]}
-        print_json(body)
+        print_json(body if licences is None else {**body, "licences": licences.counts})
     else:
         _print_funnel(session.recipe.name, request.work, stages)
+        if licences is not None:
+            print(f"{licences.line}. {licences.verdict}")
 
 
 def missing_shards(session: Session, name: str, *, first_only: bool) -> dict[str, list[int]]:

@@ -1,13 +1,12 @@
 """The leak report of ``build``: near-duplicates among the signatures of the run and the excluded folders, and rejected rows."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.core.release_memory import give_back
-from pipeline.core.seeds import shard_of
-from pipeline.core.stage import Outcome, Tables
+from pipeline.core.stage import Tables
 from stages.backends.base.protocols import Encoder
 from stages.near_duplicates.excluded_sets import excluded_signatures
 from stages.near_duplicates.signatures import Signatures
@@ -42,13 +41,6 @@ class LeakFindings:
         """Leaks by the photo that is left out."""
         return self.leaks.by_photo
 
-    def rejects(self, canvases: Sequence[tuple[str, str]]) -> list[Outcome]:
-        """Rows of the dropped canvases that a final shard records. canvases: (key, photo), all of dropped photos."""
-        return [
-            Outcome.rejected(key, self.by_photo[photo].reason, self.by_photo[photo].detail)
-            for key, photo in sorted(canvases)
-        ]
-
     def encode(self) -> bytes:
         """The report, as JSON: ``build/shared/leaks.json``."""
         body = {
@@ -58,18 +50,10 @@ class LeakFindings:
         return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def spread_over_shards(canvases: Iterable[tuple[str, str]], shards: int) -> dict[int, list[tuple[str, str]]]:
-    """Dropped canvases, (key, photo), by the final shard that records them, so that the counts of ``build`` add up: a photo's go to
-    the shard that its hash says.
-    """
-    found: dict[int, list[tuple[str, str]]] = {}
-    for key, photo in canvases:
-        found.setdefault(shard_of(photo, shards), []).append((key, photo))
-    return found
-
-
-def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) -> LeakFindings:
-    """Find near-duplicates among the photographs that still have a canvas.
+def build_leak_report(
+    tables: Tables, settings: LeakSettings, encoder: Encoder, refused: Container[str] = ()
+) -> LeakFindings:
+    """Find near-duplicates among the photographs that still have a canvas. refused: keys of photographs that go anyhow.
 
     Raises UsageError for an excluded folder that is not there.
     """
@@ -77,7 +61,8 @@ def build_leak_report(tables: Tables, settings: LeakSettings, encoder: Encoder) 
     theirs = Signatures.of(sorted(outside, key=lambda s: s.uri))
 
     def wanted(shard: int) -> set[str]:
-        return set(tables.columns("filter", shard, ["photo"])["photo"].to_pylist())
+        photos = tables.columns("filter", shard, ["photo"])["photo"].to_pylist()
+        return {photo for photo in photos if photo not in refused}
 
     leaks = find_leaks(Signatures.of_run(tables, "dedup", wanted), theirs, within=settings.near_duplicates)
     give_back()  # the signatures of all photographs, and what the search took

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UsageError
 from pipeline.core.json_types import Json
-from pipeline.core.seeds import seed_for
+from pipeline.core.seeds import seed_for, shard_of
 
 SPLITS = ("train", "val", "test")
+LeftOut = dict[str, tuple[str, str]]  # key of a photo whose canvases are left out -> (reason, detail)
 
 
 def shards_by_split(counts: Mapping[str, int], shards: int, *, exact: bool = True) -> dict[str, int]:
@@ -101,6 +102,16 @@ def assign_shards(
 
 def _split_order(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def spread_over_shards(canvases: Iterable[tuple[str, str]], shards: int) -> dict[int, list[tuple[str, str]]]:
+    """Dropped canvases, (key, photo), by the final shard that records them, so that the counts of ``build`` add up: a photo's go to
+    the shard that its hash says.
+    """
+    found: dict[int, list[tuple[str, str]]] = {}
+    for key, photo in canvases:
+        found.setdefault(shard_of(photo, shards), []).append((key, photo))
+    return found
 
 
 class RowsByShard:

@@ -1,5 +1,6 @@
 """The final shards, read by the readers that people use."""
 
+import csv
 import hashlib
 import io
 import json
@@ -7,15 +8,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 from PIL import Image
 
 from pipeline.shards.dataset import ShardSet
 from pipeline.shards.index import scan_tar
+from stages.publishing.licence_report import licence_report, licences_of_run
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
 KEYS = [
@@ -29,9 +33,25 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     home = tmp_path_factory.mktemp("build")
-    session = session_for(recipe_for(make_photos(home / "src", 14), build={"shards": 7}), home / "work")
+    source = with_credits(make_photos(home / "src", 14))
+    session = session_for(recipe_for(source, build={"shards": 7}), home / "work")
     run_chain(session, until="build")
     return home / "work"
+
+
+LICENCES = [
+    ("CC-BY-4.0", "https://creativecommons.org/licenses/by/4.0/"), ("CC-BY-SA-3.0", ""), ("CC-BY-NC-4.0", ""), ("", "")
+]  # fmt: skip
+
+
+def with_credits(folder):
+    """Every fourth photograph has the same licence; the titles and authors are hostile."""
+    rows = ["file,title,author,licence,licence_url,source,split"]
+    for number, path in enumerate(sorted(folder.glob("*.jpg"))):
+        licence, address = LICENCES[number % 4]
+        rows.append(f"{path.name},<b>{number}</b> & é,=A. | Author,{licence},{address},https://example.org/{number},")
+    (folder / "credits.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
 
 
 def tars(work):
@@ -184,6 +204,67 @@ def test_checksums_index_and_card_agree_with_the_tars(dataset):
     assert sum(s["nsamples"] for s in index["shardlist"]) == len(samples(dataset))
     card = (home / "README.md").read_text()
     assert f"{len(samples(dataset))} out-painted canvases" in card and "configs:" in card
+
+
+def test_each_photograph_is_credited(dataset):
+    with open(dataset / "dataset" / "attribution.csv", encoding="utf-8", newline="") as file:
+        rows = {row["photo"]: row for row in csv.DictReader(file)}
+    bodies = [json.loads(s["json"]) for s in samples(dataset)]
+    assert {key: int(row["canvases"]) for key, row in rows.items()} == Counter(body["photo"] for body in bodies)
+    for body in bodies:
+        row = rows[body["photo"]]
+        assert (row["licence"], row["source"]) == (body["licence"], body["source"])
+        assert row["author"] == "'=A. | Author" and row["title"].endswith("</b> & é")
+    address = {row["licence"]: row["licence_url"] for row in rows.values()}
+    assert address["CC-BY-4.0"] == LICENCES[0][1]
+    sheet = (dataset / "dataset" / "DATASHEET.md").read_text()
+    assert f"{len(bodies)} canvases of {len(rows)} photographs" in sheet and "fake-outpainter" in sheet
+
+
+def plain(value):
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list | np.ndarray):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlcroissant_loads_the_same_rows_and_pictures(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROISSANT_CACHE", str(tmp_path))  # it is read when the package is imported
+    mlcroissant = pytest.importorskip("mlcroissant")
+    told = mlcroissant.Dataset(str(dataset / "dataset" / "croissant.json"))
+    assert told.metadata.ctx.issues.errors == set()
+    rows = [{name.split("/")[1]: plain(value) for name, value in row.items()} for row in told.records("samples")]
+    bodies = {s["__key__"]: json.loads(s["json"]) for s in samples(dataset)}
+    kept = {row["key"]: {name: row[name] for name in KEYS} for row in rows if row["status"] == "kept"}
+    assert kept == bodies
+    pictures = {plain(row["canvases/key"]): row["canvases/image"].size for row in told.records("canvases")}
+    assert pictures == {key: (body["width"], body["height"]) for key, body in bodies.items()}
+
+
+def test_a_strict_policy_leaves_licences_with_problems_out(dataset, tmp_path):
+    work = shutil.copytree(dataset, tmp_path / "work")
+    source = dataset.parent / "src"
+    session = session_for(recipe_for(source, build={"shards": 7, "licence_policy": "strict"}), work)
+    built = next(r for r in run_chain(session, until="build", accept_change=True) if r.stage == "build")
+    before = Counter(json.loads(s["json"])["licence"] for s in samples(dataset))
+    after = Counter(json.loads(s["json"])["licence"] for s in samples(work))
+    assert after == {name: count for name, count in before.items() if name in ("CC-BY-4.0", "CC-BY-SA-3.0")}
+    rejected = sum((Counter(r.n_rejected) for r in built.receipts), Counter())
+    assert rejected == {"licence_non_commercial": before["CC-BY-NC-4.0"], "licence_unknown": before[""]}
+    assert "\nlicense: cc-by-sa-3.0\n" in (work / "dataset" / "README.md").read_text()
+    table = pq.read_table(next(iter((work / "dataset" / "metadata").glob("*.parquet"))))
+    assert all(table[name].null_count == 0 for name in KEYS)
+
+
+def test_licences_are_counted_for_status_and_warnings(dataset):
+    session = session_for(recipe_for(dataset.parent / "src", build={"shards": 7}), dataset)
+    report = licences_of_run(session.run.store)
+    assert set(report.counts) == {"CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-NC-4.0", "not stated"}
+    assert report.licence == "unknown" and len(report.warnings) == 2 and report.line.startswith("licences: CC-BY")
+    many = licence_report({(f"L{number}", ""): 1 for number in range(11)})
+    assert many.line.endswith("L5 1, L6 1, 3 others") and len(many.counts) == 11
 
 
 def sorted_by_build(work):

@@ -1,8 +1,8 @@
 """How many photographs a run has, and how many of them are held out, from the listing alone: no file is read."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,20 +20,26 @@ class PhotoCount:
         held_out: about how many are not of the train split.
         splits: that will have a photograph, as far as the listing says.
         wanted: splits that the recipe or the credits want.
+        licences: photographs by (licence, address of the licence); empty where they are not listed.
     """
 
     total: int
     held_out: int
     splits: list[str]
     wanted: list[str]
+    licences: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def listed_photos(recipe: "Recipe") -> PhotoCount:
     """The photographs that the recipe's source lists. Raises UsageError when it does not exist."""
     from stages.photos.source_readers import list_inputs
 
-    inputs = islice(list_inputs(recipe.ingest.source, recipe.ingest.lists), recipe.ingest.limit or None)
-    return count_photos(recipe, (item.credits.get("split", "") for item in inputs))
+    splits: Counter[str] = Counter()
+    licences: Counter[tuple[str, str]] = Counter()
+    for item in islice(list_inputs(recipe.ingest.source, recipe.ingest.lists), recipe.ingest.limit or None):
+        splits[item.credits.get("split", "")] += 1
+        licences[item.credits.get("licence", ""), item.credits.get("licence_url", "")] += 1
+    return replace(_with_hashed(recipe, splits), licences=licences)
 
 
 def known_photos(recipe: "Recipe", run: "Run") -> PhotoCount | None:

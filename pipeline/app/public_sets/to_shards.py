@@ -22,7 +22,7 @@ from pipeline.core.errors import UsageError
 if TYPE_CHECKING:
     from procrop_model.datasets.labelled import LabelledImage, LabelledSet
     from procrop_model.datasets.registry import Format
-    from stages.build import FinalSample
+    from stages.publishing.final_sample import FinalSample
 
 Progress = Callable[[int, int], None]
 SHARD_BYTES = 256_000_000
@@ -132,7 +132,7 @@ def _write_one(form: "Format", stem: str, chosen: Sequence[_Keyed], out: Path, c
     import pyarrow.parquet as pq
 
     from pipeline.shards.write_shard import write_shard
-    from stages.build import sample_json, sample_labels
+    from stages.publishing.final_sample import sample_json, sample_labels
 
     samples = [sample_of(form, *one) for one in chosen]
 
@@ -165,7 +165,7 @@ def jpeg_of(path: Path, counts: Counter[str]) -> bytes:
 def sample_of(form: "Format", image: "LabelledImage", key: str, photo: str) -> "FinalSample":
     """The record of a picture, with the fields that the docstring of this module describes."""
     from procrop_model.datasets.registry import FIRST
-    from stages.build import FinalSample
+    from stages.publishing.final_sample import FinalSample
 
     boxes, scores = image.boxes, form.to_ten(image.scores)
     kept = 1 if form.protocol == FIRST else 0

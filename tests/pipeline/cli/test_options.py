@@ -92,6 +92,7 @@ VALUES = {
     "accept_change": (["--accept-change"], {"accept_change": True}),
     "accept_takedown": (["--accept-takedown"], {"accept_takedown": True}),
     "exclude_near": (["--exclude-near", "a", "--exclude-near", "b"], {"exclude_near": ["a", "b"]}),
+    "licence_policy": (["--licence-policy", "strict"], {"licence_policy": "strict"}),
     "with_model": (["--with-model", "a/cropper"], {"with_model": "a/cropper"}),
     # plan
     "variants": (["--variants", "2"], {"variants": 2}),
