@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import ModelError, ProcropError
+from pipeline.core.replace_file import replacing
 
 if TYPE_CHECKING:
     from stages.backends.needed_files import NeededFile
@@ -59,10 +60,8 @@ def download_file(address: str, target: Path) -> None:
     """Download a file beside its place, then move it there. Raises OSError."""
     if not address.startswith(SCHEMES):
         raise ModelError(f"'{address}': want an address that starts with {' or '.join(SCHEMES)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.partial")
-    urllib.request.urlretrieve(address, aside)
-    aside.replace(target)
+    with replacing(target) as aside:
+        urllib.request.urlretrieve(address, aside)
 
 
 def _is_refused(error: Exception) -> bool:

@@ -1,12 +1,12 @@
 """Refit the calibration of a model folder's scores on measured crops; the weights stay."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core.errors import UsageError
+from pipeline.core.replace_file import replacing
 from procrop_model.answer.calibration import expected_of, fit_chances
 from procrop_model.network.config import CropperConfig
 
@@ -34,7 +34,6 @@ def refit_scores(folder: Path, chances: Sequence[float], reached: Sequence[bool]
             "the model's scores do not rise with the IoU of its crops here: the calibration stays as it was"
         )
     about["cropper"] = replace(config, answer=replace(config.answer, calibration=calibration)).to_json()
-    partial = folder / "config.json.partial"
-    partial.write_text(json.dumps(about, indent=1), "utf-8")
-    os.replace(partial, path)
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(about, indent=1), "utf-8")
     return calibration

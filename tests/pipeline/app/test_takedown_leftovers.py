@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.app.cropper import train
 from pipeline.app.cropper.train import _locked
 from pipeline.app.progress import Display
 from pipeline.app.refresh_sources import known_files, refresh_sources
@@ -270,6 +271,25 @@ def test_files_are_not_moved_from_under_a_run_at_work(tmp_path):
 def test_two_trainings_do_not_share_a_folder(tmp_path):
     with _locked(tmp_path / "out"), pytest.raises(HeldError, match="is held by"), _locked(tmp_path / "out"):
         pass
+
+
+def test_a_training_holds_its_folder(tmp_path, monkeypatch):
+    """The trainer itself is left out; what it would write to is held while it runs, and free after."""
+    out, held = tmp_path / "out", []
+
+    def fit(session, config, root, home, *, quiet):
+        held.append((home / "locks" / "train-run.json").exists())
+        (home / "finished.json").write_text("{}")
+
+    monkeypatch.setattr(train, "fit_cropper", fit)
+    request = train.TrainRequest(
+        work=str(tmp_path / "work"),
+        overrides=("train.mode=supervised", "train.sets=[flms:x]"),
+        out=str(out),
+        device="cpu",
+    )
+    report = train.train_cropper(request, quiet=True)
+    assert held == [True] and report is not None and not (out / "locks" / "train-run.json").exists()
 
 
 def test_changes_are_told_apart():
