@@ -32,11 +32,11 @@ class TorchEngine:
         config: its sizes.
         device: torch device.
 
-    Raises ModelError for a CUDA device that is not there.
+    Raises ModelError for a device that is not there.
     """
 
     def __init__(self, network: CropNetwork, config: CropperConfig, device: str = "cpu") -> None:
-        if device.startswith("cuda"):
+        if device != "mps":  # which torch itself checks
             device_for(device, torch.cuda.device_count())
         self.network = network.eval().to(device)
         self.parameters = sum(weight.numel() for weight in network.parameters())
