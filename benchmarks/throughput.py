@@ -156,14 +156,14 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1 if options.device == "cpu" else torch.get_num_threads())
     given = {"kind": options.kind, "model": "random", "batch": options.batch, "side": options.side, "safety": False}
     given |= {
-        "steps": options.steps,
+        "num_inference_steps": options.steps,
         "dtype": options.dtype,
         "device": options.device,
         "strength": 1.0,
         "compile": options.compile,
     }
     settings: Any = ModelSettings.model_validate({"outpainter": given}).outpainter
-    options.guidance, options.strength = settings.guidance, settings.strength
+    options.guidance, options.strength = settings.guidance_scale, settings.strength
     pipe = random_pipeline(options.kind, not options.full, options.device, getattr(torch, options.dtype))
     painter = Painter(DiffusionEngine(settings, pipe))
     session, stage = prepare(home, painter, options)

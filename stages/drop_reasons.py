@@ -51,7 +51,7 @@ DROP_REASONS: dict[str, DropReason] = {
     "out_of_memory": DropReason(
         "outpaint",
         "the device has no memory for one sample",
-        "a smaller outpaint.long_side, or models.outpainter.offload",
+        "a smaller outpaint.long_side, or models.outpainter.enable_model_cpu_offload",
     ),
     "invented_face": DropReason(
         "perceive/canvases", "the paint shows a face that the photograph does not have", "models.faces"

@@ -1,6 +1,6 @@
 """The recipe of a command: the one that it names, or the one that the run directory was made with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,11 +37,16 @@ def recipe_of_run(config: str, overrides: Sequence[str], work: str) -> "Recipe":
 
 def with_kept_batch(recipe: "Recipe", plan: "Plan | None") -> "Recipe":
     """The recipe with the batch size that its run measured before, as long as the out-painter is otherwise the same."""
+    from pipeline.planning.recipe_files import without_removed
+
     settings = recipe.models.outpainter.model_dump(mode="json")
-    stored = dict(plan.config.get("models", {}).get("outpainter", {})) if plan else {}
-    if settings.get("batch") != AUTO or {**stored, "batch": AUTO} != settings or stored["batch"] == AUTO:
+    models = without_removed(plan.config).get("models") if plan else None
+    stored = models.get("outpainter") if isinstance(models, Mapping) else None
+    if not isinstance(stored, Mapping) or settings.get("batch") != AUTO:
         return recipe
-    return with_batch(recipe, int(stored["batch"]))
+    if {**stored, "batch": AUTO} != settings or stored["batch"] == AUTO:
+        return recipe
+    return with_batch(recipe, int(str(stored["batch"])))
 
 
 def with_batch(recipe: "Recipe", batch: int) -> "Recipe":

@@ -10,6 +10,7 @@ from typing import Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.planning.recipe_keys import keys_of_settings
+from pipeline.planning.renamed_keys import new_name
 from pipeline.planning.setting_types import any_of, kinds_of, model_of_kind, models_in, nested_metadata, type_text
 from pipeline.storage.retry import redacted
 
@@ -68,6 +69,8 @@ def mistake_text(model: type[BaseModel], error: ValidationError) -> str:
 
 def _unknown_key(model: type[BaseModel], steps: Sequence[_Step]) -> str:
     key, last = _key(steps), str(steps[-1].part)
+    if new := new_name(key):
+        return f"unknown key '{key}': it is now '{new}', as its library has it"
     owner = steps[-2].settings
     siblings = sorted(owner.model_fields) if owner is not None else []
     hint = did_you_mean(last, siblings)

@@ -11,6 +11,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.json_types import Json
 from pipeline.core.resources import bundled
 from pipeline.planning.recipe_errors import did_you_mean, mistake_text
+from pipeline.planning.renamed_keys import with_new_names
 from pipeline.planning.setting_types import choices_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -101,11 +102,11 @@ def _same_kind(mine: Mapping[str, Json], over: Mapping[str, Json]) -> bool:
 
 
 def without_removed(data: Mapping[str, Json]) -> dict[str, Json]:
-    """A recorded recipe without the settings that are no longer there; the mapping itself is not changed."""
+    """A recorded recipe without the settings that are no longer there, and the others by their present names; a new mapping."""
     kept = dict(data)
     for name in REMOVED:
         kept = _without(kept, name.split("."))
-    return kept
+    return with_new_names(kept)
 
 
 def _without(data: Mapping[str, Json], path: Sequence[str]) -> dict[str, Json]:

@@ -28,8 +28,8 @@ def recipe(tmp_path_factory):
         "ingest": {"source": str(make_photos(home / "photos", 2))},
         "models": {
             "outpainter": {
-                "kind": "controlnet-inpaint", "model": str(model), "controlnet": str(tiny.controlnet(home)), "steps": 2,
-                "side": 64, "dtype": "float32",
+                "kind": "controlnet-inpaint", "model": str(model), "controlnet": str(tiny.controlnet(home)),
+                "num_inference_steps": 2, "side": 64, "dtype": "float32",
             },
             "composer": {"kind": "sam", "model": str(tiny.sam_hub(home / "sam")), "points": 2, "min_iou": -99.0},
         },
@@ -65,7 +65,9 @@ def test_a_kept_batch_is_of_the_same_painter_only():
     assert with_kept_batch(recipe, Plan("x", 0, 8, kept)).models.outpainter.batch == 8
     assert with_kept_batch(recipe, None).models.outpainter.batch == "auto"
     assert with_kept_batch(recipe, Plan("x", 0, 8, recipe.model_dump(mode="json"))).models.outpainter.batch == "auto"
-    other = Recipe.model_validate({"name": "x", "models": {"outpainter": {"kind": "sd15-inpaint", "steps": 9}}})
+    other = Recipe.model_validate(
+        {"name": "x", "models": {"outpainter": {"kind": "sd15-inpaint", "num_inference_steps": 9}}}
+    )
     assert with_kept_batch(other, Plan("x", 0, 8, kept)).models.outpainter.batch == "auto"
     told = Recipe.model_validate({"name": "x", "models": {"outpainter": {"kind": "sd15-inpaint", "batch": 2}}})
     assert with_kept_batch(told, Plan("x", 0, 8, kept)).models.outpainter.batch == 2

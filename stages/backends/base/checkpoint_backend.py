@@ -24,6 +24,12 @@ class CheckpointSettings(DeviceSettings):
     licence: str
 
 
+# Names of earlier versions, which digests were made with: a run directory of that time goes on with the same digest.
+RECORDED_AS = {
+    "num_inference_steps": "steps", "guidance_scale": "guidance", "controlnet_conditioning_scale": "control_scale",
+    "num_beams": "beams", "max_new_tokens": "max_tokens",
+}  # fmt: skip
+
 S = TypeVar("S", bound=CheckpointSettings)
 E = TypeVar("E")
 
@@ -52,7 +58,8 @@ class FromCheckpoint(Generic[S, E]):
     def digest(self) -> str:
         """Of the weights' files, the settings that shape the output, and the code version; ModelError without the checkpoint."""
         if not self._digest:
-            identity = {"code": self.code_version, "settings": self._identity(), "weights": self._weights()}
+            settings = {RECORDED_AS.get(name, name): value for name, value in self._identity().items()}
+            identity = {"code": self.code_version, "settings": settings, "weights": self._weights()}
             self._digest = digest_of(identity)[:16]
         return self._digest
 

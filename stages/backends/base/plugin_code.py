@@ -51,9 +51,10 @@ class PluginCode:
             close = difflib.get_close_matches(name, vars(loaded), n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             raise PluginError(f"plug-in '{self.address}': its module has no '{name}'{hint}")
-        target = getattr(loaded, name)
-        if not callable(target):
-            raise PluginError(f"plug-in '{self.address}' is a {type(target).__name__}, want a class")
+        found = getattr(loaded, name)
+        if not callable(found):
+            raise PluginError(f"plug-in '{self.address}' is a {type(found).__name__}, want a class")
+        target: Callable[..., object] = found
         return target
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -44,19 +44,21 @@ def settings_class(code: PluginCode, kind: str, base: type[S], own: type[S]) -> 
         own: the same where the plug-in is a settings class.
     """
     target = code.load()
-    kind_field: Any = (Literal[kind], kind)
-    if isinstance(target, type) and issubclass(target, BackendSettings):
-        made = create_model(target.__name__, __base__=(own, target), __doc__=target.__doc__, kind=kind_field)
-    else:
-        name = getattr(target, "__name__", "Plugin")
-        try:
-            made = create_model(
-                name, __base__=base, __doc__=target.__doc__, kind=kind_field, **_parameters(target, code)
-            )
-        except PydanticUserError as error:
-            raise PluginError(f"plug-in '{code.address}' has a parameter of a type that no recipe can give") from error
-    made.code = code  # type: ignore[attr-defined]
-    return made
+    is_settings = isinstance(target, type) and issubclass(target, BackendSettings)
+    bases = (own, cast("type[S]", target)) if is_settings else (base,)
+    fields = (
+        {"kind": (Literal[kind], kind)} if is_settings else {**_parameters(target, code), "kind": (Literal[kind], kind)}
+    )
+    try:
+        settings = _created(getattr(target, "__name__", "Plugin"), bases, target.__doc__, fields)
+    except PydanticUserError as error:
+        raise PluginError(f"plug-in '{code.address}' has a parameter of a type that no recipe can give") from error
+    settings.code = code  # type: ignore[attr-defined]
+    return settings
+
+
+def _created(name: str, bases: tuple[type[S], ...], doc: str | None, fields: Mapping[str, Any]) -> type[S]:
+    return create_model(name, __base__=bases, __doc__=doc, **fields)
 
 
 def _parameters(target: Callable[..., object], code: PluginCode) -> Mapping[str, Any]:

@@ -33,8 +33,8 @@ class HubCaptionerSettings(CheckpointSettings):
         batch: pictures captioned together.
         ask: text given with the picture (BLIP: the sentence's beginning; BLIP-2: a question; Florence: a task token).
         ask_beyond: text of a second pass, about what lies beyond the frame; empty to use the first caption there, too.
-        beams: of the beam search; 1 is greedy.
-        max_tokens: of a caption.
+        num_beams: of the beam search; 1 is greedy.
+        max_new_tokens: of a caption.
         inside: template of the prompt for the photo.
         beyond: template of the prompt for its surroundings.
         negative: prompt of what the surroundings must not show.
@@ -48,8 +48,8 @@ class HubCaptionerSettings(CheckpointSettings):
     batch: int = Field(8, ge=1)
     ask: str
     ask_beyond: str = ""
-    beams: int = Field(3, ge=1, le=32)
-    max_tokens: int = Field(48, ge=1, le=1024)
+    num_beams: int = Field(3, ge=1, le=32)
+    max_new_tokens: int = Field(48, ge=1, le=1024)
     inside: str = "{caption}, professional photograph"
     beyond: str = "the surroundings of {caption}, same light, same style, natural continuation"
     negative: str = "collage, frame, border, picture in picture, text, watermark, blurry"

@@ -55,7 +55,10 @@ class CaptionEngine:
         inputs = inputs.to(self._device, self._dtype)  # changes the type of floats only, so token ids stay integers
         with torch.inference_mode():
             tokens = self._model.generate(
-                **inputs, max_new_tokens=self._settings.max_tokens, num_beams=self._settings.beams, do_sample=False
+                **inputs,
+                max_new_tokens=self._settings.max_new_tokens,
+                num_beams=self._settings.num_beams,
+                do_sample=False,
             )
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.removeprefix(ask).split()) for text in texts]

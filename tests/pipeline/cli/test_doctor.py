@@ -88,7 +88,14 @@ def test_download_prints_a_script():
 
 def test_doctor_looks_at_what_a_model_makes(tmp_path):
     model = tiny.stable_diffusion(tmp_path, checker=False)
-    given = {"kind": "sd15-inpaint", "model": str(model), "steps": 1, "side": 64, "dtype": "float32", "device": "cpu"}
+    given = {
+        "kind": "sd15-inpaint",
+        "model": str(model),
+        "num_inference_steps": 1,
+        "side": 64,
+        "dtype": "float32",
+        "device": "cpu",
+    }
     (trial,) = (t for t in try_models(ModelSettings.model_validate({"outpainter": {**given, "safety": False}}), 64)
                 if t.role == "outpainter")  # fmt: skip
     assert trial.ok and "a canvas of 64 x" in trial.found and trial.rate > 0

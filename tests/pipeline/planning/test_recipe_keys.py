@@ -28,7 +28,7 @@ def test_a_key_shows_value_default_type_and_meaning():
     assert (variants.value, variants.default, variants.type) == ("5", "4", "a whole number, 1 to 99")
     assert variants.meaning == "canvases of each photo in the train split." and variants.is_changed
     assert (rows["models.scorer.kind"].value, rows["models.scorer.kind"].default) == ("laion", "composition")
-    steps = rows["models.outpainter.steps"]  # of this kind of out-painter
+    steps = rows["models.outpainter.num_inference_steps"]  # of this kind of out-painter
     assert steps.value == steps.default == "30" and not steps.is_changed
     assert rows["outpaint.placement.area"].value == "[0.1, 0.5]"
 

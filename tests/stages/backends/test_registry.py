@@ -25,8 +25,12 @@ def test_models_can_be_pickled_before_they_are_used():
 
 
 def test_settings_without_a_kind_are_those_of_the_default():
-    given = ModelSettings.model_validate({"outpainter": {"steps": 3}, "captioner": {"kind": False}})
-    assert (given.outpainter.kind, given.outpainter.steps, given.captioner.kind) == ("patch-diffusion", 3, "off")
+    given = ModelSettings.model_validate({"outpainter": {"num_inference_steps": 3}, "captioner": {"kind": False}})
+    assert (given.outpainter.kind, given.outpainter.num_inference_steps, given.captioner.kind) == (
+        "patch-diffusion",
+        3,
+        "off",
+    )
 
 
 def test_a_controlnet_needs_a_composer():

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 ENGINE: "LazyImport[type[DiffusionEngine]]" = LazyImport("stages.backends.outpainters.diffusion.engine:DiffusionEngine")
 # Not part of the digest: they choose where the model computes, and pixels differ only by rounding of the device's kernels.
-PLACE = {"device", "offload"}
+PLACE = {"device", "enable_model_cpu_offload", "enable_sequential_cpu_offload"}
 
 
 class DiffusionSettings(CheckpointSettings):
-    """What all families share. Left out, model, licence, side, steps, guidance and strength are the family's published ones.
+    """What all families share. Names are those of diffusers where the thing is its own. Left out, model, licence,
+    side, num_inference_steps, guidance_scale and strength are the family's published ones.
 
     Args:
         model: a folder in diffusers' layout, or a hub id that was downloaded.
         variant: of the weights' files, such as ``fp16``; empty for the plain ones.
         dtype: of the weights and activations.
-        steps: of the scheduler.
-        guidance: scale of classifier-free guidance; at most 1 turns it off.
+        num_inference_steps: of the scheduler.
+        guidance_scale: scale of classifier-free guidance; at most 1 turns it off.
         strength: share of the noise schedule that is run, from its end.
         scheduler: name of a diffusers class; empty for the checkpoint's own.
         scheduler_options: arguments that replace the scheduler's configuration.
@@ -39,7 +40,8 @@ class DiffusionSettings(CheckpointSettings):
         aspects: ratios (width over height) of the sizes that are painted at; a canvas takes the nearest.
         overlap: width in pixels of the photo's border that is painted anew, so that the model can blend across the frame.
         batch: canvases painted together; ``auto`` is measured from the free memory once and then kept in plan.json.
-        offload: keeps weights in the host's memory until they are used: whole models, or one layer at a time.
+        enable_model_cpu_offload: keeps each model in the host's memory until it is used; needs a CUDA device.
+        enable_sequential_cpu_offload: the same for each layer, which takes the least memory and the most time.
         compile: mode of ``torch.compile`` for the denoiser and the decoder.
         channels_last: memory format of the denoiser and the decoder.
         vae_slicing: decodes one image at a time, which takes less memory.
@@ -55,8 +57,8 @@ class DiffusionSettings(CheckpointSettings):
     variant: str = ""
     licence: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float16"
-    steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(ge=0, le=100)
+    num_inference_steps: int = Field(ge=1, le=1000)
+    guidance_scale: float = Field(ge=0, le=100)
     strength: float = Field(gt=0, le=1)
     scheduler: str = ""
     scheduler_options: dict[str, bool | int | float | str] = Field(default_factory=dict)
@@ -66,7 +68,8 @@ class DiffusionSettings(CheckpointSettings):
     aspects: tuple[float, ...] = Field((1.7778, 1.5, 1.3333, 1.0, 0.75, 0.6667, 0.5625), min_length=1)
     overlap: int = Field(8, ge=0, le=256)
     batch: Literal["auto"] | int = "auto"
-    offload: Literal["none", "model", "sequential"] = "none"
+    enable_model_cpu_offload: bool = False
+    enable_sequential_cpu_offload: bool = False
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
     channels_last: bool = False
     vae_slicing: bool = False
@@ -81,15 +84,18 @@ class DiffusionSettings(CheckpointSettings):
         family = FAMILIES.get(str(given.get("kind"))) if isinstance(given, dict) else None
         if family is None:
             return given
-        names = ("model", "licence", "side", "steps", "guidance", "strength")
+        names = ("model", "licence", "side", "num_inference_steps", "guidance_scale", "strength")
         return {**{name: getattr(family, name) for name in names}, **given}
 
     @model_validator(mode="after")
     def _possible(self) -> "DiffusionSettings":
         if isinstance(self.batch, int) and self.batch < 1:
             raise ValueError(f"batch {self.batch}: give at least 1, or auto")
-        if int(self.steps * self.strength) < 1:
-            raise ValueError(f"steps {self.steps} at strength {self.strength} leave no step: raise one of them")
+        if int(self.num_inference_steps * self.strength) < 1:
+            steps = f"num_inference_steps {self.num_inference_steps}"
+            raise ValueError(f"{steps} at strength {self.strength} leave no step: raise one of them")
+        if self.enable_model_cpu_offload and self.enable_sequential_cpu_offload:
+            raise ValueError("enable_model_cpu_offload and enable_sequential_cpu_offload exclude each other: give one")
         return self
 
     @property
@@ -120,12 +126,12 @@ class ControlNetSettings(DiffusionSettings):
 
     Args:
         controlnet: folder or hub id of a ControlNet for segmentation maps.
-        control_scale: weight of the ControlNet's output.
+        controlnet_conditioning_scale: weight of the ControlNet's output.
     """
 
     kind: Literal["controlnet-inpaint"]
     controlnet: str = "lllyasviel/control_v11p_sd15_seg"
-    control_scale: float = Field(1.0, ge=0, le=4)
+    controlnet_conditioning_scale: float = Field(1.0, ge=0, le=4)
 
 
 class DiffusersOutpainter(FromCheckpoint[DiffusionSettings, "DiffusionEngine"]):

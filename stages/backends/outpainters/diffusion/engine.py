@@ -30,7 +30,7 @@ class DiffusionEngine:
         self._settings = settings
         device = pick_device(settings.device)
         self.pipe = pipe or load_pipeline(settings, device)
-        self._guided = settings.guidance > 1
+        self._guided = settings.guidance_scale > 1
         self._prompts = PromptCache(self.pipe, settings.family.prompts, self._guided)
         self._checker = self._load_checker(device) if settings.safety else None
         self._buckets = buckets(settings.side, settings.family.multiple, settings.aspects)
@@ -81,8 +81,8 @@ class DiffusionEngine:
             "height": height,
             "width": width,
             "strength": s.strength,
-            "num_inference_steps": s.steps,
-            "guidance_scale": s.guidance,
+            "num_inference_steps": s.num_inference_steps,
+            "guidance_scale": s.guidance_scale,
             # On the CPU, so that the noise of a seed is the same on every device.
             "generator": [torch.Generator("cpu").manual_seed(r.seed) for r in requests],
             "output_type": "pt",
@@ -90,7 +90,7 @@ class DiffusionEngine:
         controls = [_unit(f.control) for f in framings if f.control is not None]
         if "controlnet" in s.kind:
             arguments["control_image"] = torch.stack(controls)
-            arguments["controlnet_conditioning_scale"] = getattr(s, "control_scale", 1.0)
+            arguments["controlnet_conditioning_scale"] = getattr(s, "controlnet_conditioning_scale", 1.0)
         images = self.pipe(**prompts, **arguments).images  # [B, 3, H, W] in 0..1
         pixels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)  # [B, H, W, 3]
         return list(pixels.cpu().numpy())
@@ -110,7 +110,7 @@ def measured_memory(settings: DiffusionSettings) -> tuple[float, float, float]:
     """(free bytes beside the weights, peak bytes of one canvas, of two) on the CUDA device, beyond the weights."""
     cuda = torch.cuda
     # Two steps are enough: the peak does not depend on their number.
-    changes = {"batch": 2, "steps": 2, "strength": 1.0, "compile": "none"}
+    changes = {"batch": 2, "num_inference_steps": 2, "strength": 1.0, "compile": "none"}
     loaded = DiffusionEngine(settings.model_copy(update=changes))
     loaded.paint(_blank_requests(settings.side, 1))  # allocates what stays
     cuda.empty_cache()

@@ -20,8 +20,8 @@ class Family:
         model: hub id of the published checkpoint.
         licence: of the published checkpoint.
         side: native square size in pixels.
-        steps: of the scheduler, as published.
-        guidance: scale of classifier-free guidance, as published.
+        num_inference_steps: of the scheduler, as published.
+        guidance_scale: scale of classifier-free guidance, as published.
         strength: share of the noise schedule that is run, as published.
         multiple: what the sides of a canvas must be multiples of, pixels.
         prompts: which encoder of ``prompts.py`` is used.
@@ -36,8 +36,8 @@ class Family:
     model: str
     licence: str
     side: int
-    steps: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
     strength: float
     multiple: int
     prompts: str

@@ -115,12 +115,13 @@ def _configure(pipe: Pipeline, settings: DiffusionSettings) -> None:
 
 
 def _placed(pipe: Pipeline, settings: DiffusionSettings, device: str) -> Pipeline:
-    if settings.offload != "none":
+    if settings.enable_model_cpu_offload or settings.enable_sequential_cpu_offload:
+        kind = "model" if settings.enable_model_cpu_offload else "sequential"
         if device == "cpu":
             raise UsageError(
-                f"models.outpainter.offload '{settings.offload}' needs a CUDA device; without one use none"
+                f"models.outpainter.enable_{kind}_cpu_offload needs a CUDA device; without one leave it out"
             )
-        offload = pipe.enable_model_cpu_offload if settings.offload == "model" else pipe.enable_sequential_cpu_offload
+        offload = pipe.enable_model_cpu_offload if kind == "model" else pipe.enable_sequential_cpu_offload
         offload(device=device)
     else:
         pipe.to(device)

@@ -22,15 +22,15 @@ class PatchDiffusionSettings(BackendSettings):
     """Exact patch diffusion: no weights, no training, any photo.
 
     Args:
-        steps: of the scheduler at each scale.
+        num_inference_steps: of the scheduler at each scale.
     """
 
     kind: Literal["patch-diffusion"] = "patch-diffusion"
-    steps: int = Field(6, ge=1, le=200)
+    num_inference_steps: int = Field(6, ge=1, le=200)
 
     def build(self) -> "PatchOutpainter":
         """The backend; nothing is loaded yet."""
-        return PatchOutpainter(steps=self.steps)
+        return PatchOutpainter(steps=self.num_inference_steps)
 
 
 class PatchOutpainter:

@@ -26,7 +26,7 @@ class SmallDiffusionSettings(DeviceSettings):
 
     Args:
         model: a folder that ``train-outpainter`` wrote.
-        steps: of the scheduler.
+        num_inference_steps: of the scheduler.
         batch: canvases painted together.
         detail: ``none`` enlarges the model's small canvas; ``patch`` lets patch diffusion start from it.
         licence: of the weights, which follows from the photographs that they were trained on.
@@ -34,7 +34,7 @@ class SmallDiffusionSettings(DeviceSettings):
 
     kind: Literal["small-diffusion"]
     model: str
-    steps: int = Field(25, ge=1, le=1000)
+    num_inference_steps: int = Field(25, ge=1, le=1000)
     batch: int = Field(8, ge=1)
     detail: Literal["none", "patch"] = "none"
     licence: str = "as the model's README.md says"
@@ -67,6 +67,7 @@ class SmallOutpainter:
         """Of the weights, the settings without device and licence, and the code. ModelError when the folder is missing."""
         if not self._digest:
             settings = self._settings.model_dump(mode="json", exclude={"model", "licence", "device"})
+            settings["steps"] = settings.pop("num_inference_steps")  # as in digests of earlier versions
             settings["detail"] = PatchOutpainter().digest if settings["detail"] == "patch" else ""
             weights = outpainter_digest(self._settings.model)
             self._digest = digest_of({"code": CODE_VERSION, "settings": settings, "weights": weights})[:16]
@@ -76,7 +77,7 @@ class SmallOutpainter:
         """Canvases uint8 [H, W, 3], in order, each with its photo's own pixels inside ``box_px``. ModelError as ``digest``."""
         if self._painter is None:
             s = self._settings
-            self._painter = PAINTER.load()(locate(s.model), steps=s.steps, batch=s.batch, device=s.device)
+            self._painter = PAINTER.load()(locate(s.model), steps=s.num_inference_steps, batch=s.batch, device=s.device)
         if self._settings.detail == "none":
             return self._painter.paint(requests)
         if self._patches is None:

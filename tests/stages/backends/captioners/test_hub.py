@@ -27,7 +27,7 @@ def pictures():
 
 
 def settings_of(kind, model, **over):
-    data = {"kind": kind, "model": str(model), "dtype": "float32", "device": "cpu", "batch": 2, "max_tokens": 6}
+    data = {"kind": kind, "model": str(model), "dtype": "float32", "device": "cpu", "batch": 2, "max_new_tokens": 6}
     return ModelSettings.model_validate({"captioner": {**data, **over}}).captioner
 
 

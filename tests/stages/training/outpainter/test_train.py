@@ -46,7 +46,9 @@ def test_trains_and_saves_a_model_with_its_card(undisturbed):
     card = (out / "README.md").read_text(encoding="utf-8")
     assert report["digest"] in card and "--steps 5 --size 16 --width 8 --batch 2 --seed 0" in card
     assert "chelsea, rocket" in card and "CC0-1.0 2" in card
-    painter = SmallDiffusionSettings(kind="small-diffusion", model=str(out), steps=2, device="cpu").build()
+    painter = SmallDiffusionSettings(
+        kind="small-diffusion", model=str(out), num_inference_steps=2, device="cpu"
+    ).build()
     assert painter.paint(REQUESTS[:1])[0].shape == (40, 60, 3)
 
 

@@ -40,7 +40,15 @@ def checkpoints(tmp_path_factory):
 
 
 def settings_of(kind, model, **over):
-    data = {"kind": kind, "model": str(model), "steps": 2, "strength": 1.0, "side": 64, "dtype": "float32", "batch": 2}
+    data = {
+        "kind": kind,
+        "model": str(model),
+        "num_inference_steps": 2,
+        "strength": 1.0,
+        "side": 64,
+        "dtype": "float32",
+        "batch": 2,
+    }
     data["safety"] = (model / "safety_checker").is_dir()
     if kind == "controlnet-inpaint":
         data["controlnet"] = str(model.parent / "controlnet")
@@ -155,7 +163,7 @@ def test_the_digest_follows_weights_and_settings_not_the_device(checkpoints, tmp
     model = shutil.copytree(checkpoints("sd2-inpaint"), tmp_path / "model")
     before = painter_of("sd2-inpaint", model).digest
     assert painter_of("sd2-inpaint", model, device="cuda:1").digest == before
-    assert painter_of("sd2-inpaint", model, steps=3).digest != before
+    assert painter_of("sd2-inpaint", model, num_inference_steps=3).digest != before
     config = model / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text().replace("0.02", "0.03"))
     assert painter_of("sd2-inpaint", model).digest != before
@@ -279,16 +287,16 @@ def test_settings_that_cannot_work_are_refused():
         with pytest.raises(UsageError, match=match):
             parse(ModelSettings, {"outpainter": {"kind": "sdxl-inpaint", **given}}, "x")
 
-    refused("leave no step", steps=1, strength=0.5)
+    refused("leave no step", num_inference_steps=1, strength=0.5)
     refused("batch 0", batch=0)
-    refused("unknown key 'outpainter.stepz'; allowed here: .*steps", stepz=1)
-    refused("outpainter.steps = 0", steps=0)
-    refused("expected tags", kind="sd9")
+    refused("unknown key 'outpainter.stepz'; allowed here: .*num_inference_steps", stepz=1)
+    refused("outpainter.num_inference_steps = 0", num_inference_steps=0)
+    refused("outpainter = 'sd9': give patch-diffusion", kind="sd9")
 
 
 def test_published_settings_are_the_defaults():
-    chosen = ModelSettings.model_validate({"outpainter": {"kind": "sdxl-inpaint", "steps": 4}}).outpainter
-    assert (chosen.side, chosen.steps, chosen.guidance) == (1024, 4, 8.0)
+    chosen = ModelSettings.model_validate({"outpainter": {"kind": "sdxl-inpaint", "num_inference_steps": 4}}).outpainter
+    assert (chosen.side, chosen.num_inference_steps, chosen.guidance_scale) == (1024, 4, 8.0)
     assert "sdxl-inpaint" in repr(chosen) and "RAIL" in chosen.licence
     with pytest.raises(ModelError, match="hf download"):
         _ = models_of(ModelSettings(outpainter=chosen)).outpainter.digest

@@ -277,6 +277,6 @@ def test_the_adapter_is_picklable_and_its_settings_are_digested():
 
 
 def test_a_recipe_sets_the_steps():
-    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion", "steps": 3}})
+    chosen = ModelSettings.model_validate({"outpainter": {"kind": "patch-diffusion", "num_inference_steps": 3}})
     assert models_of(chosen).outpainter.digest == PatchOutpainter(steps=3).digest
     assert models_of(ModelSettings()).outpainter.digest == PatchOutpainter().digest

@@ -30,7 +30,9 @@ def model(tmp_path_factory):
 
 
 def painter(folder, **settings):
-    return SmallDiffusionSettings(kind="small-diffusion", model=str(folder), steps=3, device="cpu", **settings).build()
+    return SmallDiffusionSettings(
+        kind="small-diffusion", model=str(folder), num_inference_steps=3, device="cpu", **settings
+    ).build()
 
 
 def request(seed, size=(60, 40), box=(10, 6, 40, 30)):
