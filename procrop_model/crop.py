@@ -1,18 +1,19 @@
 """One crop of an image: its box, its score, its explanation and its pixels."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from PIL import Image
 
 from pipeline.core.geometry import BoxPx
-from pipeline.core.json_types import JsonObject
-from procrop_model.inference.attention_maps import AttentionMaps
+from procrop_model.inference.deep_colour import cut, encode_deep
 from procrop_model.inference.encoding_options import with_quality
+from procrop_model.inference.explanation import CropFacts, Evidence, Explanation, explanation_of
 from procrop_model.inference.explanation_image import Thumbnails, draw_explanation
 from procrop_model.inference.image_input import Original
+from procrop_model.inference.lossless_crop import box_on_blocks, crop_lossless, stored_box
 
 
 class CropReference(TypedDict):
@@ -21,33 +22,6 @@ class CropReference(TypedDict):
     title: str
     author: str
     similarity: float
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a crop was chosen.
-
-    Args:
-        score: of the crop, in 0..1.
-        whole_score: of the uncropped image, in 0..1.
-        subject_kept: share of the subject inside the crop, or None without a subject.
-        attention: what the references contributed.
-    """
-
-    score: float
-    whole_score: float
-    subject_kept: float | None
-    attention: AttentionMaps
-
-    def as_json(self) -> JsonObject:
-        """A JSON object; ``gain`` is ``score`` minus ``whole_score``."""
-        return {
-            "score": round(self.score, 4),
-            "whole_score": round(self.whole_score, 4),
-            "gain": round(self.score - self.whole_score, 4),
-            "subject_kept": None if self.subject_kept is None else round(self.subject_kept, 4),
-            **self.attention.as_json(),
-        }
 
 
 @dataclass(frozen=True)
@@ -70,7 +44,7 @@ class Crop:
         unchanged: whether the image stays uncropped, because no crop was better by ``Limits.margin``.
         aspect_name: the aspect ratio as it was asked for, such as ``4:5``, ``square`` or ``free``.
         fewer: on the last crop of an aspect ratio, why there are fewer than were asked for; else empty.
-        attention: computes the explanation; None for no references.
+        evidence: computes what an explanation is made of; None where nothing is known.
     """
 
     box_px: BoxPx
@@ -88,30 +62,72 @@ class Crop:
     unchanged: bool = False
     aspect_name: str = ""
     fewer: str = ""
-    attention: Callable[[], AttentionMaps] | None = field(default=None, repr=False, compare=False)
+    evidence: Callable[[], Evidence] | None = field(default=None, repr=False, compare=False)
 
     def image(self) -> Image.Image:
         """The crop of the full-resolution original; resampled only for an exact ``size``."""
         return self._of(self.original.full())
 
-    def save(self, path: Path | str, *, quality: int = 0, keep_gps: bool = False, **options: Any) -> None:
+    def save(
+        self, path: Path | str, *, quality: int = 0, keep_gps: bool = False, lossless: bool = False, **options: Any
+    ) -> None:
         """Writes the crop in the format of the suffix, encoded as the original, with its colour profile and metadata.
 
         Args:
             path: of the file.
             quality: of a JPEG or WebP, 1 to 100; 0: the original's own, 95 for a JPEG of an original that is none.
             keep_gps: whether EXIF and XMP keep the place.
+            lossless: copy the blocks of a JPEG file; the box must be that of ``on_blocks``. Other crops are encoded.
             options: passed to Pillow.
+
+        Raises UsageError where ``lossless`` needs a library that is missing.
         """
         kind = Image.registered_extensions().get(Path(path).suffix.lower(), "")
-        image = self._of(self.original.native(kind))
+        if lossless and self.can_be_lossless and kind == "JPEG":
+            Path(path).write_bytes(self._lossless(keep_gps=keep_gps))
+            return
         encoding = self.original.encoding.get(kind, {})
         if quality:
             encoding = with_quality(encoding, quality)
-        metadata = self.original.metadata.options(kind, image.size, keep_gps=keep_gps)
+        metadata = self.original.metadata.options(kind, self.size or self._box_size, keep_gps=keep_gps)
+        if (deep := self.original.deep(kind)) is not None:
+            body = encode_deep(
+                cut(deep, self.box_px, self.size), kind, {**encoding, **metadata, **self._file_profile()}
+            )
+            Path(path).write_bytes(body)
+            return
+        image = self._of(self.original.native(kind))
         profile = self.original.native(kind).info.get("icc_profile")
         image.info.pop("icc_profile", None)
         image.save(path, **{**encoding, **metadata, **({"icc_profile": profile} if profile else {}), **options})
+
+    @property
+    def can_be_lossless(self) -> bool:
+        """Whether the crop is a part of a JPEG file, not resampled."""
+        return self.original.block != (0, 0) and self.original.file is not None and self.size is None
+
+    def on_blocks(self) -> "Crop":
+        """The crop, enlarged by less than a block at two sides so that it can be written without loss; itself if it cannot be."""
+        if not self.can_be_lossless:
+            return self
+        original = self.original
+        box = box_on_blocks(self.box_px, original.size, original.orientation, original.block)
+        return replace(self, box_px=box, aspect=(box[2] - box[0]) / (box[3] - box[1]))
+
+    def _lossless(self, *, keep_gps: bool) -> bytes:
+        original = self.original
+        box = stored_box(self.box_px, original.size, original.orientation)
+        size = (box[2] - box[0], box[3] - box[1])
+        metadata = original.metadata.options("JPEG", size, keep_gps=keep_gps, orientation=original.orientation)
+        assert original.file is not None
+        return crop_lossless(original.file, box, {**metadata, **self._file_profile()})
+
+    def _file_profile(self) -> dict[str, bytes]:
+        return {"icc_profile": self.original.icc_profile} if self.original.icc_profile else {}
+
+    @property
+    def _box_size(self) -> tuple[int, int]:
+        return (self.box_px[2] - self.box_px[0], self.box_px[3] - self.box_px[1])
 
     def _of(self, picture: Image.Image) -> Image.Image:
         if self.size is None:
@@ -119,17 +135,22 @@ class Crop:
         return picture.resize(self.size, Image.Resampling.LANCZOS, box=self.box_px)
 
     def explain(self) -> Explanation:
-        """Why this crop was chosen; costs one more pass of the network without its backbone."""
-        attention = self.attention() if self.attention is not None else AttentionMaps.none()
-        return Explanation(self.score, self.whole_score, self.subject_kept, attention)
+        """Why this crop was chosen; costs one more pass of the network."""
+        evidence = self.evidence() if self.evidence is not None else Evidence()
+        facts = CropFacts(
+            self.box_px,
+            self.original.size,
+            self.aspect_name,
+            self.subject_kept,
+            self.faces,
+            self.heads_cut,
+            self.unchanged,
+        )
+        return explanation_of(facts, self.score, self.whole_score, evidence)
 
     def explain_picture(self, thumbnails: Thumbnails | None = None) -> Image.Image:
-        """The image with the crop's frame, its cells tinted by the reference they attend to most, and the references beside it.
+        """The image with this crop bright, the frame that the model wanted without limits, the references, and the sentences.
 
         thumbnails: gives the image of a reference, or None where it has none.
         """
-        explanation = self.explain()
-        caption = f"score {explanation.score:.2f}, the whole {explanation.whole_score:.2f}"
-        if explanation.subject_kept is not None:
-            caption += f", subject kept {explanation.subject_kept:.0%}"
-        return draw_explanation(self.original.full(), self.box_px, explanation.attention, caption, thumbnails)
+        return draw_explanation(self.original.full(), self.box_px, self.explain(), thumbnails)

@@ -15,10 +15,10 @@ from pipeline.core.lazy_import import LazyImport
 from pipeline.core.processor import PRECISIONS, precision_for
 from procrop_model.crop import Crop, CropReference
 from procrop_model.inference.aspect_search import AspectSearch, Ranked
-from procrop_model.inference.attention_maps import attention_maps_of
 from procrop_model.inference.bare_graphs import load_with_graphs
 from procrop_model.inference.crop_options import Aspects, Limits, aspects_of, parse_aspect, parse_size
 from procrop_model.inference.engine import Engine
+from procrop_model.inference.evidence import SearchedImage, evidence_of
 from procrop_model.inference.image_input import DETAIL, Original, Picture, open_upright
 from procrop_model.inference.limit_scoring import WHOLE, CropConstraints
 from procrop_model.inference.onnx_engine import ExportedModel, is_exported, load_exported
@@ -143,7 +143,11 @@ class Cropper:
         encoded = self.predictor.encode(smalls, k=k, prompts=prompts)
         search = AspectSearch(self.predictor, encoded, sizes, constraints)
         whole = search.scores([WHOLE] * len(originals))
-        uncropped = [self._uncropped(encoded, i, original, float(whole[i][0])) for i, original in enumerate(originals)]
+        images_searched = [
+            SearchedImage(encoded, i, *of, search.free_box(i))
+            for i, of in enumerate(zip(originals, constraints, strict=True))
+        ]
+        uncropped = [self._uncropped(of, float(score[0])) for of, score in zip(images_searched, whole, strict=True)]
         count = top or (TOP if len(aspects) == 1 else 1)
         crops: list[list[Crop]] = [[] for _ in originals]
         for one in aspects:
@@ -188,11 +192,11 @@ class Cropper:
         norm = [np.asarray(rows, np.float32) / _sides(image) for rows, image in zip(boxes, images, strict=True)]
         return self.predictor.score(self.predictor.encode(images), norm)
 
-    def _uncropped(self, encoded: EncodedBatch, image: int, original: Original, score: float) -> Crop:
+    def _uncropped(self, of: SearchedImage, score: float) -> Crop:
         """The whole image as a crop, with what all its crops share."""
-        box, attention = (0, 0, *original.size), partial(attention_maps_of, self.predictor, encoded, image)
-        references = self._references(encoded, image)
-        return Crop(box, score, references, 0.0, None, original, whole_score=score, attention=attention)
+        box, evidence = (0, 0, *of.original.size), partial(evidence_of, self.predictor, of)
+        references = self._references(of.encoded, of.number)
+        return Crop(box, score, references, 0.0, None, of.original, whole_score=score, evidence=evidence)
 
     def _references(self, encoded: EncodedBatch, image: int) -> list[CropReference]:
         neighbours = encoded.neighbours[image]

@@ -24,6 +24,7 @@ CI_LACKS = (  # reasons to skip that count even then: CI has neither a GPU nor d
     "needs a CUDA device",
     "FCDB's own files are not beside this checkout",
     "LAION's published heads are not on this machine",
+    "libjpeg-turbo's library is not on this machine",
 )
 
 

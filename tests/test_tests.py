@@ -19,6 +19,7 @@ faults/test_bad_input.py: pipeline.core errors settings; pipeline.runs plan
 faults/test_bad_photos.py: pipeline.core resources
 faults/test_failed_samples.py: pipeline.engine shard_runner
 pipeline/app/bundled_model/test_train.py: pipeline.app.bundled_model photograph_list
+pipeline/app/crop_files/test_crop_folder.py: pipeline.app.crop_files crop_stage
 pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources training_lock; pipeline.runs final_shard_diff
 pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names tar
 pipeline/checks/test_verify.py: pipeline.app verify_run
@@ -65,7 +66,7 @@ procrop_model/network/test_crop_network.py: procrop_model.network positions
 procrop_model/network/test_crop_network.py: procrop_model.network reference_matching
 procrop_model/network/test_preprocess.py: procrop_model.network resize
 procrop_model/retrieval/test_database.py: procrop_model.retrieval entries index writer
-procrop_model/test_cropper.py: procrop_model.inference attention_maps engine explanation_image predictor torch_engine
+procrop_model/test_cropper.py: procrop_model.inference engine evidence explanation_image predictor torch_engine
 procrop_model/test_cropper.py: procrop_model.model_folder cropper_config digest
 procrop_model/training/test_losses.py: procrop_model.training hungarian_matcher
 procrop_model/training/test_targets.py: procrop_model.training samples

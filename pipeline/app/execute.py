@@ -158,7 +158,6 @@ def _execute_on_ray(
     from pipeline.engine.executors.ray.cluster import connect_ray
     from pipeline.engine.executors.ray.executor import RayExecutor
     from pipeline.engine.runner import run_stages
-    from stages.recipe import stages_of
 
     if _unmeasured_outpainter(session, request) is not None:
         raise UsageError(
@@ -172,7 +171,7 @@ def _execute_on_ray(
         # From fresh stages: the digests of these models are cached, and the stages sent to the nodes must compute their own.
         resources = {
             stage.name: _actor_resources(session, stage, request.workers, has_gpu=has_gpu)
-            for stage in stages_of(session.recipe)
+            for stage in _fresh_stages(session)
         }
         executor = RayExecutor(
             session.run, stages, resources=resources, on_event=display.on_event, on_wait=display.message
@@ -183,6 +182,15 @@ def _execute_on_ray(
     finally:
         ray.shutdown()
     return ExecutionResult(session, results, removed)
+
+
+def _fresh_stages(session: Session) -> "list[Stage]":
+    """The stages of the recipe as new objects, and those of the session that it does not have."""
+    from stages.recipe import stages_of
+
+    made = stages_of(session.recipe)
+    known = {stage.name for stage in made}
+    return [*made, *(stage for stage in session.stages if stage.name not in known)]
 
 
 def _actor_resources(session: Session, stage: "Stage", workers: int, *, has_gpu: bool) -> "ActorResources":

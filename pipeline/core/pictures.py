@@ -4,7 +4,7 @@ import importlib
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 
@@ -187,6 +187,28 @@ def is_srgb(profile: bytes | None) -> bool:
     lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(27, 27, 3)
     converted = to_srgb(Image.fromarray(lattice), profile)
     return converted is None or int(np.abs(np.asarray(converted, np.int16) - lattice).max()) <= SRGB_TOLERANCE
+
+
+# Where a point (x, y) in 0..1 of the upright picture lies in the stored one, by EXIF orientation.
+STORED: dict[int, Callable[[float, float], tuple[float, float]]] = {
+    1: lambda x, y: (x, y), 2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y), 4: lambda x, y: (x, 1 - y),
+    5: lambda x, y: (y, x), 6: lambda x, y: (y, 1 - x), 7: lambda x, y: (1 - y, 1 - x), 8: lambda x, y: (1 - y, x),
+}  # fmt: skip
+
+
+def to_stored(box: Sequence[float], orientation: int) -> tuple[float, float, float, float]:
+    """Convert a box xyxy in 0..1 of the upright picture to one of the picture as the file stores it.
+
+    orientation: the EXIF value, 1 to 8.
+    """
+    turn = STORED.get(orientation, STORED[1])
+    (xa, ya), (xb, yb) = turn(box[0], box[1]), turn(box[2], box[3])
+    return (min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
+
+
+def to_upright(box: Sequence[float], orientation: int) -> tuple[float, float, float, float]:
+    """The reverse of ``to_stored``."""
+    return to_stored(box, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 allow_by_environment()

@@ -66,6 +66,11 @@ class AspectSearch:
         scores = self.scores(moved) if limited else values
         return [_sorted(*of_image) for of_image in zip(moved, scores, values, strict=True)]
 
+    def free_box(self, image: int) -> Floats:
+        """The box [4] of an image that the model rates highest, of any aspect and without limits."""
+        box: Floats = self._predictions[image].boxes[0]
+        return box
+
     def _free(self) -> list[Ranked]:
         """The decoded boxes of each image, moved off the heads which they cut."""
         moved = [

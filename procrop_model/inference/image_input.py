@@ -20,7 +20,10 @@ from pipeline.core.pictures import (
     upright_size,
     with_end_mark,
 )
+from procrop_model.inference.deep_colour import KINDS as DEEP_KINDS
+from procrop_model.inference.deep_colour import Deep, is_deep, read_deep
 from procrop_model.inference.encoding_options import MODES, read_encoding, saved_kind, usual_encoding
+from procrop_model.inference.lossless_crop import block_of
 from procrop_model.inference.source_metadata import SourceMetadata, read_metadata
 
 T = TypeVar("T")
@@ -35,7 +38,8 @@ class Original:
 
     size: (width, height) of the upright full-resolution image. orientation: EXIF orientation of the file, 1 for upright.
     kind: JPEG, PNG, WEBP or TIFF, what its crops are saved as. metadata: EXIF, XMP, IPTC and resolution. encoding: options of
-    Pillow by kind, with which crops are encoded as the file is.
+    Pillow by kind, with which crops are encoded as the file is. is_deep: whether its colours have 16 bits a channel. block:
+    (width, height) of what can be copied of a JPEG file without loss, (0, 0) of others. icc_profile: of the file, or empty.
     """
 
     def __init__(self, picture: Picture) -> None:
@@ -47,10 +51,11 @@ class Original:
         self._small: tuple[int, NDArray[np.uint8]] | None = None
         self._native: tuple[str, Image.Image] | None = None
         self.kind, self.metadata, self.encoding = "JPEG", SourceMetadata(Image.Exif()), usual_encoding()
+        self.is_deep, self.block, self.icc_profile = False, (0, 0), b""
         if isinstance(picture, (str, Path)):
             with decoder_errors(), Image.open(picture) as opened:
-                self.orientation, self.size = orientation_of(opened), upright_size(opened)
                 self._describe(opened)
+                self.orientation, self.size = orientation_of(opened), upright_size(opened)
         else:
             if isinstance(picture, Image.Image):
                 self._describe(picture)  # before its pixels are read, after which a WebP no longer has its file
@@ -59,7 +64,20 @@ class Original:
             self.size = self._full.size
 
     def _describe(self, opened: Image.Image) -> None:
+        self.is_deep, self.block = is_deep(opened), block_of(opened)  # before metadata, for which a PNG is decoded
         self.kind, self.encoding, self.metadata = saved_kind(opened), read_encoding(opened), read_metadata(opened)
+        self.icc_profile = opened.info.get("icc_profile") or b""
+
+    @property
+    def file(self) -> Path | None:
+        """The file of the image; None for pixels in memory."""
+        return Path(self._picture) if isinstance(self._picture, (str, Path)) else None
+
+    def deep(self, kind: str) -> Deep | None:
+        """The upright pixels uint16 [H, W, 3 or 4], where the file has 16 bits a channel and a ``kind`` of file can hold them."""
+        if not self.is_deep or self.file is None or kind not in DEEP_KINDS:
+            return None
+        return read_deep(self.file, self.kind, self.orientation)
 
     def small(self, side: int) -> NDArray[np.uint8]:
         """uint8 RGB [h, w, 3], upright, with a long side of at least ``side`` pixels where the image has as many.

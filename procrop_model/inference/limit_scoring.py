@@ -127,23 +127,31 @@ class CropConstraints:
 
     def violation(self, boxes: Floats, share: float) -> Floats:
         """By how much [N] each box violates the limits but faces, in shares, summed; 0 when it meets them all."""
-        violation = np.maximum(0, share - SHARE_SLACK - self.kept(boxes))
-        sides = boxes[:, 2:] - boxes[:, :2]
+        return np.sum(list(self.violations(boxes, share).values()), axis=0, dtype=np.float32)
+
+    def violations(self, boxes: Floats, share: float) -> dict[str, Floats]:
+        """The same by limit, [N] each: ``subject``, ``keep`` and ``size``. share: of the subject that must stay."""
+        subject = np.maximum(0, share - SHARE_SLACK - self.kept(boxes))
+        keep = np.zeros(len(boxes))
         for region in self._keep:
             shared = np.minimum(boxes[:, 2:], region[2:]) - np.maximum(boxes[:, :2], region[:2])
             covered = np.clip(shared, 0, None).prod(1) / (region[2:] - region[:2]).prod()
-            violation = violation + np.maximum(0, 1 - COVER_SLACK - covered)
+            keep = keep + np.maximum(0, 1 - COVER_SLACK - covered)
+        return {"subject": subject, "keep": keep, "size": self._too_small(boxes[:, 2:] - boxes[:, :2])}
+
+    def _too_small(self, sides: Floats) -> Floats:
+        """By how much [N] boxes of ``sides`` [N, 2] are smaller than the least size."""
         if isinstance(self._least, tuple):
             least = np.array(self._least) / np.array(self.size)
             # One pixel more than required, where the image has it, since rounding to pixels may take one away.
             rounded = np.minimum(np.array(self._least) + 1, np.maximum(self.size, self._least)) / np.array(self.size)
             missing = np.where(sides < rounded - SIDE_SLACK, rounded - sides, 0).sum(1)
-            violation = (
-                violation + missing / np.maximum(least, 1).max()
+            return np.asarray(
+                missing / np.maximum(least, 1).max()
             )  # a size beyond the image must not outweigh all else
-        elif self._least is not None:
-            violation = violation + np.maximum(0, self._least - SHARE_SLACK - sides.prod(1))
-        return np.asarray(violation, np.float32)
+        if self._least is not None:
+            return np.maximum(0, self._least - SHARE_SLACK - sides.prod(1))
+        return np.zeros(len(sides), np.float32)
 
     def uncut_in_shape(self, boxes: Floats, ratio: float) -> Floats:
         """Windows [M, 4] of an aspect ``ratio`` that cut the fewest heads, near boxes [N, 4] of it; none without faces."""

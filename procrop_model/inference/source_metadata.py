@@ -46,17 +46,22 @@ class SourceMetadata:
     iptc: bytes = b""
     dpi: tuple[float, float] | None = None
 
-    def options(self, kind: str, size: tuple[int, int], *, keep_gps: bool = False) -> dict[str, Any]:
+    def options(
+        self, kind: str, size: tuple[int, int], *, keep_gps: bool = False, orientation: int = 1
+    ) -> dict[str, Any]:
         """Options of ``Image.save`` for a crop.
 
         Args:
             kind: JPEG, PNG, WEBP or TIFF, as Pillow names them; other kinds get no metadata.
             size: (width, height) of the crop in pixels.
             keep_gps: whether the place is written.
+            orientation: EXIF value of the pixels that are written.
         """
         if kind not in ("JPEG", "PNG", "WEBP", "TIFF"):
             return {}
         exif, xmp = self._exif(size, keep_gps=keep_gps), self.xmp if keep_gps else _PLACE.sub(b"", self.xmp)
+        if orientation != 1:
+            exif[ORIENTATION], xmp = orientation, _TURN.sub(rb"\g<1>%d" % orientation, xmp)
         options: dict[str, Any] = {} if self.dpi is None or kind == "WEBP" else {"dpi": self.dpi}
         if kind == "TIFF":
             exif.update({tag: value for tag, value in ((XMP, xmp), (IPTC, self.iptc)) if value})

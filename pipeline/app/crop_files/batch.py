@@ -44,6 +44,7 @@ class CropTask:
         suffix: of the crops, such as ``.jpg``; empty: by the format of the photograph.
         quality: of JPEG and WebP, 1 to 100; 0: that of the photograph.
         keep_gps: whether crops keep the place in EXIF and XMP.
+        lossless: whether crops of JPEG files begin at blocks of the file, which are copied.
         name: template of the crops' names.
         names: which names outputs may have.
         ledger: where photographs are recorded with their outputs; None: nowhere.
@@ -66,6 +67,7 @@ class CropTask:
     suffix: str = ""
     quality: int = 0
     keep_gps: bool = False
+    lossless: bool = False
     name: str = DEFAULT_NAME
     names: TakenNames = field(default_factory=lambda: TakenNames(overwrite=True))
     ledger: CropLedger | None = None
@@ -166,6 +168,8 @@ def _failure(file: Path, error: Exception) -> CroppedFile:
 def _write(file: Path, crops: "Sequence[Crop]", task: CropTask) -> CroppedFile:
     """Write the crops and what belongs to them beside their places, record them, and move them there. Raises UsageError."""
     width, height = crops[0].original.size
+    if task.lossless:
+        crops = [crop.on_blocks() for crop in crops]
     entries = [_entry(crop, explained=task.explained, counted=task.top > 0) for crop in crops]
     entry: PhotoRecord = {"file": str(file), "width": width, "height": height, "files": [], "crops": entries}
     if task.out is None:
@@ -215,7 +219,7 @@ def _writers(file: Path, crops: "Sequence[Crop]", out: Path, task: CropTask) -> 
     stem, best = f"{file.stem}{task.marks.get(file, '')}", crops[0]
     names = crop_names(task.name, stem, crops, [task.suffix or SUFFIXES[crop.original.kind] for crop in crops])
     writers: dict[Path, Callable[[Path], object]] = {
-        out / name: partial(crop.save, quality=task.quality, keep_gps=task.keep_gps)
+        out / name: partial(crop.save, quality=task.quality, keep_gps=task.keep_gps, lossless=task.lossless)
         for name, crop in zip(names, crops, strict=True)
     }
     if task.xmp:

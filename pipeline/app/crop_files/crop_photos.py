@@ -59,6 +59,7 @@ class CropRequest:
         format: of the crops: ``jpg``, ``png``, ``webp`` or ``tif``; empty: that of each photograph.
         quality: of JPEG and WebP, 1 to 100; 0: that of each photograph.
         keep_gps: keep the place in EXIF and XMP of the crops.
+        lossless: copy the blocks of JPEG files: crops are enlarged to begin at one, by less than 16 pixels.
         name: template of the crops' names, of name, aspect, n, width and height; empty: ``{name}_crop{n}_{width}x{height}``.
         again: crop photographs again whose crops are in ``out`` already, and replace those crops.
         overwrite: replace any file that has the name of an output.
@@ -90,6 +91,7 @@ class CropRequest:
     format: str = ""
     quality: int = 0
     keep_gps: bool = False
+    lossless: bool = False
     name: str = ""
     again: bool = False
     overwrite: bool = False
@@ -115,10 +117,10 @@ def crop_photos(request: CropRequest, progress: "ProgressCallback | None" = None
     """
     from procrop_model import Cropper
 
-    limits = _limits(request)
+    limits = limits_of(request)
     places = find_photos(list(request.photos), Path(request.out) if request.save else None)
     folder = find_model(request.model, request.work)
-    task = _task(request, limits, places)
+    task = crop_task(request, limits, places)
     device = "cpu" if request.device == "auto" else request.device
     precision = precision_for(request.precision, device)
     ledger = CropLedger(Path(request.out), _options_digest(task, limits, folder, precision)) if request.save else None
@@ -150,7 +152,8 @@ def crop_file(cropper: "Cropper", file: Path, *, top: int) -> PhotoRecord:
     return cropped.entry
 
 
-def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -> CropTask:
+def crop_task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -> CropTask:
+    """What the options of a request mean for each file. places: subfolder of the outputs by file. Raises UsageError."""
     return CropTask(
         request.aspect,
         request.size,
@@ -167,9 +170,30 @@ def _task(request: CropRequest, limits: "Limits", places: Mapping[Path, Path]) -
         suffix=_suffix_of(request.format),
         quality=request.quality,
         keep_gps=request.keep_gps,
+        lossless=_lossless(request),
         name=parse_name(request.name),
         thumbnails=thumbnails_of(request.reference_photos) if request.explain else None,
     )
+
+
+def _lossless(request: CropRequest) -> bool:
+    """Whether crops are copied without loss. Raises UsageError where other options encode them again, or the library is missing."""
+    if not request.lossless:
+        return False
+    from procrop_model.inference.lossless_crop import require_lossless
+
+    again = {
+        "--size": request.size,
+        "--quality": request.quality,
+        "--format": _suffix_of(request.format).replace(".jpg", ""),
+    }
+    for option, value in again.items():
+        if value:
+            raise UsageError(
+                f"--lossless copies the pixels of a JPEG, and {option} encodes them again: leave one of them out"
+            )
+    require_lossless()
+    return True
 
 
 def _suffix_of(name: str) -> str:
@@ -182,7 +206,7 @@ def _suffix_of(name: str) -> str:
     return SUFFIXES.get(wanted, "")
 
 
-def _limits(request: CropRequest) -> "Limits":
+def limits_of(request: CropRequest) -> "Limits":
     """The limits that the request sets; the segmenter loads with the first photograph. Raises UsageError."""
     from procrop_model.inference.crop_options import (
         Limits,
@@ -222,7 +246,7 @@ def _options_digest(task: CropTask, limits: "Limits", folder: Path, precision: s
             [list(region) for region in limits.keep], limits.share if limits.subject is not None else 0, limits.margin,
             _digest_of_faces(limits.faces),
             {name: [list(box) for box in boxes] for name, boxes in task.keep.items()}, task.explained, task.picture, task.xmp,
-            precision, task.suffix, task.quality, task.keep_gps, task.name,
+            precision, task.suffix, task.quality, task.keep_gps, task.name, task.lossless,
         ]
     )[:16]  # fmt: skip
 

@@ -1,31 +1,18 @@
 """Forms that crops are written in: a table on the terminal, CSV, and XMP sidecars that raw developers read."""
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
 from pipeline.core.console import cell, plain_console
 from pipeline.core.escaping import csv_cell, xml_attribute
+from pipeline.core.pictures import to_stored
 
 Box = Sequence[float]
 COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "aspect_name", "subject_kept", "fulfilled",
            "faces", "heads_cut", "faces_cut", "unchanged", "written_to", "error")  # fmt: skip
-# Where a point (x, y) in 0..1 of the upright picture lies in the stored one, by EXIF orientation.
-STORED: dict[int, Callable[[float, float], tuple[float, float]]] = {
-    1: lambda x, y: (x, y), 2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y), 4: lambda x, y: (x, 1 - y),
-    5: lambda x, y: (y, x), 6: lambda x, y: (y, 1 - x), 7: lambda x, y: (1 - y, 1 - x), 8: lambda x, y: (1 - y, x),
-}  # fmt: skip
-
-
-def to_stored(box: Box, orientation: int) -> tuple[float, float, float, float]:
-    """Convert a box xyxy in 0..1 of the upright picture to one of the picture as the file stores it.
-
-    orientation: the EXIF value, 1 to 8.
-    """
-    turn = STORED.get(orientation, STORED[1])
-    (xa, ya), (xb, yb) = turn(box[0], box[1]), turn(box[2], box[3])
-    return (min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
 
 
 def xmp_of(box: Box, orientation: int) -> str:
@@ -68,34 +55,48 @@ def write_csv(entries: Sequence[PhotoRecord], path: Path) -> None:
 
 
 def print_table(entries: Sequence[PhotoRecord]) -> None:
-    """Print one row per crop on standard output."""
+    """Print one row per crop on standard output. Names of crops are below the folder that holds them all, which comes last."""
     from rich.table import Table
 
+    rows = [(entry, number, crop) for entry in entries if entry["crops"] for number, crop in enumerate(entry["crops"])]
+    home = common_folder([file for entry in entries for file in entry["files"]])
+    columns: dict[str, Callable[[PhotoRecord, int, CropRecord], str]] = {
+        "photo": lambda entry, number, crop: (
+            "" if number else f"{Path(entry['file']).name} ({entry['width']}x{entry['height']})"
+        ),
+        "crop": lambda entry, number, crop: str(number + 1),
+        "score": lambda entry, number, crop: f"{crop['score']:.2f}",
+        "box x1 y1 x2 y2": lambda entry, number, crop: " ".join(map(str, crop["box_px"])),
+        "aspect": lambda entry, number, crop: crop["aspect_name"].replace("free", ""),
+        "note": lambda entry, number, crop: _note(crop),
+        "written to": lambda entry, number, crop: (
+            os.path.relpath(entry["files"][number], home) if entry["files"] else ""
+        ),
+    }
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("photo", overflow="fold")
-    table.add_column("crop", justify="right", overflow="fold")
-    table.add_column("score", justify="right", overflow="fold")
-    table.add_column("box x1 y1 x2 y2", overflow="fold")
-    has_aspects = any(crop["aspect_name"] not in ("", "free") for entry in entries for crop in entry["crops"])
-    if has_aspects:
-        table.add_column("aspect", overflow="fold")
-    has_notes = any(_note(crop) for entry in entries for crop in entry["crops"])
-    if has_notes:
-        table.add_column("note", overflow="fold")
-    table.add_column("guided by", overflow="fold")
-    table.add_column("written to", overflow="fold")
+    shown = [name for name, text in columns.items() if any(text(*row) for row in rows)]
+    for name in shown:
+        table.add_column(name, justify="right" if name in ("crop", "score") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(columns[name](*row) or ("free" if name == "aspect" else "")) for name in shown))
+    console = plain_console()
+    console.print(table)
+    if home:
+        console.print(cell(f"crops are in {home}"), soft_wrap=True)
+
+
+def common_folder(files: Sequence[str]) -> str:
+    """The folder that holds all files, directly or in folders of its own; empty without any."""
+    return os.path.commonpath([os.path.dirname(file) or "." for file in files]) if files else ""
+
+
+def print_explanations(entries: Sequence[PhotoRecord]) -> None:
+    """Print why the best crop of each photograph was chosen, on standard output."""
+    console = plain_console()
     for entry in entries:
-        for number, crop in enumerate(entry["crops"]):
-            name = f"{Path(entry['file']).name} ({entry['width']}x{entry['height']})" if number == 0 else ""
-            box = " ".join(str(v) for v in crop["box_px"])
-            aspects = [crop["aspect_name"]] if has_aspects else []
-            notes = [_note(crop)] if has_notes else []
-            titles = ", ".join(r["title"] or "untitled" for r in crop["references"][:2]) if number == 0 else ""
-            target = entry["files"][number] if entry["files"] else ""
-            table.add_row(
-                cell(name), str(number + 1), f"{crop['score']:.2f}", box, *aspects, *notes, cell(titles), cell(target)
-            )
-    plain_console().print(table)
+        for crop in entry["crops"][:1]:
+            text = str(crop.get("explanation", {}).get("text", ""))
+            console.print(cell(f"{Path(entry['file']).name}: {text}"), soft_wrap=not console.is_terminal)
 
 
 def _note(crop: CropRecord) -> str:

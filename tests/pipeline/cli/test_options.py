@@ -109,6 +109,7 @@ VALUES = {
     "aspect": (["--aspect", "4:5"], {"aspect": "4:5"}),
     "format": (["--format", "png"], {"format": "png"}),
     "quality": (["--quality", "80"], {"quality": 80}),
+    "lossless": (["--lossless"], {"lossless": True}),
     "keep_gps": (["--keep-gps"], {"keep_gps": True}),
     "name": (["--name", "{name}_{n}"], {"name": "{name}_{n}"}),
     "overwrite": (["--overwrite"], {"overwrite": True}),
