@@ -127,7 +127,7 @@ class CropConstraints:
 
     def violation(self, boxes: Floats, share: float) -> Floats:
         """By how much [N] each box violates the limits but faces, in shares, summed; 0 when it meets them all."""
-        return np.sum(list(self.violations(boxes, share).values()), axis=0, dtype=np.float32)
+        return np.asarray(np.sum(list(self.violations(boxes, share).values()), axis=0), np.float32)
 
     def violations(self, boxes: Floats, share: float) -> dict[str, Floats]:
         """The same by limit, [N] each: ``subject``, ``keep`` and ``size``. share: of the subject that must stay."""
@@ -150,7 +150,7 @@ class CropConstraints:
                 missing / np.maximum(least, 1).max()
             )  # a size beyond the image must not outweigh all else
         if self._least is not None:
-            return np.maximum(0, self._least - SHARE_SLACK - sides.prod(1))
+            return np.asarray(np.maximum(0, self._least - SHARE_SLACK - sides.prod(1)))
         return np.zeros(len(sides), np.float32)
 
     def uncut_in_shape(self, boxes: Floats, ratio: float) -> Floats:

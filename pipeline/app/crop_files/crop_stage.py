@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline.app.crop_files.batch import CropTask, crop_files
+from pipeline.app.crop_files.batch import CroppedFile, CropTask, crop_files
 from pipeline.app.crop_files.crop_photos import CropRequest, crop_task, limits_of
 from pipeline.app.crop_files.entries import PhotoRecord
 from pipeline.app.crop_files.inputs import find_encoder, find_model
@@ -111,7 +111,7 @@ class CropStage(Stage[ListedPhoto]):
             files = {one: key for key, one in outcomes.items() if isinstance(one, Path)}
             photos = {task.key: task.payload for task in tasks}
             for (file, key), cropped in zip(files.items(), self._crop(files, photos, Path(home)), strict=True):
-                outcomes[key] = self._stored(photos[key], file, *cropped, Path(home) / "out")
+                outcomes[key] = self._stored(photos[key], file, cropped, Path(home) / "out")
         return [one for one in outcomes.values() if isinstance(one, Outcome)]
 
     def _photos(self) -> list[ListedPhoto]:
@@ -139,7 +139,7 @@ class CropStage(Stage[ListedPhoto]):
         file.write_bytes(data)
         return file
 
-    def _crop(self, files: dict[Path, str], photos: dict[str, ListedPhoto], home: Path) -> Iterator[Any]:
+    def _crop(self, files: dict[Path, str], photos: dict[str, ListedPhoto], home: Path) -> Iterator[CroppedFile]:
         task: CropTask = replace(
             crop_task(self._request, limits_of(self._request), {}),
             out=home / "out",
@@ -159,8 +159,9 @@ class CropStage(Stage[ListedPhoto]):
             self._cropper = Cropper.load(self._folder, device=device, encoder=encoder, precision=precision)
         return self._cropper
 
-    def _stored(self, photo: ListedPhoto, file: Path, entry: PhotoRecord, written: list[str], out: Path) -> Outcome:
+    def _stored(self, photo: ListedPhoto, file: Path, cropped: CroppedFile, out: Path) -> Outcome:
         """The outcome of one photograph, after its outputs are in the store."""
+        entry, written = cropped
         key = _key(photo.uri)
         if "error" in entry:
             return Outcome.failed(key, SampleError("unreadable", entry["error"].replace(str(file), photo.uri)))
