@@ -1,7 +1,6 @@
 """``models``, ``doctor`` and ``download``: which models there are, and whether those of a recipe work on this machine."""
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ import typer
 
 from pipeline.app.recipe_for_run import recipe_of_run
 from pipeline.cli.options import Config, Json, OutputOptions, Overrides, Work, print_json
-from pipeline.core.console import cell, plain_console
+from pipeline.core.console import cell, plain_console, say
 from pipeline.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def _doctor(request: DoctorRequest, output: OutputOptions) -> None:
     for trial in try_models(recipe.models, recipe.outpaint.long_side, without={needed.role for needed in missing}):
         trials.append(trial)
         if not output.json:
-            print(trial.text(), flush=True)
+            say(trial.text())
     failed = [
         *(check.what for check in checks if not check.ok), *(needed.setting for needed in missing),
         *(trial.role for trial in trials if not trial.ok),
@@ -158,15 +157,15 @@ def _doctor(request: DoctorRequest, output: OutputOptions) -> None:
         _print_what_to_do(recipe.name, missing, request)
     if failed:
         count = len(checks) + len(missing) + len(trials)
-        print(f"{len(failed)} of {count} checks failed: {', '.join(failed)}", file=sys.stderr)
+        say(f"{len(failed)} of {count} checks failed: {', '.join(failed)}", stderr=True)
         raise typer.Exit(ModelError.exit_code)
 
 
 def _print_checks(checks: "Sequence[Check]", missing: "Sequence[NeededFile]") -> None:
     for check in checks:
-        print(check.text())
+        say(check.text())
     for needed in missing:
-        print(f"BAD  {'missing':<16} {needed.text()}: {needed.problem}")
+        say(f"BAD  {'missing':<16} {needed.text()}: {needed.problem}")
 
 
 def _print_what_to_do(recipe: str, missing: "Sequence[NeededFile]", request: DoctorRequest) -> None:

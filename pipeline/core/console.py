@@ -16,6 +16,12 @@ def plain_console(*, stderr: bool = False, quiet: bool = False, width: int | Non
     return Console(stderr=stderr, quiet=quiet, width=width, markup=False, emoji=False, highlight=False)
 
 
+def say(text: object, *, stderr: bool = False) -> None:
+    """Print a line: wrapped between words on a terminal, whole where it is piped."""
+    console = plain_console(stderr=stderr)
+    console.print(cell(text), soft_wrap=not console.is_terminal)
+
+
 def cell(value: object) -> "Text":
     """A cell of a table with text from a file."""
     from rich.text import Text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.app.crop_files.entries import CropRecord, PhotoRecord
-from pipeline.core.console import cell, plain_console
+from pipeline.core.console import cell, plain_console, say
 from pipeline.core.escaping import csv_cell, xml_attribute
 from pipeline.core.pictures import to_stored
 
@@ -92,11 +92,9 @@ def common_folder(files: Sequence[str]) -> str:
 
 def print_explanations(entries: Sequence[PhotoRecord]) -> None:
     """Print why the best crop of each photograph was chosen, on standard output."""
-    console = plain_console()
     for entry in entries:
         for crop in entry["crops"][:1]:
-            text = str(crop.get("explanation", {}).get("text", ""))
-            console.print(cell(f"{Path(entry['file']).name}: {text}"), soft_wrap=not console.is_terminal)
+            say(f"{Path(entry['file']).name}: {crop.get('explanation', {}).get('text', '')}")
 
 
 def _note(crop: CropRecord) -> str:

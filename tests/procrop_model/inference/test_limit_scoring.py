@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline.core.errors import UsageError
+from pipeline.core.geometry import cover
 from pipeline.core.resources import bundled
 from procrop_model.cropper import Cropper, Limits
 from procrop_model.inference.crop_options import parse_aspects, parse_min_size, parse_region
@@ -159,15 +160,19 @@ def test_only_a_written_crop_needs_the_full_decode(tmp_path: Path) -> None:
 
 
 def test_the_explanation_names_part_limit_and_reference(cropper: Cropper) -> None:
-    (crop,) = cropper(PHOTOS / "seeding.jpg", top=1, limits=Limits(min_size=0.99))
+    region = (960.0, 10.0, 1010.0, 60.0)
+    (crop,) = cropper(PHOTOS / "seeding.jpg", top=1, aspect="1:3", limits=Limits(keep=[region]))
     why = crop.explain()
+    assert why.without_limits is not None
+    cut = cover(region, why.without_limits) < 1
+    assert ("cuts a region that must stay, so the frame was moved." in why.text) == cut
+    assert ("is not 1:3, which was asked for." in why.text) != cut
     told = why.as_json()
     assert told["gain"] == pytest.approx(crop.score - crop.whole_score, abs=2e-4)
     assert {r["title"] for r in told["references"]} == {r["title"] for r in crop.references}
     weights = [reference.weight for reference in why.references]
     assert sum(weights) == pytest.approx(1, abs=1e-4) and weights == sorted(weights, reverse=True)
     assert re.match(r"It (keeps \d+ % of the photo|is the whole photo)", why.text.replace("%", " %"))
-    assert "is smaller than asked for, so the frame was moved." in why.text
     assert f"'{why.references[0].reference.title}'" in why.text and 0 <= told["without_references"] <= 1
     drawn = crop.explain_picture(lambda reference: Image.new("RGB", (30, 20), "red"))
     assert (255, 0, 0) in {color for _, color in drawn.getcolors(1 << 24)}
