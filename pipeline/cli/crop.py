@@ -99,7 +99,7 @@ Precision = Annotated[
 
 
 @dataclass(frozen=True)
-class Placement:
+class CropExecution:
     """Which processes crop; fields as in ``FolderRequest``."""
 
     executor: str = ""
@@ -133,11 +133,11 @@ def crop_command(
         keep_gps=keep_gps, lossless=lossless, name=name, again=again, overwrite=overwrite, batch=batch,
         encoder_checkpoint=encoder_checkpoint, precision=precision, device=device,
     )  # fmt: skip
-    place = Placement(executor=executor, address=address, workers=workers, retry_failed=retry_failed)
+    place = CropExecution(executor=executor, address=address, workers=workers, retry_failed=retry_failed)
     _crop(request, OutputOptions(json=json, quiet=quiet), csv, place)
 
 
-def _crop(request: CropRequest, output: OutputOptions, csv: str, place: Placement = Placement()) -> None:
+def _crop(request: CropRequest, output: OutputOptions, csv: str, place: CropExecution = CropExecution()) -> None:
     from pipeline.app.crop_files.crop_folder import is_for_folders
 
     if is_for_folders(request, place.executor):
@@ -146,7 +146,7 @@ def _crop(request: CropRequest, output: OutputOptions, csv: str, place: Placemen
         _crop_here(request, output, csv)
 
 
-def _crop_folder(request: CropRequest, output: OutputOptions, csv: str, place: Placement) -> None:
+def _crop_folder(request: CropRequest, output: OutputOptions, csv: str, place: CropExecution) -> None:
     from pipeline.app.crop_files.crop_folder import FolderRequest, crop_folder
     from pipeline.app.crop_files.outputs import write_csv
     from pipeline.app.progress import Display

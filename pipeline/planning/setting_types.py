@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -97,7 +97,7 @@ def nested_metadata(annotation: object) -> Iterator[object]:
 
 def limits_of(metadata: Iterable[object]) -> list[str]:
     """Limits of a value in words."""
-    found: dict[str, Any] = {}
+    found: dict[str, float | str] = {}
     for item in metadata:
         names = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
         found |= {name: getattr(item, name) for name in names if getattr(item, name, None) is not None}
@@ -105,11 +105,11 @@ def limits_of(metadata: Iterable[object]) -> list[str]:
     texts += [f"a multiple of {found['multiple_of']}"] if "multiple_of" in found else []
     texts += ["not empty"] if found.get("min_length") == 1 else []
     texts += [f"of at most {found['max_length']} characters"] if "max_length" in found else []
-    texts += [f"of the characters {_characters(found['pattern'])}"] if "pattern" in found else []
+    texts += [f"of the characters {_characters(str(found['pattern']))}"] if "pattern" in found else []
     return texts
 
 
-def _range(found: dict[str, Any]) -> str:
+def _range(found: dict[str, float | str]) -> str:
     low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
     if high is None:
         return f"{low:,} or more" if "ge" in found else f"above {low:,}"

@@ -3,10 +3,9 @@
 import io
 import logging
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,15 @@ from pipeline.core.errors import UsageError
 from pipeline.core.geometry import BoxPx
 from pipeline.core.lazy_import import LazyImport
 
+Tag = tuple[int, int, int, str | bytes, bool]  # number, type, count, value, whether it is written once
 Deep = NDArray[np.uint16]  # [H, W, 3 or 4]
 KINDS = ("PNG", "TIFF")
 NEEDED = "pip install 'procrop-data[deep]'"
 _log = logging.getLogger("procrop-data")
-_PNG_DECODE: LazyImport[Any] = LazyImport("imagecodecs:png_decode")
-_PNG_ENCODE: LazyImport[Any] = LazyImport("imagecodecs:png_encode")
-_TIFF_READ: LazyImport[Any] = LazyImport("tifffile:imread")
-_TIFF_WRITE: LazyImport[Any] = LazyImport("tifffile:imwrite")
+_PNG_DECODE: LazyImport[Callable[[bytes], Deep]] = LazyImport("imagecodecs:png_decode")
+_PNG_ENCODE: LazyImport[Callable[[Deep], bytes]] = LazyImport("imagecodecs:png_encode")
+_TIFF_READ: LazyImport[Callable[[Path], Deep]] = LazyImport("tifffile:imread")
+_TIFF_WRITE: LazyImport[Callable[..., None]] = LazyImport("tifffile:imwrite")
 # Pillow's names of compressions, as tifffile has them.
 COMPRESSIONS = {
     "raw": None, "tiff_lzw": "lzw", "tiff_adobe_deflate": "zlib", "tiff_deflate": "zlib", "packbits": "packbits",
@@ -79,7 +79,7 @@ def cut(array: Deep, box_px: BoxPx, size: tuple[int, int] | None) -> Deep:
     return np.clip(np.round(stacked), 0, 65535).astype(np.uint16)
 
 
-def encode_deep(array: Deep, kind: str, options: Mapping[str, Any]) -> bytes:
+def encode_deep(array: Deep, kind: str, options: Mapping[str, object]) -> bytes:
     """A PNG or TIFF file. options: those of Pillow: ``exif``, ``pnginfo``, ``dpi``, ``icc_profile``, ``compression``."""
     if kind == "PNG":
         return _with_chunks(_PNG_ENCODE.load()(array), options)
@@ -90,18 +90,18 @@ def encode_deep(array: Deep, kind: str, options: Mapping[str, Any]) -> bytes:
     extra = {"extrasamples": ["UNASSALPHA"]} if array.shape[2] == 4 else {}
     _TIFF_WRITE.load()(
         file, array, photometric="rgb", compression=COMPRESSIONS.get(str(options.get("compression")), "zlib"),
-        iccprofile=options.get("icc_profile"), extratags=_tags(options.get("exif", b"")), software=False, metadata=None,
+        iccprofile=options.get("icc_profile"), extratags=_tags(options.get("exif")), software=False, metadata=None,
         **resolution, **extra,
     )  # fmt: skip
     return file.getvalue()
 
 
-def _tags(exif: bytes) -> list[tuple[int, int, int, Any, bool]]:
+def _tags(exif: object) -> list[Tag]:
     """Text tags (copyright, camera, date), XMP and IPTC of EXIF bytes, as tifffile takes them; nested tables are left out."""
     found = Image.Exif()
-    if exif:
+    if isinstance(exif, bytes):
         found.load(exif)
-    tags: list[tuple[int, int, int, Any, bool]] = []
+    tags: list[Tag] = []
     for tag, value in found.items():
         if isinstance(value, str):
             tags.append((tag, ASCII, len(value) + 1, value, True))
@@ -110,7 +110,7 @@ def _tags(exif: bytes) -> list[tuple[int, int, int, Any, bool]]:
     return tags
 
 
-def _with_chunks(png: bytes, options: Mapping[str, Any]) -> bytes:
+def _with_chunks(png: bytes, options: Mapping[str, object]) -> bytes:
     """A PNG with the chunks for metadata that Pillow writes for these options, behind its header."""
     template = io.BytesIO()
     Image.new("RGB", (1, 1)).save(template, "PNG", **{k: v for k, v in options.items() if k != "compression" and v})

@@ -145,7 +145,7 @@ def _margins(box: BoxPx, size: tuple[int, int]) -> str:
     width, height = size
     shares = (box[0] / width, box[1] / height, 1 - box[2] / width, 1 - box[3] / height)
     named = sorted(zip(shares, SIDES, strict=True), key=lambda one: -one[0])
-    return joined([f"{share:.0%} {side}" for share, side in named if share >= LEAST_MARGIN])
+    return and_list([f"{share:.0%} {side}" for share, side in named if share >= LEAST_MARGIN])
 
 
 def limit_sentence(facts: CropFacts, free: BoxPx | None, missed: Sequence[str]) -> str:
@@ -155,7 +155,7 @@ def limit_sentence(facts: CropFacts, free: BoxPx | None, missed: Sequence[str]) 
     if free is None:
         return "No limit changed it: it is the crop that the model rates highest."
     if missed:
-        return f"The crop that the model rates highest {joined(missed)}, so the frame was moved."
+        return f"The crop that the model rates highest {and_list(missed)}, so the frame was moved."
     if facts.aspect_name not in ("", "free"):
         return f"The crop that the model rates highest is not {facts.aspect_name}, which was asked for."
     return "The model rates another crop higher; this one is distinct from it."
@@ -183,7 +183,7 @@ def reference_sentence(evidence: Evidence) -> str:
     return f"{text} Without references the model would rate {rest} highest (IoU {evidence.without_references:.2f})."
 
 
-def joined(words: Sequence[str]) -> str:
+def and_list(words: Sequence[str]) -> str:
     """``a, b and c``."""
     *most, last = words or ("",)
     return f"{', '.join(most)} and {last}" if most else last

@@ -2,9 +2,9 @@
 
 import io
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -16,9 +16,18 @@ from pipeline.core.pictures import QUARTER_TURNS, to_stored, to_upright
 
 BLOCK = 8  # pixels of a coded block a side
 NEEDED = "pip install 'procrop-data[lossless]', and libjpeg-turbo's library (Debian: apt-get install libturbojpeg0)"
-_TURBO: LazyImport[Any] = LazyImport("turbojpeg:TurboJPEG")
+_TURBO: "LazyImport[Callable[[], JpegBlocks]]" = LazyImport("turbojpeg:TurboJPEG")
 START, SCAN, ADOBE = 0xD8, 0xDA, 0xEE
 METADATA = (*range(0xE0, 0xF0), 0xFE)  # application segments and comments
+
+
+class JpegBlocks(Protocol):
+    """What is used of PyTurboJPEG."""
+
+    @property
+    def crop(self) -> Callable[..., bytes]:
+        """The blocks of a JPEG from (x, y) on, w wide and h high. Raises OSError, ValueError."""
+        ...
 
 
 def block_of(opened: Image.Image) -> tuple[int, int]:
@@ -53,7 +62,7 @@ def _stored_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return (size[1], size[0]) if orientation in QUARTER_TURNS else size
 
 
-def require_lossless() -> Any:
+def require_lossless() -> "JpegBlocks":
     """libjpeg-turbo; raises UsageError where it is missing."""
     try:
         return _TURBO.load()()
@@ -61,7 +70,7 @@ def require_lossless() -> Any:
         raise UsageError(f"--lossless needs libjpeg-turbo: {NEEDED}") from error
 
 
-def crop_lossless(file: Path, box: BoxPx, options: Mapping[str, Any]) -> bytes:
+def crop_lossless(file: Path, box: BoxPx, options: Mapping[str, object]) -> bytes:
     """A JPEG whose blocks are those of ``file`` within ``box``, in pixels of the stored image, with x1 and y1 on blocks.
 
     options: of Pillow, for the metadata: ``exif``, ``xmp``, ``icc_profile``, ``dpi``, ``extra``. Raises UsageError without the

@@ -117,7 +117,7 @@ def crop_photos(request: CropRequest, progress: "ProgressCallback | None" = None
     """
     from procrop_model import Cropper
 
-    limits = limits_of(request)
+    limits = crop_limits(request)
     places = find_photos(list(request.photos), Path(request.out) if request.save else None)
     folder = find_model(request.model, request.work)
     task = crop_task(request, limits, places)
@@ -206,7 +206,7 @@ def _suffix_of(name: str) -> str:
     return SUFFIXES.get(wanted, "")
 
 
-def limits_of(request: CropRequest) -> "Limits":
+def crop_limits(request: CropRequest) -> "Limits":
     """The limits that the request sets; the segmenter loads with the first photograph. Raises UsageError."""
     from procrop_model.inference.crop_options import (
         Limits,

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pipeline.app.crop_files.batch import CroppedFile, CropTask, crop_files
-from pipeline.app.crop_files.crop_photos import CropRequest, crop_task, limits_of
+from pipeline.app.crop_files.crop_photos import CropRequest, crop_limits, crop_task
 from pipeline.app.crop_files.entries import PhotoRecord
 from pipeline.app.crop_files.inputs import find_encoder, find_model
 from pipeline.app.crop_files.names import TakenNames, output_marks
@@ -40,7 +40,7 @@ class ListedPhoto:
 
 
 @dataclass(frozen=True)
-class CroppedPhoto:
+class CropRow:
     """A row. key: of the photograph's address; uri: that address; files: outputs, below --out; entry: JSON of ``PhotoRecord``."""
 
     key: str
@@ -59,7 +59,7 @@ class CropStage(Stage[ListedPhoto]):
 
     name = NAME
     version = 1
-    record = CroppedPhoto
+    record = CropRow
     prologue_needed = True
 
     def __init__(self, request: CropRequest, shards: int) -> None:
@@ -141,7 +141,7 @@ class CropStage(Stage[ListedPhoto]):
 
     def _crop(self, files: dict[Path, str], photos: dict[str, ListedPhoto], home: Path) -> Iterator[CroppedFile]:
         task: CropTask = replace(
-            crop_task(self._request, limits_of(self._request), {}),
+            crop_task(self._request, crop_limits(self._request), {}),
             out=home / "out",
             places={file: self._place(photos[key].uri) for file, key in files.items()},
             marks={file: photos[key].mark for file, key in files.items()},
@@ -171,7 +171,7 @@ class CropStage(Stage[ListedPhoto]):
             store.write(name, (out / name).read_bytes())
         below = [Path(path).relative_to(out).as_posix() for path in entry["files"]]
         told: PhotoRecord = {**entry, "file": photo.uri, "files": below}
-        return Outcome.kept(CroppedPhoto(key, photo.uri, names, json.dumps(told)))
+        return Outcome.kept(CropRow(key, photo.uri, names, json.dumps(told)))
 
 
 def below(out: str, source: str) -> str:
