@@ -19,7 +19,7 @@ faults/test_bad_input.py: pipeline.core errors settings; pipeline.runs plan
 faults/test_bad_photos.py: pipeline.core resources
 faults/test_failed_samples.py: pipeline.engine shard_runner
 pipeline/app/bundled_model/test_train.py: pipeline.app.bundled_model photograph_list
-pipeline/app/crop_files/test_crop_folder.py: pipeline.app.crop_files crop_stage
+pipeline/app/crop_folders/test_crop_folder.py: pipeline.app.crop_folders crop_stage
 pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources training_lock; pipeline.runs final_shard_diff
 pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names tar
 pipeline/checks/test_verify.py: pipeline.app verify_run

@@ -138,7 +138,7 @@ def crop_command(
 
 
 def _crop(request: CropRequest, output: OutputOptions, csv: str, place: CropExecution = CropExecution()) -> None:
-    from pipeline.app.crop_files.crop_folder import is_for_folders
+    from pipeline.app.crop_folders.crop_folder import is_for_folders
 
     if is_for_folders(request, place.executor):
         _crop_folder(request, output, csv, place)
@@ -147,8 +147,8 @@ def _crop(request: CropRequest, output: OutputOptions, csv: str, place: CropExec
 
 
 def _crop_folder(request: CropRequest, output: OutputOptions, csv: str, place: CropExecution) -> None:
-    from pipeline.app.crop_files.crop_folder import FolderRequest, crop_folder
     from pipeline.app.crop_files.outputs import write_csv
+    from pipeline.app.crop_folders.crop_folder import FolderRequest, crop_folder
     from pipeline.app.progress import Display
 
     display = Display(quiet=output.silent)

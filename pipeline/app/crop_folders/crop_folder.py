@@ -104,7 +104,7 @@ def _usable(crop: CropRequest) -> CropRequest:
 
 
 def _open(crop: CropRequest) -> "Session":
-    from pipeline.app.crop_files.crop_stage import NAME, CropStage
+    from pipeline.app.crop_folders.crop_stage import NAME, CropStage
     from pipeline.app.session import Session
     from pipeline.runs.plan import Plan, freeze_plan, load_plan
     from pipeline.runs.run_directory import Run

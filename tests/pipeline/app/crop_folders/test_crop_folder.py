@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.crop_files.crop_folder import RUN, FolderRequest, crop_folder, is_for_folders
 from pipeline.app.crop_files.crop_photos import CropRequest
-from pipeline.app.crop_files.crop_stage import CropStage, below
+from pipeline.app.crop_folders.crop_folder import RUN, FolderRequest, crop_folder, is_for_folders
+from pipeline.app.crop_folders.crop_stage import CropStage, below
 from pipeline.app.progress import Display
 from pipeline.core.errors import RefusedError, UsageError
 from pipeline.core.resources import bundled

@@ -1,0 +1,1 @@
+"""Cropping of folders of any store by the executors of the pipeline."""
