@@ -119,8 +119,8 @@ class Display:
 
     def _new_bars(self) -> Progress:
         columns = (
-            TextColumn("{task.description:<36}"),
-            BarColumn(16),
+            TextColumn("{task.description:<35}"),
+            BarColumn(10),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[text]}"),
         )
