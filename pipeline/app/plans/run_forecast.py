@@ -21,6 +21,6 @@ def forecast_run(planned: PlannedRun, photos: PhotoCount, fleet: Fleet) -> tuple
     size = Size(photos.total, canvases, share)
     shards = {stage.name: stage.shards(recipe.work_shards) for stage in planned.stages}
     costs = forecast(shards, rates, size, workers=fleet.workers, price=fleet.price, long_side=recipe.outpaint.long_side)
-    kept = round(canvases * share)
-    final = recipe.build.shards if recipe.build.exact else min(recipe.build.shards, max(kept, 1))
-    return costs, PlannedSize(photos.total, photos.held_out, canvases, kept, final, recipe.work_shards)
+    samples = round(canvases * share)
+    final = recipe.build.shards if recipe.build.exact else min(recipe.build.shards, max(samples, 1))
+    return costs, PlannedSize(photos.total, photos.held_out, canvases, samples, final, recipe.work_shards)
