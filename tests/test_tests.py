@@ -82,7 +82,7 @@ stages/backends/captioners/test_chat.py: stages.backends.captioners chat_client
 stages/backends/captioners/test_hub.py: stages.backends.captioners hub_engine
 stages/backends/encoders/test_hub.py: stages.backends.encoders hub_engine
 stages/backends/outpainters/diffusion/test_backend.py: stages.backends.base checkpoint_backend
-stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion engine families loading lora
+stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion engine loading lora
 stages/backends/outpainters/diffusion/test_backend.py: stages.backends.outpainters.diffusion pipeline_types safety
 stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion backend denoiser
 stages/backends/outpainters/patch_diffusion/test_pipeline.py: stages.backends.outpainters.patch_diffusion matches membrane painting

@@ -10,9 +10,13 @@ from diffusers import (
     FluxFillPipeline,
     FluxTransformer2DModel,
     PNDMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3InpaintPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionXLInpaintPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from segment_anything.build_sam import _build_sam
@@ -42,6 +46,8 @@ from transformers import (
     Florence2Processor,
     GPT2Tokenizer,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
     SamConfig,
     SamImageProcessor,
     SamModel,
@@ -159,6 +165,49 @@ def flux_fill(folder):
         scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae(16), text_encoder=clip_text(CLIPTextModel, 32),
         tokenizer=clip_tokenizer(folder / "words"), text_encoder_2=T5EncoderModel(t5).eval(), tokenizer_2=t5_tokenizer(),
         transformer=transformer,
+    )  # fmt: skip
+    pipe.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def stable_diffusion_3(folder):
+    """SD 3's layout: two CLIP encoders, T5, a transformer over latents with 16 channels."""
+    torch.manual_seed(0)
+    words = clip_tokenizer(folder / "words")
+    transformer = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=16, out_channels=16, num_layers=1, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=4096, caption_projection_dim=16, pooled_projection_dim=64,
+        pos_embed_max_size=16,
+    )  # fmt: skip
+    t5 = T5Config(vocab_size=60, d_model=4096, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    pipe = StableDiffusion3InpaintPipeline(
+        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae(16), tokenizer=words,
+        text_encoder=clip_text(CLIPTextModelWithProjection, 32), tokenizer_2=words, tokenizer_3=t5_tokenizer(),
+        text_encoder_2=clip_text(CLIPTextModelWithProjection, 32), text_encoder_3=T5EncoderModel(t5).eval(),
+    )  # fmt: skip
+    pipe.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def z_image(folder):
+    """Z-Image's layout: a language model that reads the prompt, a transformer over latents with 16 channels."""
+    torch.manual_seed(0)
+    words = t5_tokenizer()
+    words.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    text = Qwen3Config(
+        vocab_size=60, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=512,
+    )  # fmt: skip
+    transformer = ZImageTransformer2DModel(
+        in_channels=16, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[4, 6, 6], axes_lens=[1024, 64, 64],
+    )  # fmt: skip
+    with torch.no_grad():
+        for weight in transformer.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))  # some are zero or uninitialised
+    pipe = ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae(16), text_encoder=Qwen3Model(text).eval(),
+        tokenizer=words, transformer=transformer,
     )  # fmt: skip
     pipe.save_pretrained(folder / "model")
     return folder / "model"

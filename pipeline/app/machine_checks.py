@@ -125,6 +125,15 @@ def check_gpu_roles(roles: Collection[str], *, has_gpu: bool) -> list[Check]:
     return [Check("GPU", f"{found}embedded models ('procrop-data models')", "outpainter" not in roles)]
 
 
+def check_any_checkpoint(outpainter: str) -> list[Check]:
+    """What nobody checks of a checkpoint that the recipe takes as diffusers knows it. outpainter: its kind."""
+    unknown = (
+        "not checked, see the checkpoint's card: whether it is made for in-painting, whether side, num_inference_steps, "
+        "guidance_scale and strength suit it, and whether it reads negative prompts; what its class does not take is left out"
+    )
+    return [Check("auto", f"models.outpainter: {unknown}")] if outpainter == "auto" else []
+
+
 def check_plugins(plugins: "Mapping[str, PluginCode]") -> list[Check]:
     """Package, version, address and digest of the code of other packages that a recipe runs, by the key that names it."""
     return [Check("plug-in", f"{key}: {code.text()}") for key, code in plugins.items()]

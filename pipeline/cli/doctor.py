@@ -125,13 +125,20 @@ def doctor_command(overrides: Overrides = None, config: Config = "", work: Work 
 
 
 def _doctor(request: DoctorRequest, output: OutputOptions) -> None:
-    from pipeline.app.machine_checks import check_gpu_roles, check_machine, check_plugins, has_gpu
+    from pipeline.app.machine_checks import (
+        check_any_checkpoint,
+        check_gpu_roles,
+        check_machine,
+        check_plugins,
+        has_gpu,
+    )
     from stages.backends.needed_files import needed_files
     from stages.backends.smoke_test import try_models
 
     recipe = recipe_of_run(request.config, request.overrides, request.work)
     gpu = check_gpu_roles(recipe.models.gpu_roles, has_gpu=has_gpu())
-    checks = [*check_machine(request.work), *gpu, *check_plugins(recipe.plugins)]
+    known = [*check_any_checkpoint(recipe.models.outpainter.kind), *check_plugins(recipe.plugins)]
+    checks = [*check_machine(request.work), *gpu, *known]
     missing = [needed for needed in needed_files(recipe.models) if not needed.is_here]
     if not output.json:
         _print_checks(checks, missing)

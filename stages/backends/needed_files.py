@@ -128,7 +128,7 @@ def files_of_backend(settings: BackendSettings, path: str) -> Iterator[NeededFil
 
 def _is_published(settings: BackendSettings, model: str) -> bool:
     """Whether a checkpoint is the one that the kind has by default, whose size is known."""
-    if not isinstance(settings, CheckpointSettings):
+    if not isinstance(settings, CheckpointSettings) or settings.kind == "auto":
         return False
     return type(settings).model_validate({"kind": settings.kind}).model == model
 

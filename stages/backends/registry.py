@@ -27,7 +27,13 @@ from stages.backends.captioners.hub import HubCaptionerSettings
 from stages.backends.captioners.template import CaptionSettings
 from stages.backends.encoders.hub import HubEncoderSettings
 from stages.backends.encoders.lite0 import Lite0Settings
-from stages.backends.outpainters.diffusion.backend import ControlNetSettings, FluxFillSettings, InpaintSettings
+from stages.backends.outpainters.diffusion.backend import (
+    AutoInpaintSettings,
+    ControlNetSettings,
+    FluxFillSettings,
+    InpaintSettings,
+    ZImageSettings,
+)
 from stages.backends.outpainters.patch_diffusion.backend import PatchDiffusionSettings
 from stages.backends.outpainters.small_diffusion.backend import SmallDiffusionSettings
 from stages.backends.scorers.aesthetic import AestheticSettings
@@ -57,7 +63,13 @@ class ModelSettings(Settings):
     ] = CaptionSettings()
     outpainter: Annotated[
         SerializeAsAny[
-            PatchDiffusionSettings | InpaintSettings | FluxFillSettings | ControlNetSettings | SmallDiffusionSettings
+            PatchDiffusionSettings
+            | InpaintSettings
+            | FluxFillSettings
+            | ZImageSettings
+            | ControlNetSettings
+            | AutoInpaintSettings
+            | SmallDiffusionSettings
         ],
         BY_KIND,
         pluggable("outpainter"),

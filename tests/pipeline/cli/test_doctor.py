@@ -7,7 +7,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipeline.app.machine_checks import Check, check_gpu_roles, check_machine, check_torchvision
+from pipeline.app.machine_checks import (
+    Check,
+    check_any_checkpoint,
+    check_gpu_roles,
+    check_machine,
+    check_torchvision,
+)
 from pipeline.cli.app import app
 from pipeline.core.errors import ModelError, UsageError
 from pipeline.planning.recipe_files import read_recipe_mapping, recipe_names
@@ -169,3 +175,8 @@ def yaml_head(name):
 
     assert yaml.safe_load(find_recipe(name).read_text())
     return [line for line in find_recipe(name).read_text().splitlines() if line.startswith("#")]
+
+
+def test_doctor_says_what_it_cannot_check_of_any_checkpoint():
+    (check,) = check_any_checkpoint("auto")
+    assert check.ok and "see the checkpoint's card" in check.found and check_any_checkpoint("z-image") == []

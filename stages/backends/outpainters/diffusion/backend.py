@@ -85,7 +85,8 @@ class DiffusionSettings(CheckpointSettings):
         if family is None:
             return given
         names = ("model", "licence", "side", "num_inference_steps", "guidance_scale", "strength")
-        return {**{name: getattr(family, name) for name in names}, **given}
+        published = {name: getattr(family, name) for name in names}
+        return {**{name: value for name, value in published.items() if value not in ("", None)}, **given}
 
     @model_validator(mode="after")
     def _possible(self) -> "DiffusionSettings":
@@ -109,15 +110,29 @@ class DiffusionSettings(CheckpointSettings):
 
 
 class InpaintSettings(DiffusionSettings):
-    """In-painting checkpoints with a UNet."""
+    """In-painting checkpoints of Stable Diffusion; that of ``sd3-inpaint`` was trained on whole pictures."""
 
-    kind: Literal["sd15-inpaint", "sd2-inpaint", "sdxl-inpaint"]
+    kind: Literal["sd15-inpaint", "sd2-inpaint", "sdxl-inpaint", "sd3-inpaint"]
 
 
 class FluxFillSettings(DiffusionSettings):
     """FLUX Fill: negative prompts have no effect, and the checkpoint brings no safety checker."""
 
     kind: Literal["flux-fill"]
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+
+
+class ZImageSettings(DiffusionSettings):
+    """Z-Image, which paints in few steps; with guidance 0, as for its Turbo checkpoint, negative prompts have no effect."""
+
+    kind: Literal["z-image"]
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+
+
+class AutoInpaintSettings(DiffusionSettings):
+    """Any checkpoint that diffusers' AutoPipelineForInpainting knows. Its card says with which steps and guidance."""
+
+    kind: Literal["auto"]
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
 

@@ -13,8 +13,8 @@ from stages.backends.base.protocols import Declined, Image, PaintRequest
 from stages.backends.outpainters.diffusion.backend import DiffusionSettings
 from stages.backends.outpainters.diffusion.framing import Framed, bucket_of, buckets, framed
 from stages.backends.outpainters.diffusion.loading import load_pipeline
-from stages.backends.outpainters.diffusion.pipeline_types import Pipeline, PipelineInputs
-from stages.backends.outpainters.diffusion.prompts import PromptCache
+from stages.backends.outpainters.diffusion.pipeline_types import Pipeline, PipelineInputs, accepted_inputs
+from stages.backends.outpainters.diffusion.prompts import PromptCache, PromptTexts
 from stages.backends.outpainters.diffusion.safety import SafetyChecker
 
 
@@ -31,9 +31,13 @@ class DiffusionEngine:
         device = pick_device(settings.device)
         self.pipe = pipe or load_pipeline(settings, device)
         self._guided = settings.guidance_scale > 1
-        self._prompts = PromptCache(self.pipe, settings.family.prompts, self._guided)
+        self._prompts = self._read_prompts()
         self._checker = self._load_checker(device) if settings.safety else None
         self._buckets = buckets(settings.side, settings.family.multiple, settings.aspects)
+
+    def _read_prompts(self) -> PromptCache | PromptTexts:
+        kind = self._settings.family.prompts
+        return PromptTexts(self.pipe) if kind == "text" else PromptCache(self.pipe, kind, self._guided)
 
     def _load_checker(self, device: str) -> SafetyChecker:
         s = self._settings
@@ -91,7 +95,9 @@ class DiffusionEngine:
         if "controlnet" in s.kind:
             arguments["control_image"] = torch.stack(controls)
             arguments["controlnet_conditioning_scale"] = getattr(s, "controlnet_conditioning_scale", 1.0)
-        images = self.pipe(**prompts, **arguments).images  # [B, 3, H, W] in 0..1
+        known = accepted_inputs(self.pipe) if s.kind == "auto" else frozenset(arguments)
+        given = {name: value for name, value in arguments.items() if name in known}
+        images = self.pipe(**prompts, **given).images  # [B, 3, H, W] in 0..1
         pixels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)  # [B, H, W, 3]
         return list(pixels.cpu().numpy())
 

@@ -30,7 +30,7 @@ def load_pipeline(settings: DiffusionSettings, device: str) -> Pipeline:
     parts = _text_encoders(folder, dtype, settings.variant)
     if "safety_checker" in read_config(folder, INDEX):
         parts |= {"safety_checker": None, "requires_safety_checker": False}  # ``safety.py`` checks every family alike
-    if settings.kind == "sdxl-inpaint":
+    if "StableDiffusionXL" in str(read_config(folder, INDEX).get("_class_name")):
         parts["add_watermarker"] = False  # else it depends on whether another package happens to be installed
     if controlnet := getattr(settings, "controlnet", ""):
         where = locate(controlnet)
@@ -50,6 +50,8 @@ def load_pipeline(settings: DiffusionSettings, device: str) -> Pipeline:
 def check_family(folder: Path, settings: DiffusionSettings) -> None:
     """Raise ModelError when a checkpoint is of another family than the recipe says, from its configurations alone."""
     family, kind = settings.family, settings.kind
+    if not family.accepts:
+        return
     class_name = read_config(folder, INDEX).get("_class_name")
     if class_name not in family.accepts:
         raise ModelError(
@@ -97,12 +99,16 @@ def _scheduler(pipe: Pipeline, settings: DiffusionSettings) -> Scheduler:
     return kind.from_config(pipe.scheduler.config, **settings.scheduler_options)
 
 
+def _denoiser(pipe: Pipeline, settings: DiffusionSettings) -> str:
+    return settings.family.denoiser or ("transformer" if hasattr(pipe, "transformer") else "unet")
+
+
 def _configure(pipe: Pipeline, settings: DiffusionSettings) -> None:
     if settings.vae_slicing:
         pipe.vae.enable_slicing()
     if settings.vae_tiling:
         pipe.vae.enable_tiling()
-    denoiser = getattr(pipe, settings.family.denoiser)
+    denoiser = getattr(pipe, _denoiser(pipe, settings))
     if settings.attention == "sliced":
         pipe.enable_attention_slicing()
     elif settings.attention == "xformers":
@@ -126,7 +132,7 @@ def _placed(pipe: Pipeline, settings: DiffusionSettings, device: str) -> Pipelin
     else:
         pipe.to(device)
     if settings.compile != "none":
-        name = settings.family.denoiser
+        name = _denoiser(pipe, settings)
         setattr(pipe, name, torch.compile(getattr(pipe, name), mode=settings.compile))
         pipe.vae.decode = torch.compile(pipe.vae.decode, mode=settings.compile)
     return pipe

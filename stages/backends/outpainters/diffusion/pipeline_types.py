@@ -3,6 +3,7 @@
 Letters: B canvases, H and W their height and width in pixels.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypedDict
 
@@ -93,3 +94,8 @@ class Pipeline(Protocol):
 
     def to(self, device: str) -> object:
         """Move all weights."""
+
+
+def accepted_inputs(pipe: object) -> frozenset[str]:
+    """Names of the arguments that a pipeline's class is called with."""
+    return frozenset(inspect.signature(type(pipe).__call__).parameters)

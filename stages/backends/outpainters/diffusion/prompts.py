@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from stages.backends.outpainters.diffusion.pipeline_types import Pipeline
+from stages.backends.outpainters.diffusion.pipeline_types import Pipeline, accepted_inputs
 
 Features = Mapping[str, Tensor]
 REMEMBERED = 256  # prompts, 0.3 MB each for SDXL, 4 MB for FLUX
@@ -37,11 +37,34 @@ def flux(pipe: Pipeline, prompt: str, negative: str, guided: bool) -> Features:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
+def sd3(pipe: Pipeline, prompt: str, negative: str, guided: bool) -> Features:
+    """Two CLIP encoders and T5, all with one prompt: the sequences [1, T, C] and CLIP's pooled features [1, C]."""
+    embeds, unwanted, pooled, unwanted_pooled = pipe.encode_prompt(
+        prompt, None, None, pipe._execution_device, 1, guided, negative_prompt=negative
+    )
+    features = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+    unguided = {"negative_prompt_embeds": unwanted, "negative_pooled_prompt_embeds": unwanted_pooled}
+    return {**features, **unguided} if guided else features
+
+
 ENCODERS: dict[str, Callable[[Pipeline, str, str, bool], Features]] = {
     "clip": clip,
     "clip-pair": clip_pair,
     "flux": flux,
+    "sd3": sd3,
 }
+
+
+class PromptTexts:
+    """Prompts as they are, for pipelines whose features have no common size; a negative one where the pipeline takes it."""
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self._takes_negative = "negative_prompt" in accepted_inputs(pipe)
+
+    def batch(self, prompts: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+        """Call arguments for a batch of (prompt, negative prompt); new lists, which some pipelines change."""
+        wanted = {"prompt": [prompt for prompt, _ in prompts]}
+        return {**wanted, "negative_prompt": [negative for _, negative in prompts]} if self._takes_negative else wanted
 
 
 class PromptCache:

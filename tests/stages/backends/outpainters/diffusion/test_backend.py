@@ -14,13 +14,25 @@ from stages.backends.outpainters.diffusion.lora import layer_name
 from stages.backends.registry import ModelSettings, models_of
 from tests import tiny_checkpoints as tiny
 
-KINDS = ("sd15-inpaint", "sd2-inpaint", "sdxl-inpaint", "flux-fill", "controlnet-inpaint")
+KINDS = (
+    "sd15-inpaint",
+    "sd2-inpaint",
+    "sdxl-inpaint",
+    "flux-fill",
+    "controlnet-inpaint",
+    "sd3-inpaint",
+    "z-image",
+    "auto",
+)
 MAKERS = {
     "sd15-inpaint": tiny.stable_diffusion,
     "sd2-inpaint": lambda folder: tiny.stable_diffusion(folder, 1024, checker=False),
     "sdxl-inpaint": tiny.stable_diffusion_xl,
     "flux-fill": tiny.flux_fill,
     "controlnet-inpaint": tiny.stable_diffusion,
+    "sd3-inpaint": tiny.stable_diffusion_3,
+    "z-image": tiny.z_image,
+    "auto": tiny.stable_diffusion_xl,
 }
 
 
@@ -49,6 +61,8 @@ def settings_of(kind, model, **over):
         "dtype": "float32",
         "batch": 2,
     }
+    if kind == "auto":
+        data["guidance_scale"] = 4.0
     data["safety"] = (model / "safety_checker").is_dir()
     if kind == "controlnet-inpaint":
         data["controlnet"] = str(model.parent / "controlnet")
@@ -88,7 +102,7 @@ def test_the_same_seed_gives_the_same_bytes_in_a_fresh_state(checkpoints, kind):
     assert not np.array_equal(first[0], first[1])
 
 
-@pytest.mark.parametrize("kind", ["sd15-inpaint", "sdxl-inpaint", "flux-fill"])
+@pytest.mark.parametrize("kind", ["sd15-inpaint", "sdxl-inpaint", "flux-fill", "sd3-inpaint", "z-image"])
 def test_a_batch_differs_from_singles_by_rounding_only(checkpoints, kind):
     painter = painter_of(kind, checkpoints(kind))
     batch = painter.paint([request(1), request(2)])
