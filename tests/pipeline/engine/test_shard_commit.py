@@ -1,12 +1,10 @@
 """Two writers of one shard, asleep at any of their operations: a receipt never names a file that holds other bytes."""
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks.fault_actors import SLEEP, Actor, give_locks_up
 from benchmarks.fault_stages import Paint, Read
-from benchmarks.fault_stores import NfsStore, place_of
+from benchmarks.fault_stores import Place, place_of
 from pipeline.core.errors import RefusedError
 from pipeline.engine.shard_commit import ShardAttempt
 from pipeline.engine.shard_runner import Control, run_shard
@@ -18,11 +16,20 @@ from pipeline.storage.locks import shard_lock
 WORDS = {"done", "RefusedError", "HeldError"}
 
 
-@pytest.fixture(scope="module", autouse=True)
+REMOTE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("s3", "hdfs")]
+
+
+@pytest.fixture(scope="module")
 def nfs():
     """Without the waits for a disk."""
-    with place_of("nfs"):
-        yield
+    with place_of("nfs") as place:
+        yield place
+
+
+@pytest.fixture(params=["nfs", *REMOTE])
+def place(request):
+    with place_of(request.param) as place:
+        yield place
 
 
 class Writer(Actor):
@@ -35,14 +42,14 @@ class Writer(Actor):
 class Twice:
     """A shard of an earlier attempt, with other bytes, lies there: both writers find it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, place: Place, name: str) -> None:
+        self.place, self.name = place, name
         Actor(self.store(), "c").run()
         for name in ("paint/000000.tar", "paint/000000.parquet"):
             self.store().write(name, b"of an attempt that died")
 
     def store(self):
-        return NfsStore(self.folder)
+        return self.place.store(self.name)
 
     def writer(self, machine, at):
         return Writer(self.store(), machine, at=at, act=SLEEP)
@@ -59,13 +66,13 @@ class Twice:
         ]  # fmt: skip
 
 
-def operations(folder):
-    return Twice(folder).writer("a", 0).start().count
+def operations(place):
+    return Twice(place, "all").writer("a", 0).start().count
 
 
-def asleep_twice(folder, first_at, second_at):
+def asleep_twice(place, first_at, second_at):
     """A sleeps, B takes over and sleeps, C takes over from B where it can; A wakes, then B."""
-    shard = Twice(folder)
+    shard = Twice(place, f"{first_at}-{second_at}")
     first = shard.writer("a", first_at).start()
     give_locks_up(shard.store())
     second = shard.writer("b", second_at).start()
@@ -75,20 +82,20 @@ def asleep_twice(folder, first_at, second_at):
     return shard
 
 
-def test_a_sleeper_at_any_operation_certifies_nothing_wrong(tmp_path):
-    for at in range(1, operations(tmp_path / "all") + 1):
-        shard = asleep_twice(tmp_path / f"{at}", at, 0)
+def test_a_sleeper_at_any_operation_certifies_nothing_wrong(place):
+    for at in range(1, operations(place) + 1, {"nfs": 1, "hdfs": 2, "s3": 5}[place.kind]):
+        shard = asleep_twice(place, at, 0)
         assert shard.wrong() == [], f"asleep at operation {at}"
         assert shard.store().exists("paint/000000.receipt.json")
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_two_sleepers_at_any_operations_certify_nothing_wrong(tmp_path, part):
+def test_two_sleepers_at_any_operations_certify_nothing_wrong(nfs, part):
     """A thirteenth of all pairs of operations, over the four parts."""
-    last = operations(tmp_path / "all") + 1
+    last = operations(nfs) + 1
     pairs = [(a, b) for a in range(1, last) for b in range(1, last)][part * 3 :: 13 * 4]
     for a, b in pairs:
-        assert asleep_twice(tmp_path / f"{a}-{b}", a, b).wrong() == [], f"asleep at operations {a} and {b}"
+        assert asleep_twice(nfs, a, b).wrong() == [], f"asleep at operations {a} and {b}"
 
 
 class Outside(Read):
@@ -100,9 +107,9 @@ class Outside(Read):
         return "dataset/shards/x.tar", "dataset/metadata/x.parquet"
 
 
-def test_a_late_writer_announces_its_final_shards_again(tmp_path):
+def test_a_late_writer_announces_its_final_shards_again(nfs):
     """The sweep of the new owner came before the files of the old one, which no receipt will name."""
-    store = NfsStore(tmp_path)
+    store = nfs.store("late")
     run, stage = Actor(store, "a").run(), Outside()
     with shard_lock(store, stage.name, 0) as lock:
         attempt = ShardAttempt(stage, run, run.shard(stage, 0), {}, lock)
