@@ -1,4 +1,4 @@
-"""Build: the final WebDataset shards, their metadata, index, checksums and card. Image bytes are copied, never re-encoded."""
+"""Build: the final WebDataset shards, their metadata, index, checksums and card. Pixels are copied, never re-encoded."""
 
 import json
 import tempfile
@@ -16,6 +16,8 @@ from pipeline.core.records import Canvas, Crops, Signature
 from pipeline.core.settings import Settings
 from pipeline.core.stage import KEPT, Outcome, Shard, Stage, Tables, Task
 from pipeline.shards import parquet
+from pipeline.shards.jpeg_xmp import with_xmp
+from pipeline.shards.provenance import Provenance, xmp_packet
 from pipeline.storage.base import checked
 from stages.backends.base.protocols import Encoder, Scorer
 from stages.near_duplicates.build_leak_report import LEAKS, build_leak_report
@@ -59,6 +61,7 @@ class _Credits:
     """The columns of ``Photo`` that a sample names."""
 
     key: str
+    title: str
     author: str
     licence: str
     licence_url: str
@@ -76,10 +79,15 @@ class _StoredCanvas(Canvas):
 
 @dataclass(frozen=True)
 class _Placed:
-    """A sample's record in the prologue's files, with where its image is and what its bytes hash to."""
+    """A sample's record in the prologue's files, with where its image is and what its bytes hash to.
+
+    title, licence_url: of the photograph, which the image names and the sample does not.
+    """
 
     key: str
     sample: str
+    title: str
+    licence_url: str
     path: str
     offset: int
     size: int
@@ -99,7 +107,7 @@ class Build(Stage[_Placed | _LeftOut]):
     """Writes the final shards. The prologue writes one small table a shard, so that a shard depends on its own samples only."""
 
     name = "build"
-    version = 3  # 3: provenance in each canvas, licences
+    version = 4  # 3: licences; 4: XMP in each canvas
     upstream = ("ingest", "dedup", "outpaint", "filter")
     reads = MappingProxyType(
         {"ingest": (_Credits,), "dedup": (Signature,), "outpaint": (_StoredCanvas,), "filter": (Crops,)}
@@ -118,10 +126,13 @@ class Build(Stage[_Placed | _LeftOut]):
         self._scorer = scorer
         self._encoder = encoder
         self._models = models
+        self._painter_licence = next((licence for role, _, licence in models if role == "outpainter"), "")
 
     def settings(self) -> JsonObject:
         settings = self._settings.model_dump(mode="json", exclude={"exact", "licence_policy"})  # they shape no byte
-        return {**settings, "strict_licences": self._settings.licence_policy == "strict"}
+        return {**settings, "strict_licences": self._settings.licence_policy == "strict",
+            "painter_licence": self._painter_licence,
+        }  # fmt: skip
 
     def models(self) -> dict[str, str]:
         return {"scorer": self._scorer_word(), "encoder": self._encoder.digest}
@@ -199,8 +210,9 @@ class Build(Stage[_Placed | _LeftOut]):
             if crops.photo in left_out:
                 continue
             canvas = canvases[crops.key]
-            text = sample_json(self._sample(canvas, crops, credits[crops.photo]))
-            yield _Placed(crops.key, text, path, canvas.image_offset, canvas.image_size, canvas.image_sha256)
+            photo = credits[crops.photo]
+            text, place = sample_json(self._sample(canvas, crops, photo)), (canvas.image_offset, canvas.image_size)
+            yield _Placed(crops.key, text, photo.title, photo.licence_url, path, *place, canvas.image_sha256)
 
     def _sample(self, canvas: Canvas, crops: Crops, credits: _Credits) -> FinalSample:
         return FinalSample(
@@ -248,15 +260,28 @@ class Build(Stage[_Placed | _LeftOut]):
     def run(self, tasks: Sequence[Task[_Placed | _LeftOut]], shard: Shard) -> list[Outcome]:
         return [self._one(task.payload, shard) for task in tasks]
 
-    @staticmethod
-    def _one(item: _Placed | _LeftOut, shard: Shard) -> Outcome:
+    def _one(self, item: _Placed | _LeftOut, shard: Shard) -> Outcome:
         if isinstance(item, _LeftOut):
             return Outcome.rejected(item.key, item.reason, item.detail, left_out_sample(item.key))
         data = shard.read_range(item.path, item.offset, item.size)
         image = checked(data, item.sha256, f"'{item.key}' of '{item.path}'")
         sample = FinalSample(**json.loads(item.sample))
-        files = {"jpg": image, "json": item.sample.encode(), "npy": sample_labels(sample)}
+        files = {
+            "jpg": self._marked(image, item, sample),
+            "json": item.sample.encode(),
+            "npy": sample_labels(sample),
+        }
         return Outcome.kept(sample, files)
+
+    def _marked(self, image: bytes, item: _Placed, sample: FinalSample) -> bytes:
+        """The canvas with its provenance in a segment of its own; the pixels stay as they are."""
+        painter, _, version = sample.outpainter.partition("@")
+        x1, y1, x2, y2 = sample.photo_box
+        about = Provenance(
+            (x1, y1, x2, y2), item.licence_url, sample.source, painter, version, self._painter_licence, sample.prompt,
+            item.title, sample.author, sample.licence,
+        )  # fmt: skip
+        return with_xmp(image, xmp_packet(about))
 
     def epilogue(self, tables: Tables) -> Iterator[tuple[str, bytes | Path]]:
         """Index, checksums, credits and papers, beside the tars."""

@@ -23,6 +23,7 @@ FORBID_SKIPS = os.environ.get("PROCROP_FORBID_SKIPS", "") not in ("", "0")  # re
 CI_LACKS = (  # reasons to skip that count even then: CI has neither a GPU nor data that may not be redistributed
     "needs a CUDA device",
     "FCDB's own files are not beside this checkout",
+    "exiftool is not on this machine",
     "LAION's published heads are not on this machine",
     "libjpeg-turbo's library is not on this machine",
 )

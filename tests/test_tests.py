@@ -21,7 +21,7 @@ faults/test_failed_samples.py: pipeline.engine shard_runner
 pipeline/app/bundled_model/test_train.py: pipeline.app.bundled_model photograph_list
 pipeline/app/crop_folders/test_crop_folder.py: pipeline.app.crop_folders crop_stage
 pipeline/app/test_takedown_leftovers.py: pipeline.app refresh_sources training_lock; pipeline.runs final_shard_diff
-pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names tar
+pipeline/checks/lint/test_linter.py: pipeline.checks.lint content json_schema names provenance tar
 pipeline/checks/test_verify.py: pipeline.app verify_run
 pipeline/checks/test_verify.py: pipeline.checks byte_audit receipt_audit repair; pipeline.cli verify; pipeline.storage open_store
 pipeline/cli/test_audit.py: pipeline.app audit_canvases
@@ -50,6 +50,7 @@ pipeline/planning/test_wall_clock.py: pipeline.cli plan
 pipeline/report/test_page.py: pipeline.report album canvases charts cropper flow leaks overview paint reader rejects scores
 pipeline/report/test_page.py: pipeline.report seam section strip; pipeline.shards contact_sheet
 pipeline/shards/test_dataset.py: pipeline.shards write_shard
+pipeline/shards/test_provenance.py: pipeline.shards jpeg_xmp
 pipeline/storage/test_object_store.py: pipeline.storage base fsspec_client retry s3 stale_uploads
 pipeline/storage/test_webhdfs.py: pipeline.storage hdfs
 procrop_model/datasets/test_readers.py: procrop_model.datasets cad checks cpc fcdb flms gaicd labelled registry sacd tree

@@ -12,7 +12,7 @@ from pipeline.core.errors import UsageError
 Name = Annotated[str, typer.Argument(help="Name of the benchmark; without one, all are listed.")]
 # Modules of ``benchmarks/`` with a ``main(arguments)``, in the order of ``make bench``: quick ones first.
 BENCHMARKS = (
-    "shards-write", "shards-read", "decode", "overhead", "simulate", "throughput", "near-duplicates", "crops-scoring",
+    "shards-write", "provenance", "shards-read", "decode", "overhead", "simulate", "throughput", "near-duplicates", "crops-scoring",
     "segmenter", "outpaint", "refinement", "retrieval", "cropper-train", "cropper-infer", "contention", "chain", "train-scaling",
     "reencode", "fuzz", "faults", "ray", "rehearsal",
 )  # fmt: skip

@@ -24,14 +24,19 @@ Repair = Annotated[
         help="Make damaged and stale shards again (their stages are completed), and remove what dead writers left.",
     ),
 ]
+Provenance = Annotated[
+    bool,
+    typer.Option("--provenance", help="Also check that each image says in XMP how it came to be, and whose it is."),
+]
 Paths = Annotated[list[str], typer.Argument(help="Folders, globs or tars.", metavar="PATH...")]
 
 
 @dataclass(frozen=True)
 class LintRequest:
-    """Folders, globs and tar files with the shards of a WebDataset."""
+    """Folders, globs and tar files with the shards of a WebDataset. provenance: check the XMP of images, too."""
 
     paths: Sequence[str]
+    provenance: bool = False
 
 
 def register(app: typer.Typer) -> None:
@@ -86,9 +91,9 @@ def _print_totals(result: "Verification", *, repaired: bool) -> None:
     print(f"{checked}: {state}{' (after repair)' if repaired else ''}")
 
 
-def lint_command(paths: Paths, json: Json = False, quiet: Quiet = False) -> None:
+def lint_command(paths: Paths, provenance: Provenance = False, json: Json = False, quiet: Quiet = False) -> None:
     """Check any WebDataset against the shard rules; exit code 5 when a rule is broken."""
-    _lint(LintRequest(paths=paths), OutputOptions(json=json, quiet=quiet))
+    _lint(LintRequest(paths=paths, provenance=provenance), OutputOptions(json=json, quiet=quiet))
 
 
 def _lint(request: LintRequest, output: OutputOptions) -> None:
@@ -99,7 +104,7 @@ def _lint(request: LintRequest, output: OutputOptions) -> None:
     shards = find_shards(request.paths)
     with byte_progress_bar("lint", output.silent) as (begin, progress):
         begin(sum(shard.stat().st_size for shard in shards.tars))
-        linter = Linter(progress)
+        linter = Linter(progress, provenance=request.provenance)
         findings = []
         for finding in linter.run(shards):
             findings.append(finding)

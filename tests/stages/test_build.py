@@ -17,8 +17,11 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
+from pipeline.checks.lint.linter import Linter, find_shards
 from pipeline.shards.dataset import ShardSet
 from pipeline.shards.index import scan_tar
+from pipeline.shards.jpeg_xmp import without_xmp
+from pipeline.shards.provenance import Provenance, read_provenance
 from stages.publishing.licence_report import licence_report, licences_of_run
 from tests.chain import make_photos, recipe_for, run_chain, session_for
 
@@ -93,17 +96,36 @@ def test_json_has_every_key_and_fixed_types(dataset):
         assert body["crops"][0] == body["photo_box"]
         labels = np.load(io.BytesIO(sample["npy"]), allow_pickle=False)
         assert labels.dtype == np.float32 and labels.shape == (len(body["crops"]), 5)
+        sink = io.BytesIO()
+        np.save(sink, labels)
+        assert sample["npy"] == sink.getvalue()
         assert np.allclose(labels[:, :4], body["crops"]) and np.allclose(labels[:, 4], body["scores"])
         assert Image.open(io.BytesIO(sample["jpg"])).size == (body["width"], body["height"])
 
 
-def test_image_bytes_are_copied_not_encoded_again(dataset):
+def test_pixels_are_copied_not_encoded_again(dataset):
     painted = {}
     for path in (dataset / "outpaint").glob("*.tar"):
         with tarfile.open(path) as tar:
             painted.update({i.name: hashlib.sha256(tar.extractfile(i).read()).hexdigest() for i in tar})
     for sample in samples(dataset):
-        assert painted[f"{sample['__key__']}.jpg"] == hashlib.sha256(sample["jpg"]).hexdigest()
+        assert painted[f"{sample['__key__']}.jpg"] == hashlib.sha256(without_xmp(sample["jpg"])[0]).hexdigest()
+
+
+def test_each_canvas_says_where_it_is_from(dataset):
+    with open(dataset / "dataset" / "attribution.csv", encoding="utf-8", newline="") as file:
+        rows = {row["photo"]: row for row in csv.DictReader(file)}
+    for sample in samples(dataset):
+        body, about = json.loads(sample["json"]), read_provenance(Image.open(io.BytesIO(sample["jpg"])).info["xmp"])
+        row = rows[body["photo"]]
+        x1, y1, x2, y2 = body["photo_box"]
+        assert about == Provenance(
+            (x1, y1, x2, y2), row["licence_url"], body["source"], "fake-outpainter", "paint0001", "MIT", body["prompt"],
+            row["title"], body["author"], body["licence"],
+        )  # fmt: skip
+    linter = Linter(provenance=True)
+    found = [finding.rule for finding in linter.run(find_shards([str(dataset / "dataset" / "shards")]))]
+    assert linter.summary()["errors"] == 0 and set(found) <= {"provenance-credits", "shard-size"}
 
 
 def test_no_photo_is_in_two_splits(dataset):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from pipeline.checks.lint.provenance import check_provenance
+
 Report = Callable[[str, str, str], None]
 IMAGES = {
     "jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tif": "TIFF", "tiff": "TIFF",
@@ -27,15 +29,18 @@ PARSER_ERRORS = (
 LONGEST_NPY_HEADER = 65_536
 
 
-def check_content(extension: str, data: bytes, report: Report) -> None:
-    """Check a member by the last part of its extension; never raises for any bytes. JSON is checked by ``json_schema``."""
+def check_content(extension: str, data: bytes, report: Report, *, provenance: bool = False) -> None:
+    """Check a member by the last part of its extension; never raises for any bytes. JSON is checked by ``json_schema``.
+
+    provenance: check that images say how they came to be.
+    """
     last = extension.rsplit(".", 1)[-1].lower()
     if last in PICKLES:
         report("no-pickle", f".{last} is read by unpickling", UNPICKLE)
     elif data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05" and data[-1:] == b".":
         report("no-pickle", f"the bytes of this .{last} are a pickle", UNPICKLE)
     elif last in IMAGES:
-        _check_image(IMAGES[last], data, report)
+        _check_image(IMAGES[last], data, report, provenance)
     elif last == "npy":
         problem = npy_problem(data)
         if problem:
@@ -44,12 +49,12 @@ def check_content(extension: str, data: bytes, report: Report) -> None:
         _check_npz(data, report)
 
 
-def _check_image(kind: str, data: bytes, report: Report) -> None:
+def _check_image(kind: str, data: bytes, report: Report, provenance: bool) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
-                actual, size = image.format, image.size
+                actual, size, packet = image.format, image.size, image.info.get("xmp", b"")
     except PARSER_ERRORS as error:
         report("image", f"does not open as an image: {' '.join(str(error).split(' at 0x')[0].split())[:120]}", DAMAGED)
         return
@@ -59,6 +64,8 @@ def _check_image(kind: str, data: bytes, report: Report) -> None:
         report("image", f"has {size[0]} x {size[1]} pixels", DAMAGED)
     elif kind == "JPEG" and b"\xff\xd9" not in data[-65_536:]:
         report("image", "ends before the JPEG's end mark: it is cut", DAMAGED)
+    if provenance:
+        check_provenance(packet if isinstance(packet, bytes) else str(packet).encode(), size, report)
 
 
 def npy_problem(data: bytes) -> str:

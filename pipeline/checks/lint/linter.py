@@ -16,7 +16,7 @@ from pipeline.shards.tar_writer import MAX_NAME
 __all__ = ["ERROR", "NOTE", "LintFinding", "Linter", "find_shards"]
 
 ERROR, NOTE = "error", "note"
-NOTES = {"left-over", "beside", "key-width", "shard-size", "huge-member"}
+NOTES = {"left-over", "beside", "key-width", "shard-size", "huge-member", "provenance-credits"}
 MAX_LISTED_PER_RULE = 10  # findings of one rule that are listed in full for one file
 MANY_SAMPLES = 10_000
 SMALL, LARGE = 100_000_000, 1_000_000_000
@@ -67,10 +67,12 @@ class Linter:
 
     Args:
         progress: is called with the number of bytes checked since its last call.
+        provenance: check that each image says how it came to be.
     """
 
-    def __init__(self, progress: Callable[[int], None] = lambda size: None) -> None:
+    def __init__(self, progress: Callable[[int], None] = lambda size: None, *, provenance: bool = False) -> None:
         self._progress = progress
+        self._provenance = provenance
         self._counts: Counter[str] = Counter()
         self._shards = self._samples = self._file = 0
         self._files: list[Path] = []
@@ -186,7 +188,7 @@ class Linter:
             schema = self._schemas.setdefault(extension.lower(), JsonSchema())
             schema.check(data, f"{member.name[:200]!r} of {path.name}", report)
         else:
-            check_content(extension, data, report)
+            check_content(extension, data, report, provenance=self._provenance)
 
     def _finish(self, path: Path, sample: _Sample | None, here: dict[str, set[str]]) -> None:
         """Check a complete sample: its parts against the first sample's, its key against all keys."""

@@ -154,6 +154,7 @@ VALUES = {
     "slurm": (["--slurm"], {"slurm": True}),
     "stage": (["--stage", "refine"], {"stage": "refine"}),
     "repair": (["--repair"], {"repair": True}),
+    "provenance": (["--provenance"], {"provenance": True}),
     "paths": (["more", "shards"], {"paths": ["shards", "more", "shards"]}),
     # audit
     "treat": (["--treat", "match=0.5", "--treat", "noise=3"], {"treat": ["match=0.5", "noise=3"]}),

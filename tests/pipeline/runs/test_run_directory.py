@@ -8,13 +8,13 @@ import pytest
 
 from pipeline.core.errors import DamagedDataError
 from pipeline.core.records import Canvas, Photo, Refined, Source
-from pipeline.core.stage import Shard
+from pipeline.core.stage import Shard, Task
 from pipeline.runs.run_directory import Run
 from pipeline.storage.local import LocalStore
-from stages.build import Build, _Placed
+from stages.build import Build, BuildSettings, _Placed
 from stages.refine import RefineRound, RefineSettings
 from tests.canned import canned_run
-from tests.fakes import FakeScorer
+from tests.fakes import FakeEncoder, FakeScorer
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def test_a_flipped_byte_is_found_when_it_is_read_on(run, tmp_path):
 
 
 def test_build_takes_no_canvas_with_a_flipped_byte():
-    item = _Placed("k", "{}", "outpaint/000000.tar", 0, 4, hashlib.sha256(b"good").hexdigest())
+    item = _Placed("k", "{}", "", "", "outpaint/000000.tar", 0, 4, hashlib.sha256(b"good").hexdigest())
     shard = Shard(0, 1, 0, None, None, lambda path, offset, size: b"gooe", None)
     with pytest.raises(DamagedDataError, match="'k' of 'outpaint/000000"):
-        Build._one(item, shard)
+        Build(BuildSettings(), FakeScorer(), FakeEncoder()).run([Task("k", item)], shard)

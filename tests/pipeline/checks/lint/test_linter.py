@@ -13,6 +13,8 @@ import webdataset as wds
 
 from pipeline.checks.lint.linter import ERROR, NOTE, Linter, find_shards
 from pipeline.core.errors import UsageError
+from pipeline.shards.jpeg_xmp import with_xmp
+from pipeline.shards.provenance import Provenance, xmp_packet
 from pipeline.shards.tar_writer import BLOCK, TarWriter
 from tests.canned import picture
 
@@ -70,6 +72,29 @@ def rules(*paths):
 
 def name(number=0):
     return f"set-train-{number:06d}.tar"
+
+
+def test_provenance_is_checked_when_asked_for(tmp_path):
+    region = Provenance((1, 2, 30, 40), creator="A", licence="CC0")
+    cases = {
+        "good": (with_xmp(JPG, xmp_packet(region)), []),
+        "none": (JPG, ["has no XMP"]),
+        "noxml": (with_xmp(JPG, b"<a"), ["no XML"]),
+        "bomb": (with_xmp(JPG, b"<!DOCTYPE a>"), ["document type"]),
+        "wide": (with_xmp(JPG, xmp_packet(region._replace(region=(1, 2, 999, 40)))), ["not within 160 x 120"]),
+        "bare": (with_xmp(JPG, xmp_packet(Provenance(None))), ["no image region", "names no creator and no licence"]),
+        "word": (with_xmp(JPG, xmp_packet(region._replace(source_type="magic"))), ["'magic'"]),
+        "real": (with_xmp(JPG, xmp_packet(region._replace(region=None, source_type="digitalCapture"))), []),
+    }
+    for key, (data, words) in cases.items():
+        path = shard(tmp_path / f"{key}.tar", sample("a", jpg=data))
+        linter = Linter(provenance=True)
+        found = [f.what for f in linter.run(find_shards([str(path)])) if f.rule.startswith("provenance")]
+        assert len(found) == len(words) and all(word in what for word, what in zip(words, found, strict=True)), (
+            key,
+            found,
+        )
+        assert not {"provenance", "provenance-credits"} & rules(path)
 
 
 def test_good_shards_have_no_findings(tmp_path):
