@@ -1,4 +1,4 @@
-"""The first hour of a researcher: README's block on twelve photographs, the dataset without us, and the wheel."""
+"""The first hour of a researcher: the block of docs/dataset.md on twelve photographs, the dataset without us, and the wheel."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.doc_pages import ROOT, blocks
 
 PROGRAM = Path(sys.executable).parent / "procrop-data"
 PHOTOS = ROOT / "assets" / "photos"
-# Small numbers, written behind README's own so that they hold: a minute of work instead of ten.
+# Small numbers, written behind the page's own so that they hold: a minute of work instead of ten.
 TINY = (
     "work_shards=2 outpaint.variants=1 outpaint.held_out_variants=1 outpaint.long_side=96 refine.rounds=1 train.epochs=1 "
     "filter.min_own_subject=0.1 filter.max_cut_subject=1.0"
@@ -42,7 +42,7 @@ def photographs(folder: Path, names: list[Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """Twelve photographs without credits and a test set of two; README's block has run, and printed.txt is what it printed."""
+    """Twelve photographs without credits and a test set of two; the page's block has run, and printed.txt is what it printed."""
     folder = tmp_path_factory.mktemp("first hour")
     names = sorted(PHOTOS.glob("*.jpg"))
     photographs(folder / "photos", names[:12])
@@ -58,8 +58,10 @@ def home(tmp_path_factory) -> Path:
 
 
 def own_dataset_lines() -> list[str]:
-    """The commands of README's block about a dataset of one's own, in their order."""
-    (block,) = [block for block in blocks(ROOT / "README.md", "bash") if "--work my-work ingest.source=" in block]
+    """The commands of the block of docs/dataset.md about a dataset of one's own, in their order."""
+    (block,) = [
+        block for block in blocks(ROOT / "docs" / "dataset.md", "bash") if "--work my-work ingest.source=" in block
+    ]
     return block.strip().splitlines()
 
 
