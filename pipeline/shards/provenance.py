@@ -54,7 +54,7 @@ class Provenance(NamedTuple):
     source_type: str = COMPOSITE
 
 
-_TEXTS = slice(1, 10)  # of the fields: those that are texts, first the attributes of the description, then its elements
+# Names of the texts in the order of the fields: first the attributes of the description, then its elements.
 _ATTRIBUTES = (
     "xmpRights:WebStatement", "dc:source", "Iptc4xmpExt:AISystemUsed", "Iptc4xmpExt:AISystemVersionUsed",
     "procrop:painterLicence", "Iptc4xmpExt:AIPromptInformation",
@@ -83,7 +83,7 @@ _TAIL = '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 
 def xmp_packet(about: Provenance) -> bytes:
     """The XMP packet, at most ``MAX_PACKET`` bytes: where all texts together are longer, each is cut."""
-    texts = about[_TEXTS]
+    texts = about[1:10]  # literal, so that their type is known
     # Canvases are written at thousands a second, so what all of them share is made once, and most texts need no escaping.
     template = _template(tuple(map(bool, texts)), about.source_type, about.region is not None)
     filled = [text for text in texts if text]
@@ -96,7 +96,7 @@ def xmp_packet(about: Provenance) -> bytes:
     packet = _HEAD + (template % (*filled, *numbers)).encode()
     if len(packet) <= MAX_PACKET:
         return packet
-    return xmp_packet(Provenance(about.region, *(text[:_SHORT] for text in texts), about.source_type))
+    return xmp_packet(Provenance._make((about.region, *(text[:_SHORT] for text in texts), about.source_type)))
 
 
 @lru_cache(maxsize=1024)
@@ -141,7 +141,8 @@ def _value(node: ElementTree.Element, name: str) -> str:
     if found is None:
         return node.get(_name(name), "")
     item = found.find(f".//{_name('rdf:li')}")
-    return ((found if item is None else item).text or found.get(_name("rdf:resource"), "")).strip()
+    text = (found if item is None else item).text or found.get(_name("rdf:resource"))
+    return (text or "").strip()
 
 
 def _region(root: ElementTree.Element) -> BoxPx | None:

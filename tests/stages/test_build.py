@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def with_credits(folder):
         rows.append(f"{path.name},<b>{number}</b> & é,=A. | Author,{licence},{address},https://example.org/{number},")
     (folder / "credits.csv").write_text("\n".join(rows), encoding="utf-8")
     return folder
+
+
+READERS = Path(__file__).resolve().parents[2] / "examples" / "readers"
 
 
 def tars(work):
@@ -148,36 +152,14 @@ def test_hugging_face_datasets_reads_images_and_fixed_types(dataset, tmp_path):
     assert str(types["scores"].feature.dtype) == "float64"
 
 
-ENERGON = """
-import json, sys
-from megatron.energon import Cooker, DefaultTaskEncoder, Sample, WorkerConfig, basic_sample_keys, edataclass
-from megatron.energon import get_loader, get_val_dataset, stateless
-
-
-@edataclass
-class Picture(Sample):
-    image: object
-    body: dict
-
-
-@stateless
-def cook(sample):
-    return Picture(**basic_sample_keys(sample), image=sample["jpg"], body=sample["json"])
-
-
-class Encoder(DefaultTaskEncoder):
-    cookers = [Cooker(cook)]
-
-
-worker = WorkerConfig(rank=0, world_size=1, num_workers=0)
-found = {}
-for split in sys.argv[2:]:
-    data = get_val_dataset(sys.argv[1], split_part=split, worker_config=worker, batch_size=None, task_encoder=Encoder())
-    found[split] = {
-        sample.body["key"]: [*sample.image.shape[-2:], sample.body["height"], sample.body["width"]] for sample in get_loader(data)
-    }
-print(json.dumps(found))
-"""
+@pytest.mark.parametrize("name", ["read_webdataset", "read_pytorch", "read_hf_datasets"])
+def test_examples_of_readers_see_all_samples(dataset, name, tmp_path, monkeypatch):
+    if name == "read_hf_datasets":
+        datasets = pytest.importorskip("datasets")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    example = runpy.run_path(str(READERS / f"{name}.py"))
+    count = sum("-train-" in path.name and len(samples_of(path)) for path in tars(dataset))
+    assert example["main"](str(dataset / "dataset")) == count > 0
 
 
 @pytest.mark.long
@@ -190,7 +172,11 @@ def test_energon_reads_the_tars_after_its_own_indexing(dataset, tmp_path):
     )
     splits = sorted({path.name.split("-")[1] for path in tars(dataset)})
     told = subprocess.run(
-        [sys.executable, "-c", ENERGON, str(home), *splits], check=True, capture_output=True, text=True, timeout=300
+        [sys.executable, str(READERS / "read_energon.py"), str(home), *splits],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     found = json.loads(told.stdout.strip().splitlines()[-1])
     for split, pictures in found.items():
