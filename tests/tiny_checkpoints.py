@@ -58,6 +58,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+SDXL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 80}
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.-"
 
 
@@ -143,9 +144,7 @@ def stable_diffusion_xl(folder):
     pipe = StableDiffusionXLInpaintPipeline(
         vae=vae(), text_encoder=clip_text(CLIPTextModel, 768), tokenizer=words,
         text_encoder_2=clip_text(CLIPTextModelWithProjection, 1280), tokenizer_2=words,
-        unet=unet(
-            2048, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=80
-        ),
+        unet=unet(2048, **SDXL),
         scheduler=PNDMScheduler(skip_prk_steps=True, steps_offset=1),
     )  # fmt: skip
     pipe.save_pretrained(folder / "model")
@@ -213,13 +212,13 @@ def z_image(folder):
     return folder / "model"
 
 
-def controlnet(folder, context=768):
+def controlnet(folder, context=768, noise=0.05, **extra):
     """A ControlNet for ``stable_diffusion``'s UNet."""
     torch.manual_seed(1)
-    net = ControlNetModel.from_unet(unet(context, 4), conditioning_embedding_out_channels=(4, 8, 8, 8))
+    net = ControlNetModel.from_unet(unet(context, 4, **extra), conditioning_embedding_out_channels=(4, 8, 8, 8))
     with torch.no_grad():
         for weight in net.parameters():
-            weight.add_(0.05 * torch.randn_like(weight))  # fresh ones are zero at the end and steer nothing
+            weight.add_(noise * torch.randn_like(weight))  # fresh ones are zero at the end and steer nothing
     net.save_pretrained(folder / "controlnet")
     return folder / "controlnet"
 

@@ -17,6 +17,7 @@ from stages.backends.registry import ModelSettings
 # Settings without a default, so that each kind can be built for the list.
 REQUIRED: dict[str, JsonObject] = {
     "auto": {"model": "any checkpoint of in-painting", "num_inference_steps": 30, "guidance_scale": 5.0},
+    "sdxl-controlnet-inpaint": {"controlnet": "a ControlNet of SDXL"},
     "chat": {"base_url": "http://localhost:8000/v1", "model": "any"},
     "ensemble": {"members": [{"kind": "composition"}]},
     "small-diffusion": {"model": "a folder of train-outpainter"},

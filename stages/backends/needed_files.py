@@ -24,6 +24,8 @@ OTHERS_GB = {
     "sac+logos+ava1-l14-linearMSE.pth": 0.004, "aesthetic_predictor_v2_5.pth": 0.003, "NIMA_VGG16_ava.pth": 0.06,
     "sam_vit_b_01ec64.pth": 0.4, "sdxl_lightning_4step_lora.safetensors": 0.4,
 }  # fmt: skip
+# Kinds whose settings need more than their kind.
+NO_DEFAULT = ("auto", "sdxl-controlnet-inpaint")
 # Where published single files are, by their name; ``hf:`` for a file of a repository on the hub.
 SOURCES = {
     "sac+logos+ava1-l14-linearMSE.pth":
@@ -128,7 +130,7 @@ def files_of_backend(settings: BackendSettings, path: str) -> Iterator[NeededFil
 
 def _is_published(settings: BackendSettings, model: str) -> bool:
     """Whether a checkpoint is the one that the kind has by default, whose size is known."""
-    if not isinstance(settings, CheckpointSettings) or settings.kind == "auto":
+    if not isinstance(settings, CheckpointSettings) or settings.kind in NO_DEFAULT:
         return False
     return type(settings).model_validate({"kind": settings.kind}).model == model
 

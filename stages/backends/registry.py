@@ -32,6 +32,7 @@ from stages.backends.outpainters.diffusion.backend import (
     ControlNetSettings,
     FluxFillSettings,
     InpaintSettings,
+    SdxlControlNetSettings,
     ZImageSettings,
 )
 from stages.backends.outpainters.patch_diffusion.backend import PatchDiffusionSettings
@@ -68,6 +69,7 @@ class ModelSettings(Settings):
             | FluxFillSettings
             | ZImageSettings
             | ControlNetSettings
+            | SdxlControlNetSettings
             | AutoInpaintSettings
             | SmallDiffusionSettings
         ],

@@ -149,6 +149,13 @@ class ControlNetSettings(DiffusionSettings):
     controlnet_conditioning_scale: float = Field(1.0, ge=0, le=4)
 
 
+class SdxlControlNetSettings(ControlNetSettings):
+    """The same with SDXL, for canvases of 1024 pixels; name a ControlNet of SDXL that was trained on segmentation maps."""
+
+    kind: Literal["sdxl-controlnet-inpaint"]  # type: ignore[assignment]
+    controlnet: str = Field(min_length=1)
+
+
 class DiffusersOutpainter(FromCheckpoint[DiffusionSettings, "DiffusionEngine"]):
     """Canvases of one size are painted together, ``batch`` at a time, each from a seed of its own.
 

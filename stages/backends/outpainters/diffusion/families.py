@@ -68,6 +68,12 @@ FAMILIES = {
         "unet", (4, 9), 768,
         "stable-diffusion-v1-5/stable-diffusion-inpainting", OPENRAIL, 512, 30, 7.5, 1.0, 64, "clip", 2.8,
     ),
+    "sdxl-controlnet-inpaint": Family(
+        "StableDiffusionXLControlNetInpaintPipeline",
+        ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline", "StableDiffusionXLControlNetInpaintPipeline"),
+        "unet", (4, 9), 2048,
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1", OPENRAIL_PP, 1024, 30, 8.0, 0.99, 64, "clip-pair", 6.9,
+    ),
     "sd3-inpaint": Family(
         "StableDiffusion3InpaintPipeline", ("StableDiffusion3Pipeline", "StableDiffusion3InpaintPipeline"), "transformer",
         (16, 33), 4096, "stabilityai/stable-diffusion-3-medium-diffusers", SEE_CARD, 1024, 50, 7.0, 1.0, 16, "sd3", 0.0,

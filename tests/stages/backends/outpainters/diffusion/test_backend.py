@@ -20,6 +20,7 @@ KINDS = (
     "sdxl-inpaint",
     "flux-fill",
     "controlnet-inpaint",
+    "sdxl-controlnet-inpaint",
     "sd3-inpaint",
     "z-image",
     "auto",
@@ -30,6 +31,7 @@ MAKERS = {
     "sdxl-inpaint": tiny.stable_diffusion_xl,
     "flux-fill": tiny.flux_fill,
     "controlnet-inpaint": tiny.stable_diffusion,
+    "sdxl-controlnet-inpaint": tiny.stable_diffusion_xl,
     "sd3-inpaint": tiny.stable_diffusion_3,
     "z-image": tiny.z_image,
     "auto": tiny.stable_diffusion_xl,
@@ -46,6 +48,8 @@ def checkpoints(tmp_path_factory):
             made[kind] = MAKERS[kind](tmp_path_factory.mktemp(kind))
             if kind == "controlnet-inpaint":
                 tiny.controlnet(made[kind].parent)
+            if kind == "sdxl-controlnet-inpaint":
+                tiny.controlnet(made[kind].parent, 2048, noise=0.3, **tiny.SDXL)
         return made[kind]
 
     return get
@@ -64,9 +68,9 @@ def settings_of(kind, model, **over):
     if kind == "auto":
         data["guidance_scale"] = 4.0
     data["safety"] = (model / "safety_checker").is_dir()
-    if kind == "controlnet-inpaint":
+    if "controlnet" in kind:
         data["controlnet"] = str(model.parent / "controlnet")
-    composer = {"kind": "sam" if kind == "controlnet-inpaint" else "none"}
+    composer = {"kind": "sam" if "controlnet" in kind else "none"}
     return ModelSettings.model_validate(
         {"outpainter": {**data, "device": "cpu", **over}, "composer": composer}
     ).outpainter
@@ -117,13 +121,14 @@ def test_the_prompt_reaches_the_model(checkpoints):
     assert not np.array_equal(dog, cat)
 
 
-def test_regions_steer_a_controlnet(checkpoints):
-    painter = painter_of("controlnet-inpaint", checkpoints("controlnet-inpaint"))
+@pytest.mark.parametrize("kind", ["controlnet-inpaint", "sdxl-controlnet-inpaint"])
+def test_regions_steer_a_controlnet(checkpoints, kind):
+    painter = painter_of(kind, checkpoints(kind))
     one, two = painter.paint([request(1), request(1, regions=2)])
     assert not np.array_equal(one, two)
     bare = PaintRequest(request(1).photo, None, (20, 10, 70, 50), (96, 64), 1)
     with pytest.raises(ModelError, match=r"models\.composer"):
-        painter_of("controlnet-inpaint", checkpoints("controlnet-inpaint")).paint([bare])
+        painter_of(kind, checkpoints(kind)).paint([bare])
 
 
 def test_unsafe_canvases_are_declined(checkpoints, tmp_path):
