@@ -14,7 +14,8 @@ def needed(*overrides, config="demo"):
 @pytest.mark.parametrize("name", recipe_names())
 def test_each_download_of_each_recipe_has_a_command_and_a_size(name):
     files = needed(config=name)
-    assert all(one.size_gb > 0 and not one.is_here for one in files.values())
+    unknown = {"Tongyi-MAI/Z-Image-Turbo"}  # its size is not known here, so none is stated
+    assert all((one.size_gb > 0) != (one.model in unknown) and not one.is_here for one in files.values())
     assert all(one.command().startswith(("hf download ", "curl ")) for one in files.values())
     if name in ("default", "demo", "bundled"):
         assert files == {} and "needs nothing" in download_script(name, [])
