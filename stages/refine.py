@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class RefineSettings(Settings):
     def box_proposer(self) -> BoxProposer | None:
         """The plug-in or cropper that adds candidates; nothing is loaded yet."""
         if self.proposer is not None:
-            return self.proposer.build()
+            return cast(BoxProposer, self.proposer.build())
         return CropperBoxes(self.cropper, self.cropper_boxes) if self.cropper else None
 
 

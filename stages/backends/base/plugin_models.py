@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import PlainValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from typing_extensions import get_protocol_members
@@ -42,7 +42,7 @@ class PluginSettings(BackendSettings):
     role: ClassVar[str]
     code: ClassVar[PluginCode]
 
-    def build(self) -> "PluginModel":
+    def build(self) -> Any:
         """The model in its wrapper. Raises PluginError when it cannot be made or lacks a part of its role's protocol."""
         model = self._made()
         _require_protocol(model, self.role, self.code)
