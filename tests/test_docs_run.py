@@ -123,10 +123,8 @@ def test_the_python_blocks_of_the_pages_run(home, monkeypatch):
     Path("work/models/cropper").mkdir(parents=True)
     Path("work/models/cropper/cropper").symlink_to(CROPPER)
     run("convert --dataset gaicd --root /data/GAICD --out my-work/dataset")
-    elsewhere = (
-        "extending.md",
-        "licences.md",
-    )  # tests/test_extending.py and tests/stages/test_build.py do what they show
+    # tests/test_extending.py and tests/stages/test_build.py do what these two show
+    elsewhere = ("extending.md", "licences.md")
     others = [page for page in PAGES if page.name not in elsewhere]
     pages = [(page.name, block) for page in others for block in blocks(page, "python") if ">>>" not in block]
     assert {"cropping.md", "shards.md"} <= {name for name, _ in pages}

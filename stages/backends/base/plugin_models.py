@@ -132,7 +132,9 @@ class PerceivingPluginModel(PluginModel):
 def _again(role: str, settings: JsonObject) -> PluginModel:
     chosen = chosen_plugin(role, settings)
     assert chosen is not None
-    return chosen.build()
+    model = chosen.build()
+    assert isinstance(model, PluginModel)
+    return model
 
 
 def chosen_plugin(role: str, given: object) -> PluginSettings | None:
