@@ -17,16 +17,17 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.app.refresh_sources import ROWS_A_GROUP
+from pipeline.core.stage import Outcome
 from pipeline.runs.plan import Plan
 from pipeline.runs.run_directory import Run
 from pipeline.shards import parquet
 from pipeline.storage.open_store import open_store
 from stages.near_duplicates import vector_pairs
-from stages.near_duplicates.build_leak_report import LeakFindings, spread_over_shards
-from stages.near_duplicates.split_leaks import Leak, Leaks
+from stages.near_duplicates.split_leaks import Leak
 from stages.near_duplicates.vector_pairs import VectorPairs
 from stages.photos.perceptual_hash import near_pairs
 from stages.photos.source_scan import SOURCES
+from stages.publishing.shard_assignment import spread_over_shards
 
 PHOTOS_A_SHARD = 1000
 WIDTH = 320  # of the embedded encoder's vectors
@@ -80,12 +81,11 @@ def _dropped_canvases(photos: int) -> Callable[[], object]:
     shards = max(1, photos // PHOTOS_A_SHARD)
     leak = Leak("", "", "train", "near_duplicate", "", "", 0, 1.0, 0.0)
     names = [f"{n:024x}" for n in range(photos // 20)]
-    findings = LeakFindings(Leaks(dict.fromkeys(names, leak), photos, 0), (), 0, [])
 
     def spread() -> None:
         dropped = spread_over_shards([(f"{name}-00", name) for name in names], shards)
         for number in range(shards):
-            findings.rejects(dropped.get(number, ()))
+            [Outcome.rejected(key, leak.reason, leak.detail) for key, _ in sorted(dropped.get(number, ()))]
 
     return spread
 
