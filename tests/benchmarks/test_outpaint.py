@@ -87,6 +87,7 @@ def test_the_visible_part_is_within_the_photograph(middle):
         assert 0 <= y1 < y2 <= 64
 
 
+@pytest.mark.long
 def test_the_bench_ends_with_a_result_and_says_what_is_absent(capsys, tmp_path):
     SmallInpaintPipeline(build_unet(16, 8), build_scheduler()).save_pretrained(tmp_path)
     main(["--side", "64", "--layouts", "1", "--seeds", "1", "--splits", "val", "--learned", str(tmp_path)])

@@ -128,6 +128,7 @@ def files(work: Path) -> dict[str, bytes]:
     return {str(path.relative_to(work)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.long
 def test_one_worker_and_two_give_the_same_bytes(finished, photos, tmp_path):
     session, _ = counted_session(photos, tmp_path / "work")
     run_chain(session, workers=1)

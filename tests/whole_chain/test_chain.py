@@ -65,6 +65,7 @@ def test_a_rerun_does_nothing(finished, photos):
     assert digests(work) == before
 
 
+@pytest.mark.long
 def test_other_folder_and_worker_count_give_the_same_bytes(finished, photos, tmp_path):
     work, _ = finished
     run_chain(session_for(recipe_for(photos), tmp_path / "elsewhere"), workers=1)

@@ -235,6 +235,7 @@ def test_a_lost_upstream_receipt_makes_shards_stale(session, work):
     assert digests(work) == before and check(session).sound
 
 
+@pytest.mark.long
 def test_shards_of_other_photographs_are_stale_and_repaired(made, tmp_path):
     source = Path(shutil.copytree(made / "src", tmp_path / "src"))
     work = Path(shutil.copytree(made / "work", tmp_path / "work"))

@@ -171,6 +171,7 @@ def test_an_encoder_is_built_of_what_the_references_record(tmp_path: Path) -> No
     assert encoder._settings.grid == 4
 
 
+@pytest.mark.long
 def test_nothing_is_overwritten_unless_asked(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [str(folder / "a"), str(folder / "b" / "cup.jpg"), "--out", str(out), "--size", "100x100", "--top", "1"]

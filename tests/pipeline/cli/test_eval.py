@@ -212,6 +212,7 @@ def test_halves_are_measured_apart(command, tmp_path: Path) -> None:
     assert code == 2 and "--half 'third': want choose" in said
 
 
+@pytest.mark.long
 def test_a_run_is_measured_once(command, work: Path) -> None:
     code, told, _ = command("eval", "--work", work, "--json", "--device", "cpu")
     result = json.loads(told)

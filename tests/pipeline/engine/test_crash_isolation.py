@@ -42,6 +42,7 @@ def test_one_worker_and_deadly_samples_give_the_same_bytes(tmp_path):
     assert first[0].outputs == second[0].outputs and first[0].n_failed == {"crashed": 2}
 
 
+@pytest.mark.long
 def test_retrying_the_crashed_tries_them_again(tmp_path):
     flag = tmp_path / "deadly"
     flag.touch()
@@ -62,6 +63,7 @@ def test_a_process_that_is_killed_from_outside_costs_no_sample(tmp_path):
         assert (tmp_path / f"work/poisoned/{name}").read_bytes() == (tmp_path / f"healthy/poisoned/{name}").read_bytes()
 
 
+@pytest.mark.long
 def test_a_machine_that_kills_everything_blames_no_sample(tmp_path):
     everything = {f"k{number:02d}" for number in range(20)}
     with pytest.raises(ProcropError, match="a worker process died in poisoned, again and again"):

@@ -134,6 +134,7 @@ def test_it_stops_early_when_validation_gains_nothing(workplace: Path, tmp_path:
     assert len(steps) == 3 * 3  # the first epoch is the best, two more gain nothing
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("taught", [False, True])
 def test_a_kill_within_an_epoch_and_resuming_keep_the_losses(workplace: Path, tmp_path: Path, taught: bool) -> None:
     over: dict[str, Any] = {"teacher": TeacherConfig(used=True, start=0.5)} if taught else {}

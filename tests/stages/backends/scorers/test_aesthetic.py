@@ -179,7 +179,7 @@ class Evil:
 
 def test_bad_heads_are_model_errors(checkpoints, tmp_path, capsys):
     model, head = checkpoints["laion"]
-    refuses((model, tmp_path / "none.pth"), "no model at")
+    refuses((model, tmp_path / "none.pth"), "there is no file")
     (tmp_path / "cut.pth").write_bytes(head.read_bytes()[:-200])
     refuses((model, tmp_path / "cut.pth"), "does not load")
     torch.save({"layers.0.weight": torch.ones(1, 7), "layers.0.bias": torch.ones(1)}, tmp_path / "narrow.pth")

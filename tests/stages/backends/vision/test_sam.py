@@ -140,7 +140,7 @@ class Evil:
 
 def test_bad_checkpoints_are_model_errors(checkpoints, tmp_path, capsys):
     official = checkpoints["official"]
-    refuses(tmp_path / "none.pth", "no model at")
+    refuses(tmp_path / "none.pth", "there is no file")
     (tmp_path / "cut.pth").write_bytes(official.read_bytes()[:-1000])
     refuses(tmp_path / "cut.pth", "does not load")
     state = torch.load(official, weights_only=True)
