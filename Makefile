@@ -73,7 +73,7 @@ eval: setup ## the cropper on held-out photographs, beside baselines
 report: setup ## one HTML page about the run
 	$(RUN) report --work $(WORK)
 
-test: setup-dev ## the quick tests, about 8 processor minutes
+test: setup-dev ## the quick tests, about 9 processor minutes, 5 on two idle cores
 	$(PYTEST) -m "not long"
 
 test-long: setup-dev ## the long tests, about 9 processor minutes

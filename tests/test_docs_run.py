@@ -71,8 +71,8 @@ def test_the_plan_of_a_large_run_prints_the_figures_of_its_page():
         "build.shards=10349", "387 GiB",
     ):  # fmt: skip
         assert figure in page and figure in printed
-    assert "request" not in printed and "172,064,336" in page  # only a remote store has requests
-    assert json.loads(run(f"{line} --json"))["requests"] == 172_064_336
+    assert "request" not in printed and "172,162,016" in page  # only a remote store has requests
+    assert json.loads(run(f"{line} --json"))["requests"] == 172_162_016
 
 
 def sessions() -> list[tuple[str, list[str]]]:
