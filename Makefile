@@ -44,7 +44,7 @@ setup-models: $(READY) ## add SAM's own checkpoints, NIMA and timm backbones
 
 setup-dev: $(READY_DEV) ## add what tests, checks and benchmarks need
 
-demo: setup ## photographs to dataset to cropper to report, about 5 minutes
+demo: setup ## photographs to dataset to cropper to report, 2.5 to 5 minutes
 	$(RUN) demo --work $(DEMO_WORK)
 
 outpaint: setup ## ingest, perceive, caption, outpaint

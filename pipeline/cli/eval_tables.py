@@ -11,6 +11,7 @@ from pipeline.core.escaping import printable
 COLUMNS = 3  # metrics side by side in a terminal
 EMPTY = "-"  # where a method has no such figure: the boxes of a constant crop have no correlation
 WIDTH = 160
+FEWEST_CALIBRATED = 60  # images below which the shares by score are noise, and are not printed
 
 
 def print_ablation(result: Mapping[str, Any]) -> None:
@@ -39,7 +40,7 @@ def print_rows(result: Mapping[str, Any]) -> None:
         print("pairs: " + ", ".join(f"{name} {count:,}" for name, count in result["pairs"].items()))
     if "correlations" in result:
         _print_box_figures(result)
-    if "calibration" in result:
+    if "calibration" in result and result["n"] >= FEWEST_CALIBRATED:
         _print_calibration(result["calibration"], result.get("refitted"))
     if "faces" in result:
         _print_faces(result["faces"])
