@@ -1,5 +1,6 @@
 """``demo``: the whole way from photographs to dataset, cropper and report, on one's own photographs or the bundled ones."""
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 from pipeline.cli import eval as evaluation
 from pipeline.cli import run, status, train
 from pipeline.cli.options import OutputOptions, Quiet
+from pipeline.core.errors import UsageError
+from pipeline.core.escaping import printable
 
 Photos = Annotated[str, typer.Option(help="Folder of photographs; default: the bundled ones.")]
 DemoWork = Annotated[str, typer.Option("--work", "-w", help="Run directory (path or fsspec URL).")]
@@ -39,7 +42,10 @@ def _demo(request: DemoRequest, output: OutputOptions) -> None:
     except typer.Exit:  # some photographs failed, and are listed: the others make a demo
         failed = True
     train.train_command(work=request.work, quiet=output.quiet)
-    evaluation.eval_command(work=request.work, quiet=output.quiet)
+    try:
+        evaluation.eval_command(work=request.work, quiet=output.quiet)
+    except UsageError as error:  # a few photographs may leave no canvas to measure on: the rest is there
+        print(printable(f"the cropper is trained, but was not measured: {error}"), file=sys.stderr)
     status.report_command(work=request.work, quiet=output.quiet)
     if not output.quiet:
         print(

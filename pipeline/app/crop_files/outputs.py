@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.core.escaping import csv_cell, xml_attribute
 from pipeline.core.pictures import to_stored
 
 Box = Sequence[float]
+PIPED_WIDTH = 1000  # characters of a line that a program reads: names of files stay whole
 COLUMNS = ("file", "crop", "x1", "y1", "x2", "y2", "score", "whole_score", "aspect", "aspect_name", "subject_kept", "fulfilled",
            "faces", "heads_cut", "faces_cut", "unchanged", "written_to", "error")  # fmt: skip
 
@@ -79,7 +81,7 @@ def print_table(entries: Sequence[PhotoRecord]) -> None:
         table.add_column(name, justify="right" if name in ("crop", "score") else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell(columns[name](*row) or ("free" if name == "aspect" else "")) for name in shown))
-    console = plain_console()
+    console = plain_console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
     console.print(table)
     if home:
         console.print(cell(f"crops are in {home}"), soft_wrap=True)
