@@ -56,9 +56,9 @@ def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> N
 
 
 def thread_count(environment: Mapping[str, str] = os.environ) -> int:
-    """Threads that a model may compute with: what OpenMP is told, else the cores that this process may use."""
-    told = environment.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdecimal() and int(told) else usable_cores()
+    """Threads that a model may compute with: the number set for OpenMP, else the cores that this process may use."""
+    threads = environment.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() and int(threads) else usable_cores()
 
 
 @cache

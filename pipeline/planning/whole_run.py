@@ -12,7 +12,7 @@ WORDS = {
     "propose": "proposing crops", "refine": "scoring crops", "filter": "choosing crops", "build": "writing shards",
     "embed": "storing features", "retrieve": "finding references",
 }  # fmt: skip
-LEAST_SHARE = 0.02  # of the run, below which no time left is told: the first samples load the models
+LEAST_SHARE = 0.02  # of the run, below which no time left is shown: the first samples load the models
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ KEY_DIGITS = 24
 BATCH = 512
 THREADS = 4
 SOURCES = pa.schema([(f.name, parquet.arrow_type(f.type)) for f in fields(Source)])
-TOLD = pa.schema([field for field in SOURCES if field.name in (*CREDIT_FIELDS, *PLACE_OF_SOURCE)])
+STATED = pa.schema([field for field in SOURCES if field.name in (*CREDIT_FIELDS, *PLACE_OF_SOURCE)])
 SETTLED_NS = 2_000_000_000
 
 
@@ -102,7 +102,7 @@ def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
     Raises UsageError when the input does not exist or is empty.
     """
     inputs, earlier = islice(list_inputs(spec, access), limit or None), _EarlierScan(known)
-    scanned, told = [], []
+    scanned, stated = [], []
     with ThreadPoolExecutor(THREADS) as pool:
         while batch := list(islice(inputs, BATCH)):
             old = [earlier.unchanged(item) for item in batch]
@@ -112,16 +112,16 @@ def scan_sources(  # noqa: PLR0913 - each is a setting of ingest
                 rows.append(vars(file or next(new)))
                 tick()
             scanned.append(pa.Table.from_pylist(rows, schema=SCANNED_FILES))
-            told.append(pa.Table.from_pylist([_told(item) for item in batch], schema=TOLD))
+            stated.append(pa.Table.from_pylist([_stated(item) for item in batch], schema=STATED))
     if not scanned:
         raise UsageError(
             f"no photographs in '{spec}': want files ending in {', '.join(e for e in EXTENSIONS if e not in RAW)}"
         )
     table = pa.concat_tables(scanned)
-    return SourceList(_sources(table, pa.concat_tables(told), near_bits, shards), table)
+    return SourceList(_sources(table, pa.concat_tables(stated), near_bits, shards), table)
 
 
-def _told(item: InputFile) -> dict[str, object]:
+def _stated(item: InputFile) -> dict[str, object]:
     """What the source itself says of a file: its credits, and where it lies in a tar."""
     return {**{name: item.credits.get(name, "") for name in CREDIT_FIELDS}, "offset": item.offset, "size": item.size}
 
@@ -178,7 +178,7 @@ def photo_key(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:KEY_DIGITS]
 
 
-def _sources(files: pa.Table, told: pa.Table, near_bits: int, shards: int) -> pa.Table:
+def _sources(files: pa.Table, stated: pa.Table, near_bits: int, shards: int) -> pa.Table:
     """Exact copies get a key of their own, so that every file has one row; the largest of near ones is the original."""
     width = f"S{KEY_DIGITS}"
     keys = np.concatenate([np.frombuffer(part.buffers()[2], width, len(part)) for part in files["key"].chunks])
@@ -199,7 +199,7 @@ def _sources(files: pa.Table, told: pa.Table, near_bits: int, shards: int) -> pa
         "uri": files["uri"],
         "shard": pa.array(shard_of(key.decode(), shards) for key in keys),
         "duplicate_of": pa.array(copy_of).cast(pa.string()),
-        **{name: told[name] for name in TOLD.names},
+        **{name: stated[name] for name in STATED.names},
     }
     table = pa.table([columns[name] for name in SOURCES.names], schema=SOURCES)
     return table.take(pc.sort_indices(table, [("shard", "ascending"), ("key", "ascending")]))

@@ -76,8 +76,8 @@ class CropStage(Stage[ListedPhoto]):
     def settings(self) -> JsonObject:
         """All options that shape the crops."""
         shaping = {name: value for name, value in asdict(self._request).items() if name not in NO_SETTINGS}
-        told: JsonObject = json.loads(json.dumps(shaping))  # as a receipt records it: lists, no tuples
-        return told
+        recorded: JsonObject = json.loads(json.dumps(shaping))  # as a receipt records it: lists, no tuples
+        return recorded
 
     def models(self) -> dict[str, str]:
         """Digest of the cropper."""
@@ -170,8 +170,8 @@ class CropStage(Stage[ListedPhoto]):
         for name in names:
             store.write(name, (out / name).read_bytes())
         below = [Path(path).relative_to(out).as_posix() for path in entry["files"]]
-        told: PhotoRecord = {**entry, "file": photo.uri, "files": below}
-        return Outcome.kept(CropRow(key, photo.uri, names, json.dumps(told)))
+        row: PhotoRecord = {**entry, "file": photo.uri, "files": below}
+        return Outcome.kept(CropRow(key, photo.uri, names, json.dumps(row)))
 
 
 def below(out: str, source: str) -> str:
